@@ -1,0 +1,39 @@
+# `make run` and `make test` do all set-up on a fresh machine; `make setup` is the part they share.
+.PHONY: setup run test lint lock clean
+
+PY := .venv/bin/python
+STAMP := .venv/.installed
+
+# The first interpreter for which TensorFlow has wheels; PYTHON=... names another.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+
+setup: $(STAMP)
+	@$(PY) -m recipes
+
+$(STAMP): requirements.txt
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	{ echo "Kerasserole needs Python 3.11, 3.12 or 3.13 (TensorFlow has wheels for these): install one, or name it by PYTHON=/path/to/python3.12." >&2; exit 1; }
+	@echo "Setting up .venv; a few minutes the first time" >&2
+	@$(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $(STAMP)
+
+run: setup
+	@$(PY) cli.py run sentiment
+
+test: setup lint
+	$(PY) -m pytest
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+# Anew from requirements.in; uv must be installed. No index address enters the file.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" requirements.in --output-file requirements.txt
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

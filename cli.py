@@ -1,0 +1,293 @@
+"""Kerasserole's command line: a thin parser over functions in common/. TensorFlow is imported only inside commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+try:
+    import click
+except ModuleNotFoundError as missing:
+    sys.exit(f"The package {missing.name} is not installed here: run `make setup`, or pip install -r requirements.txt.")
+
+import recipes
+from common import __version__
+from common.config import RunConfig, as_toml, settings
+from common.errors import ConfigError
+from common.options import Command, RecipeGroup, Root, failure, given_values, keep_traceback
+
+
+def _path(name: str, help: str, metavar: str = "DIR", **more: Any) -> click.Option:
+    return click.Option([name], type=click.Path(path_type=Path), help=help, metavar=metavar, **more)
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="kerasserole")
+@click.option(
+    "--traceback", is_flag=True, expose_value=False, callback=keep_traceback, help="Show where an error arose."
+)
+def main() -> None:
+    """Kerasserole: train, evaluate, use and export models for your own data.
+
+    \b
+    A first quarter of an hour:
+      python cli.py run sentiment
+      python cli.py predict RUN "a fine film"
+      python cli.py export RUN --to exports/sentiment
+    """
+
+
+# Commands
+
+
+@main.command("list", cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_recipes(as_json: bool) -> None:
+    """List the recipes, with their last measured scores."""
+    rows = []
+    for name in recipes.names():
+        about = recipes.load_config(name).ABOUT
+        file = recipes.HERE / name / "measured.json"
+        measured = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        rows.append({"recipe": name, **vars(about), "measured": measured})
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        click.echo(f"{row['recipe']}: {row['task']}, {row['input']} -> {row['output']}")
+        click.echo(f"  model   {row['model']}\n  data    {row['data']}")
+        click.echo(f"  scores  {row['measured'].get('summary', 'not measured')}")
+
+
+def _build_run(name: str, config_class: type[RunConfig]) -> Any:
+    @click.pass_context
+    def command(
+        ctx: click.Context,
+        /,
+        run_dir: Path | None,
+        resume: Path | None,
+        config: Path | None,
+        print_config: bool,
+        **_: Any,
+    ) -> None:
+        given, origins = given_values(ctx, config_class, config)
+        if resume and run_dir:
+            raise ConfigError("--resume and --run-dir both name a run: give one of them.")
+        from common import workflow
+
+        if print_config:
+            old = workflow.find(name, run_dir, resume)
+            merged = old.merged(config_class, given) if old else config_class(**given)
+            before = dict.fromkeys(settings(config_class), str(old.path)) if old else {}
+            click.echo(as_toml(merged, before | origins))
+            return
+        click.echo(workflow.run(name, given, run_dir, resume))
+
+    return command
+
+
+main.add_command(
+    RecipeGroup(
+        "run",
+        build=_build_run,
+        groups=("Model", "Data", "Training"),
+        extra=(
+            _path("--run-dir", "Where the run is kept; go on if it is there.  [default: a new folder under runs/]"),
+            _path("--resume", "A run to go on with, to the result that it would have had."),
+            _path("--config", "Settings from a TOML file; flags win over it.", "FILE"),
+            click.Option(
+                ["--print-config"], is_flag=True, help="Print every setting and where it came from; do nothing."
+            ),
+        ),
+        help="Train a recipe, evaluate it and print the run's folder.",
+    )
+)
+
+
+def _build_check(name: str, config_class: type[RunConfig]) -> Any:
+    @click.pass_context
+    def command(ctx: click.Context, /, as_json: bool, config: Path | None, **_: Any) -> None:
+        given, _origins = given_values(ctx, config_class, config)
+        from common.quiet import import_tensorflow
+
+        import_tensorflow()
+        settled = config_class(**given)
+        recipe = recipes.load(name)
+        report = recipe.check(settled, recipe.load_data(settled))
+        if as_json:
+            click.echo(json.dumps(report, indent=1, ensure_ascii=False))
+            return
+        from rich.console import Console
+
+        from common.check import lines
+
+        Console(soft_wrap=True).print(lines(report))
+        click.echo(f"Next: python cli.py run {name} with the same data.", err=True)
+
+    return command
+
+
+main.add_command(
+    RecipeGroup(
+        "check",
+        build=_build_check,
+        groups=("Model", "Data"),
+        extra=(
+            click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."),
+            _path("--config", "Settings from a TOML file; flags win over it.", "FILE"),
+        ),
+        help="Report what the data holds and what is wrong with it, before training.",
+    )
+)
+
+_trust = click.option("--trust-code", is_flag=True, help="Run the recipe's code that the run holds, if it is not ours.")
+_recipe = click.option("--recipe", metavar="FOLDER", help="The recipe's folder, if it is one of your own.")
+_target = click.argument("target", metavar="RUN_OR_EXPORT", type=click.Path(path_type=Path))
+
+
+@main.command(cls=Command)
+@_target
+@click.option("--data", required=True, metavar="SRC", help="What to score on: a file, or tfds:NAME.")
+@click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column holds what; repeat for several.")
+@click.option("--encoding", metavar="NAME", help="Encoding of text files.  [default: found from the bytes]")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N examples only.")
+@click.option("--strict", is_flag=True, help="Stop at the first broken row instead of skipping and counting it.")
+@click.option("--offline", is_flag=True, help="Never use the network.")
+@click.option("--json", "as_json", is_flag=True, help="Print one flat JSON object.")
+@_recipe
+@_trust
+def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_code: bool, **options: Any) -> None:
+    """Score a run or an export on other data.
+
+    \b
+    Examples:
+      python cli.py evaluate RUN --data test.csv
+      python cli.py evaluate exports/sentiment --data test.csv --json
+    """
+    from common.quiet import import_tensorflow
+
+    import_tensorflow()
+    from common import workflow
+
+    measured = workflow.evaluate(target, data, options, recipe, trust_code)
+    if as_json:
+        click.echo(json.dumps(measured, ensure_ascii=False))
+        return
+    for name, value in measured.items():
+        if isinstance(value, int | float):
+            click.echo(
+                f"{name.replace('_', ' '):20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value:,}"
+            )
+    for label, one in measured.get("per_label", {}).items():
+        shown = ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in one.items())
+        click.echo(f"  {label:18} {shown}")
+
+
+@main.command(cls=Command)
+@_target
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@click.option(
+    "--input", "source", metavar="FILE", help="Inputs from a file, one a line, a table or JSON lines; - is stdin."
+)
+@click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column of a table holds what.")
+@click.option("--encoding", metavar="NAME", help="Encoding of a table.  [default: found from the bytes]")
+@_recipe
+@_trust
+def predict(
+    target: Path, texts: tuple[str, ...], source: str | None, column: tuple[str, ...], encoding: str | None,
+    recipe: str | None, trust_code: bool,
+) -> None:  # fmt: skip
+    """Predict: one JSON object a line for each input, in order.
+
+    \b
+    Examples:
+      python cli.py predict RUN "a fine film" "a bore"
+      python cli.py predict RUN --input reviews.txt
+      cat reviews.txt | python cli.py predict exports/sentiment -
+    """
+    if texts == ("-",):
+        texts, source = (), "-"
+    if bool(texts) == bool(source):
+        raise click.UsageError("Give either texts, or --input FILE, or - to read lines from stdin.")
+    from common.quiet import import_tensorflow
+
+    import_tensorflow()
+    from common import endpoints, predict
+
+    served = endpoints.load(target, recipe, trust_code)
+    bad = predict.predict(served, texts, source, column, encoding, lambda line: click.echo(line))
+    if bad:
+        raise failure(f"{bad} of the inputs could not be used; the others were predicted.")
+
+
+@main.command(cls=Command)
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--to", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Written as DIR/1, DIR/2, ..."
+)
+@_recipe
+@_trust
+def export(run: Path, to: Path, recipe: str | None, trust_code: bool) -> None:
+    """Write a SavedModel that takes raw inputs, proved equal to the run.
+
+    \b
+    Example:
+      python cli.py export runs/sentiment-20260101-120000 --to exports/sentiment
+    """
+    from common.quiet import import_tensorflow
+
+    import_tensorflow(hide_gpus=True)
+    from common import export as exporting
+
+    folder = exporting.export(run, to, recipe, trust_code)
+    card = json.loads((folder / "assets.extra" / "card.json").read_text(encoding="utf-8"))
+    proof = card["proof"]
+    click.echo(
+        f"Equal to the run on {proof['inputs']:,} inputs; largest difference {proof['largest_difference']:.1e}.",
+        err=True,
+    )
+    click.echo(f"Next, in Python:\n{exporting.example_calls(folder)}", err=True)
+    click.echo(folder)
+
+
+@main.command(cls=Command)
+@click.argument("recipe")
+@click.argument("folder", type=click.Path(path_type=Path))
+def copy(recipe: str, folder: Path) -> None:
+    """Copy a recipe to a folder of your own, to change it.
+
+    \b
+    Example:
+      python cli.py copy sentiment mine
+      python cli.py run ./mine
+    """
+    from common.copying import copy_recipe
+
+    copy_recipe(recipe, folder)
+    shown = folder if folder.is_absolute() else f"./{folder}"
+    click.echo(f"Next: change {shown}/model.py, then: python cli.py run {shown}", err=True)
+    click.echo(folder)
+
+
+@main.command(cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> None:
+    """Tell versions, devices, which LSTM kernel runs, and what is missing."""
+    from common.doctor import examine
+
+    facts, faults = examine()
+    if as_json:
+        click.echo(json.dumps({"facts": facts, "faults": faults}, indent=1))
+    else:
+        for name, value in facts.items():
+            click.echo(f"{name:14} {value}")
+        for fault in faults:
+            click.echo(f"Missing: {fault}", err=True)
+    if faults:
+        raise click.exceptions.Exit(1)
+
+
+if __name__ == "__main__":
+    main(prog_name="cli.py")

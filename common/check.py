@@ -1,0 +1,197 @@
+"""The data report: what each part holds and what is wrong with it, before an hour of training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from common.errors import DataError
+from common.pipeline import ENCODE_BATCH, in_batches
+from common.recipe import Splits
+
+SEVERAL = 3  # examples of a thing that are shown
+RARE = 5  # a label with fewer examples than this is hardly learned
+UNBALANCED = 10  # times that the commonest label may outnumber the rarest without a word
+
+
+def quantiles(lengths: Counter[int]) -> dict[str, int]:
+    """Median, 95% and 99% quantile and maximum of counted lengths.
+
+    >>> quantiles(Counter({1: 98, 2: 1, 50: 1}))
+    {'median': 1, '95%': 1, '99%': 2, 'max': 50}
+    """
+    values = np.array(sorted(lengths))
+    below = np.cumsum([lengths[v] for v in values])
+    places = {"median": 0.5, "95%": 0.95, "99%": 0.99, "max": 1.0}
+    return {name: int(values[np.searchsorted(below, share * below[-1] - 1e-9)]) for name, share in places.items()}
+
+
+def fingerprint(text: str) -> int:
+    """A number that texts share if they differ in case and blanks only."""
+    digest = hashlib.blake2b(" ".join(text.lower().split()).encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def text_classification(
+    splits: Splits,
+    words: Callable[[tf.Tensor], tf.RaggedTensor],
+    known: Callable[[Iterable[Sequence[str]]], set[str]],
+    cut: int,
+) -> dict[str, Any]:
+    """The report for texts with one label each; streams every part once, the training part twice.
+
+    Args:
+      words: splits a batch of texts.
+      known: the vocabulary that would be learned from batches of training texts.
+      cut: words that the model would keep of a text.
+
+    Raises:
+      DataError: a part holds nothing at all.
+    """
+    parts: dict[str, Any] = {}
+    seen: dict[str, set[int]] = {}
+    labels_of: dict[int, str] = {}
+    warnings: list[str] = []
+    train_labels: set[str] = set()
+    split = tf.function(words, input_signature=[tf.TensorSpec([None], tf.string)])
+    named = {"train": splits.train, "valid": splits.valid, "test": splits.test}
+    vocabulary = known([e["text"] for e in batch] for batch in in_batches(splits.train, ENCODE_BATCH))
+    for name, source in named.items():
+        if source is None:
+            continue
+        labels: Counter[str] = Counter()
+        lengths: Counter[int] = Counter()
+        prints: set[int] = set()
+        clash: list[str] = []
+        duplicates = empty = unknown = total = 0
+        for batch in in_batches(source, ENCODE_BATCH):
+            rows = split(tf.constant([example["text"] for example in batch]))
+            lengths.update(rows.row_lengths().numpy().tolist())
+            tokens = rows.values.numpy().tolist()
+            total += len(tokens)
+            unknown += sum(token.decode("utf-8") not in vocabulary for token in tokens)
+            for example in batch:
+                labels[example["label"]] += 1
+                empty += not example["text"].strip()
+                mark = fingerprint(example["text"])
+                if mark in prints:
+                    duplicates += 1
+                if labels_of.setdefault(mark, example["label"]) != example["label"]:
+                    clash.append(example["text"])
+                prints.add(mark)
+        if not labels:
+            warnings.append(f"The {name} part is empty.")
+            parts[name] = {"examples": 0}
+            continue
+        parts[name] = {
+            "examples": sum(labels.values()),
+            "labels": dict(sorted(labels.items())),
+            "words": quantiles(lengths),
+            "unknown_words": round(unknown / max(total, 1), 4),
+            "longer_than_kept": sum(count for length, count in lengths.items() if length > cut),
+            "empty_texts": empty,
+            "duplicates": duplicates,
+            "two_labels": len(clash),
+            "broken_rows": source.problems.count,
+            "first_broken_rows": source.problems.lines(),
+        }
+        warnings += _label_warnings(name, labels, train_labels)
+        train_labels = train_labels or set(labels)
+        if empty:
+            warnings.append(f"{empty:,} texts of the {name} part are empty.")
+        if clash:
+            warnings.append(
+                f"{len(clash):,} texts of the {name} part also occur with another label, such as: {clash[0][:60]!r}."
+            )
+        seen[name] = prints
+    if not parts.get("train", {}).get("examples"):
+        raise DataError(f"{splits.train.name} holds no training example. Give --data another source or --split.")
+    overlap = _overlap(seen)
+    for pair, count in overlap.items():
+        if count:
+            warnings.append(
+                f"{count:,} texts stand in both {pair}: scores there would be too good. Remove them from one."
+            )
+    return {
+        "data": list(splits.notes),
+        "parts": parts,
+        "overlap": overlap,
+        "advised_max_length": parts["train"]["words"]["99%"],
+        "warnings": warnings,
+    }
+
+
+def _overlap(seen: Mapping[str, set[int]]) -> dict[str, int]:
+    names = list(seen)
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    return {f"{a} and {b}": len(seen[a] & seen[b]) for a, b in pairs}
+
+
+def _label_warnings(part: str, labels: Counter[str], known: set[str]) -> list[str]:
+    found = []
+    if not known and len(labels) == 1:
+        found.append(f'The {part} part has only the label "{next(iter(labels))}"; a classifier needs two.')
+    rare = [label for label, count in sorted(labels.items()) if count < RARE]
+    if not known and rare:
+        found.append(f"Labels with fewer than {RARE} examples in the {part} part: {', '.join(rare[:SEVERAL])}.")
+    most, least = max(labels.values()), min(labels.values())
+    if not known and most > UNBALANCED * least:
+        found.append(
+            f"The commonest label occurs {most / least:.0f} times as often as the rarest; see --class-weights."
+        )
+    if known and (unseen := sorted(set(labels) - known)):
+        found.append(
+            f"Labels of the {part} part that training lacks, always counted as wrong: {', '.join(unseen[:SEVERAL])}."
+        )
+    if known and (missing := sorted(known - set(labels))):
+        found.append(f"Labels that the {part} part lacks: {', '.join(missing[:SEVERAL])}.")
+    folded = Counter(" ".join(label.lower().split()) for label in labels)
+    for label, count in folded.items():
+        if count > 1:
+            found.append(f'{count} labels of the {part} part differ in case or blanks only: "{label}".')
+    return found
+
+
+def lines(report: Mapping[str, Any]) -> Any:
+    """The report as a rich renderable for people."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts = report["parts"]
+    table = Table("", *parts, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    keys = list(dict.fromkeys(key for part in parts.values() for key in part))
+    for key in keys:
+        values = [part.get(key) for part in parts.values()]
+        if key.startswith("first_"):
+            continue
+        if any(isinstance(value, dict) for value in values):
+            table.add_row(Text(key.replace("_", " "), style="bold"))
+            inner = dict.fromkeys(name for value in values if value for name in value)
+            for name in inner:
+                shown = [(value or {}).get(name) for value in values]
+                table.add_row(Text(f"  {name}"), *(_cell(one) for one in shown))
+        else:
+            table.add_row(key.replace("_", " "), *(_cell(value) for value in values))
+    below = [Text(f"Data: {note}") for note in report["data"]]
+    after = [Text(f"In both {pair}: {count:,}") for pair, count in report["overlap"].items()]
+    for name, value in report.items():
+        if name.startswith("advised_"):
+            after.append(Text(f"Advised --{name[8:].replace('_', '-')}: {value}"))
+    for name, part in parts.items():
+        after += [Text(f"broken, {name}: {line}") for line in part.get("first_broken_rows", [])]
+    after += [Text(f"Warning: {warning}", style="yellow") for warning in report["warnings"]]
+    return Group(*below, Text(), table, Text(), *after)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)

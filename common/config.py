@@ -1,0 +1,227 @@
+"""A run's settings: a frozen dataclass whose fields carry type, default, range and help; and where values come from.
+
+Pure Python, so that help and usage errors answer without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.errors import ConfigError, suggestion
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    metavar: str | None = None,
+    shown: str | None = None,
+    group: str = "Model",
+) -> Any:
+    """A dataclass field that is also a command-line option.
+
+    Args:
+      low, high: the range, bounds included.
+      above, below: the range, bounds excluded.
+      shown: what help shows as the default, where the value itself does not tell.
+      group: the heading under which help lists it.
+    """
+    metadata = {
+        "help": help,
+        "low": low,
+        "high": high,
+        "above": above,
+        "below": below,
+        "choices": choices,
+        "metavar": metavar,
+        "shown": shown,
+        "group": group,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _data(default: Any, help: str, **more: Any) -> Any:
+    return option(default, help, group="Data", **more)
+
+
+def _training(default: Any, help: str, **more: Any) -> Any:
+    return option(default, help, group="Training", **more)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """The settings that all recipes share; a recipe's own Config adds fields and changes defaults."""
+
+    data: tuple[str, ...] = _data(
+        (), "What to train on: a file, or tfds:NAME; repeat for several.", metavar="SRC", shown="the recipe's own set"
+    )
+    valid: tuple[str, ...] = _data(
+        (), "What to choose the best weights on; nothing is then split off --data.", metavar="SRC"
+    )
+    test: tuple[str, ...] = _data((), "What to score at the end.", metavar="SRC")
+    column: tuple[str, ...] = _data(
+        (), "Which column holds what, such as text=review or label=2; repeat for several.", metavar="FIELD=COLUMN"
+    )
+    split: str = _data(
+        "80,10,10", "Shares of --data for training, validation and test, by stable hash.", metavar="A,B,C"
+    )
+    encoding: str | None = _data(None, "Encoding of text files.", metavar="NAME", shown="found from the bytes")
+    limit: int | None = _data(None, "Use a fixed random sample of N examples of each part only.", low=1, metavar="N")
+    strict: bool = _data(False, "Stop at the first broken row instead of skipping and counting it.")
+    offline: bool = _data(False, "Never use the network.")
+
+    epochs: int | None = _training(None, "Passes over the training data.", low=1, shown="fits the data")
+    max_minutes: float | None = _training(
+        None, "Stop cleanly after so many minutes of training; without --epochs, train as long as that.", above=0
+    )
+    batch_size: int = _training(64, "Examples in a batch, over all replicas.", low=1)
+    learning_rate: float = _training(1e-3, "Highest learning rate of the schedule.", above=0, below=10)
+    schedule: str = _training("cosine", "Learning rate after the warm-up.", choices=("cosine", "linear", "constant"))
+    warmup: float = _training(0.1, "Share of the training over which the learning rate rises from 0.", low=0, below=1)
+    weight_decay: float = _training(0.0, "Decoupled weight decay of matrices, per unit of learning rate.", low=0)
+    clip_norm: float = _training(1.0, "Largest norm of all gradients together; 0 for no limit.", low=0)
+    average: float = _training(
+        0.0, "Decay of the moving average of weights that is evaluated and kept; 0 for none.", low=0, below=1
+    )
+    label_smoothing: float = _training(0.0, "Share of the target spread evenly over all labels.", low=0, below=1)
+    class_weights: str = _training(
+        "none", "Weigh labels equally (balanced) or by their number (none).", choices=("none", "balanced")
+    )
+    precision: str = _training(
+        "float32", "Arithmetic of the layers; variables stay float32.", choices=("float32", "bfloat16", "float16")
+    )
+    patience: int = _training(5, "Stop when validation has not improved for so many epochs; 0 for never.", low=0)
+    noise: bool = _training(True, "Dropout, augmentation and all other random regularisers.")
+    checkpoint_minutes: float = _training(
+        10.0, "Save a checkpoint this often within an epoch, besides after each.", above=0
+    )
+    deterministic: bool = _training(False, "Only reproducible TensorFlow ops; on CPU runs are reproducible without it.")
+    seed: int = _training(1, "Start of all random numbers: weights, order, noise.", low=0, high=2**31 - 1)
+
+
+ConfigType = type[RunConfig]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A config field as the command line and files see it."""
+
+    name: str
+    type: type  # of one value: int, float, bool or str
+    many: bool
+    optional: bool
+    default: Any
+    metadata: Mapping[str, Any]
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+def settings(config_class: ConfigType) -> dict[str, Setting]:
+    """The fields of a config class by name, their types worked out."""
+    hints = typing.get_type_hints(config_class)
+    found = {}
+    for item in dataclasses.fields(config_class):
+        hint, many, optional = hints[item.name], False, False
+        if typing.get_origin(hint) is tuple:
+            hint, many = typing.get_args(hint)[0], True
+        elif isinstance(hint, types.UnionType):
+            hint, optional = next(part for part in typing.get_args(hint) if part is not type(None)), True
+        found[item.name] = Setting(item.name, hint, many, optional, item.default, item.metadata)
+    return found
+
+
+def _one(setting: Setting, value: Any, place: str) -> Any:
+    kind, limits = setting.type, setting.metadata
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        raise ConfigError(f"{place}: {setting.name} is {value!r}, but must be {names[kind]}.")
+    if limits["choices"] and value not in limits["choices"]:
+        raise ConfigError(f"{place}: {setting.name} is {value!r}, but must be one of {', '.join(limits['choices'])}.")
+    tests: list[tuple[str, str, Callable[[Any, Any], bool]]] = [
+        ("low", "at least", lambda a, b: a >= b),
+        ("high", "at most", lambda a, b: a <= b),
+        ("above", "above", lambda a, b: a > b),
+        ("below", "below", lambda a, b: a < b),
+    ]
+    for key, words, holds in tests:
+        if limits[key] is not None and not holds(value, limits[key]):
+            raise ConfigError(f"{place}: {setting.name} is {value}, but must be {words} {limits[key]}.")
+    return value
+
+
+def checked(config_class: ConfigType, values: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The values with their types and ranges checked.
+
+    Raises:
+      ConfigError: an unknown name or a value of a wrong type or out of range.
+    """
+    known = settings(config_class)
+    good: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise ConfigError(f'{place}: there is no setting "{key}".{suggestion(name, known)}')
+        setting = known[name]
+        if setting.many:
+            listed = value if isinstance(value, list | tuple) else [value]
+            good[name] = tuple(_one(setting, item, place) for item in listed)
+        elif value is None and setting.optional:
+            good[name] = None
+        else:
+            good[name] = _one(setting, value, place)
+    return good
+
+
+def from_file(config_class: ConfigType, path: Path) -> dict[str, Any]:
+    """The checked values of a TOML file.
+
+    Raises:
+      ConfigError: the file is missing, not TOML, or holds an unknown or wrong value.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Give --config an existing TOML file.") from None
+    except ValueError as error:  # both bad TOML and bad UTF-8
+        raise ConfigError(f"{path}: is not TOML ({error}).") from None
+    return checked(config_class, values, str(path))
+
+
+def as_json(config: RunConfig) -> dict[str, Any]:
+    """The values as JSON holds them."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
+    }
+
+
+def as_toml(config: RunConfig, origins: Mapping[str, str]) -> str:
+    """The values as a TOML file that says where each came from; it can be given to --config again.
+
+    >>> print(as_toml(RunConfig(seed=3), {"seed": "flag"}).splitlines()[-1])
+    seed = 3  # flag
+    """
+    lines = []
+    for name, value in as_json(config).items():
+        origin = origins.get(name, "default")
+        if value is None:
+            shown = settings(type(config))[name].metadata["shown"] or "not set"
+            lines.append(f"# {name} =  # {origin}: {shown}")
+        else:
+            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}  # {origin}")
+    return "\n".join(lines)

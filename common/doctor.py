@@ -1,0 +1,54 @@
+"""What this machine and installation can do, and what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from common import __version__
+from common.packaged import cache_dir
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.in"
+PYTHONS = ((3, 11), (3, 13))  # first and last for which TensorFlow 2.21 has wheels
+
+
+def _required() -> list[str]:
+    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines() if REQUIREMENTS.exists() else []
+    return [re.split(r"[<>=!~ \[]", line)[0] for line in lines if line and not line.startswith("#")]
+
+
+def examine() -> tuple[dict[str, str], list[str]]:
+    """(facts by name, faults as sentences)."""
+    facts = {"kerasserole": __version__, "python": f"{platform.python_version()} ({sys.executable})"}
+    faults = []
+    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        faults.append(f"Python {platform.python_version()} has no TensorFlow 2.21; use 3.11, 3.12 or 3.13.")
+    for name in _required():
+        try:
+            facts[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            facts[name] = "not installed"
+            faults.append(f"{name} is not installed: run make setup.")
+    facts["processors"] = f"{len(os.sched_getaffinity(0))} usable, {platform.machine()}"
+    try:
+        from common.quiet import import_tensorflow
+
+        tf = import_tensorflow()
+        gpus = tf.config.list_physical_devices("GPU")
+        facts["devices"] = ", ".join(device.name for device in tf.config.list_physical_devices())
+        facts["LSTM kernel"] = "cuDNN" if gpus else "plain (a while loop of matrix products on the CPU)"
+        if not gpus and shutil.which("nvidia-smi"):
+            faults.append("nvidia-smi is here, but TensorFlow sees no GPU: its CUDA libraries are not installed.")
+    except ImportError as error:
+        faults.append(f"TensorFlow cannot be imported ({error}): run make setup.")
+    cache = cache_dir()
+    there = next(p for p in (cache, *cache.parents) if p.exists())
+    facts["cache"] = f"{cache}, {shutil.disk_usage(there).free / 1e9:.0f} GB free"
+    if not os.access(there, os.W_OK):
+        faults.append(f"{there} cannot be written to: set XDG_CACHE_HOME to a folder that can.")
+    return facts, faults

@@ -1,0 +1,36 @@
+"""What goes wrong, in the user's words: each message says what was found, where, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A value that a person typed cannot be used; exit status 2."""
+
+
+class DataError(ValueError):
+    """The data is missing, damaged or not what the recipe needs; exit status 1."""
+
+
+class RunError(ValueError):
+    """A run directory, checkpoint or export is missing, damaged or of another kind; exit status 1."""
+
+
+class TrainingError(ValueError):
+    """Training cannot go on, such as a loss that is no number; exit status 1."""
+
+
+class Stopped(Exception):
+    """The user asked to stop and the work was left in order; exit status 1."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """A sentence that offers the nearest known word, or nothing.
+
+    >>> suggestion("sentimnet", ["sentiment", "ner"])
+    ' Did you mean "sentiment"?'
+    >>> suggestion("zebra", ["sentiment", "ner"])
+    ''
+    """
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f' Did you mean "{near[0]}"?' if near else ""

@@ -1,0 +1,78 @@
+"""Scores gathered batch by batch, exact at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+SMALLEST = 1e-7  # a probability is taken to be at least this in log loss
+BINS = 15  # of the calibration error
+
+
+class Classification:
+    """Measures of a classifier that gives a probability for each label.
+
+    Accuracy; macro F1, the mean F1 over the labels that occur or were predicted; precision, recall and F1 per
+    label; the confusion matrix (rows true, columns predicted); log loss in nats; expected calibration error over 15
+    equal bins of the top score (Guo et al. 2017). An example whose label was never seen in training counts as wrong,
+    under the label "(unseen)".
+
+    >>> measures = Classification(["neg", "pos"])
+    >>> measures.update(np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]]))
+    >>> measures.result()["accuracy"]
+    0.5
+    """
+
+    def __init__(self, labels: Sequence[str]):
+        self.labels = list(labels)
+        self.confusion = np.zeros((len(labels) + 1, len(labels)), np.int64)
+        self.log_loss = 0.0
+        self.bins = np.zeros((BINS, 3))  # examples, sum of top scores, hits
+
+    def update(self, target: np.ndarray, scores: np.ndarray) -> None:
+        """Adds a batch.
+
+        Args:
+          target: label ids [batch]; -1 for a label never seen in training.
+          scores: probabilities [batch, labels].
+        """
+        target, scores = np.asarray(target), np.asarray(scores, np.float64)
+        predicted, top = scores.argmax(axis=1), scores.max(axis=1)
+        np.add.at(self.confusion, (target, predicted), 1)  # row -1 is the last one
+        true = np.where(target >= 0, scores[np.arange(len(target)), target], 0)
+        self.log_loss -= np.log(np.maximum(true, SMALLEST)).sum()
+        places = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
+        np.add.at(self.bins, places, np.stack([np.ones_like(top), top, predicted == target], axis=1))
+
+    def result(self) -> dict[str, Any]:
+        """All measures; shares from 0 to 1."""
+        count = int(self.confusion.sum())
+        hits, support, predicted = np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        per_label = {}
+        for index, label in enumerate(self.labels):
+            precision = hits[index] / predicted[index] if predicted[index] else 0.0
+            recall = hits[index] / support[index] if support[index] else 0.0
+            f1 = 2 * hits[index] / max(int(support[index] + predicted[index]), 1)
+            per_label[label] = {
+                "precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support[index]),
+            }  # fmt: skip
+        labels, confusion = self.labels, self.confusion[:-1]
+        if support[-1]:
+            per_label["(unseen)"] = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": int(support[-1])}
+            labels, confusion = [*labels, "(unseen)"], self.confusion
+        occurring = [
+            m["f1"] for i, m in enumerate(per_label.values()) if support[i] or (i < len(hits) and predicted[i])
+        ]
+        filled = self.bins[self.bins[:, 0] > 0]
+        gaps = np.abs(filled[:, 1] - filled[:, 2])
+        return {
+            "examples": count,
+            "accuracy": float(hits.sum() / max(count, 1)),
+            "macro_f1": float(np.mean(occurring)) if occurring else 0.0,
+            "log_loss": float(self.log_loss / max(count, 1)),
+            "calibration_error": float(gaps.sum() / max(count, 1)),
+            "per_label": per_label,
+            "confusion_matrix": {"labels": labels, "rows": confusion.tolist()},
+        }

@@ -1,0 +1,173 @@
+"""The optimizer of the training loop: AdamW whose clipping, averaging and loss scale see all replicas' gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
+SCALE_START, SCALE_STEPS = 2.0**15, 2000  # float16: first loss scale, and good steps until it doubles
+
+
+def learning_rate(progress: tf.Tensor, peak: float, warmup: float, schedule: str) -> tf.Tensor:
+    """The learning rate at a share of the training, from 0 to 1.
+
+    Linear warm-up from 0, then constant, linear to 0, or cosine to 0 (Loshchilov and Hutter 2017, without restarts).
+
+    >>> [round(float(learning_rate(tf.constant(p), 1.0, 0.5, "linear")), 2) for p in (0.25, 0.5, 0.75, 1.0)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+    rise = progress / max(warmup, 1e-9)
+    rest = tf.clip_by_value((progress - warmup) / (1 - warmup), 0.0, 1.0)
+    fall = {"constant": tf.ones_like(rest), "linear": 1 - rest, "cosine": 0.5 * (1 + tf.cos(3.141592653589793 * rest))}
+    return peak * tf.where(progress < warmup, rise, fall[schedule])
+
+
+def _merged(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    """The same sparse gradient with each row once."""
+    rows, places = tf.unique(gradient.indices)
+    return tf.IndexedSlices(tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows)), rows)
+
+
+def _counted_dense(gradient: tf.IndexedSlices, rows: int) -> tf.Tensor:
+    """A sparse gradient as a dense one, [rows, units + 1], whose last column counts the uses of each row."""
+    uses = tf.concat([gradient.values, tf.ones_like(gradient.values[:, :1])], axis=1)
+    return tf.math.unsorted_segment_sum(uses, gradient.indices, rows)
+
+
+def _used_rows(dense: tf.Tensor) -> tf.IndexedSlices:
+    """The sparse gradient out of its counted dense form."""
+    rows = tf.where(dense[:, -1] > 0)[:, 0]
+    return tf.IndexedSlices(tf.gather(dense, rows)[:, :-1], rows)
+
+
+def _summed(replica: Any, gradients: Sequence[Any], weight: tf.Tensor) -> tuple[list[Any], tf.Tensor]:
+    """The sums over all replicas, sparse gradients with each row once.
+
+    Sparse gradients are exchanged in dense form: a collective within a loop must have the same shape in each
+    iteration (TensorFlow 2.21 fails with "Shape mismatch in the collective instance").
+    """
+    if replica.num_replicas_in_sync == 1:
+        return [_merged(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients], weight
+    sparse = [isinstance(g, tf.IndexedSlices) for g in gradients]
+    dense = [_counted_dense(g, g.dense_shape[0]) if s else g for g, s in zip(gradients, sparse, strict=True)]
+    dense, weight = replica.all_reduce(tf.distribute.ReduceOp.SUM, (dense, weight))
+    return [_used_rows(g) if s else g for g, s in zip(dense, sparse, strict=True)], weight
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), to be called inside `strategy.run`.
+
+    Keras optimizers clip before gradients are summed over replicas, so that the result depends on the number of
+    replicas, and update every row of an embedding; this one clips after the sum and touches only the rows in use
+    (their moments stand still in between, as in lazy Adam). Matrices decay, vectors (biases, norms) don't.
+
+    Args:
+      variables: trainable tf.Variables, made in the strategy's scope, in which this must be made too.
+      weight_decay: per unit of learning rate.
+      clip_norm: largest global norm; 0 for no limit.
+      average: decay of the moving average of weights, 0 for none. Early on it is shorter, (1 + t) / (10 + t).
+      scaled: keep a dynamic loss scale, for float16.
+    """
+
+    def __init__(
+        self, variables: Sequence[tf.Variable], weight_decay: float, clip_norm: float, average: float, scaled: bool
+    ):
+        self.variables = list(variables)
+        self.weight_decay, self.clip_norm, self.average, self.scaled = weight_decay, clip_norm, average, scaled
+        self.first = [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables]
+        self.second = [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables]
+        self.averages = [tf.Variable(v, trainable=False) for v in variables] if average else []
+        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.scale = tf.Variable(SCALE_START if scaled else 1.0, trainable=False)
+        self.good_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    def state(self) -> dict[str, tf.Variable]:
+        """All variables by name, for checkpoints."""
+        lists = {"first": self.first, "second": self.second, "averages": self.averages}
+        named = {f"{name}/{i}": v for name, group in lists.items() for i, v in enumerate(group)}
+        return named | {"updates": self.updates, "scale": self.scale, "good_steps": self.good_steps}
+
+    def apply(self, gradients: Sequence[Any], weight: tf.Tensor, rate: tf.Tensor) -> None:
+        """One update from this replica's gradients of the scaled sum of losses and its sum of weights."""
+        replica = tf.distribute.get_replica_context()
+        gradients, weight = _summed(replica, gradients, weight)
+        divisor = self.scale * tf.maximum(weight, 1e-9)
+        scaled = []
+        for gradient in gradients:
+            if isinstance(gradient, tf.IndexedSlices):
+                scaled.append(tf.IndexedSlices(gradient.values / divisor, gradient.indices))
+            else:
+                scaled.append(gradient / divisor)
+        squares = [tf.reduce_sum(tf.square(g.values if isinstance(g, tf.IndexedSlices) else g)) for g in scaled]
+        norm = tf.sqrt(tf.add_n(squares))
+        factor = tf.minimum(1.0, self.clip_norm / tf.maximum(norm, 1e-12)) if self.clip_norm else tf.ones_like(norm)
+        replica.merge_call(self._update, args=(scaled, factor, rate, tf.math.is_finite(norm)))
+
+    def _update(self, strategy: Any, gradients: list[Any], factor: Any, rate: Any, finite: Any) -> None:
+        # A step whose gradients overflowed in float16 changes nothing: betas of 1 and a rate of 0 keep all state.
+        extended = strategy.extended
+
+        def advance(updates: Any, finite: Any) -> None:
+            updates.assign_add(tf.cast(finite, tf.int64) if self.scaled else 1)
+
+        extended.update(self.updates, advance, args=(finite,), group=False)
+        for index, variable in enumerate(self.variables):
+            slots = (self.first[index], self.second[index], self.updates)
+            average = (self.averages[index],) if self.average else ()
+            arguments = (*slots, gradients[index], factor, rate, finite, *average)
+            extended.update(variable, self._update_one, args=arguments, group=False)
+        if self.scaled:
+            extended.update(self.scale, self._update_scale, args=(self.good_steps, finite), group=False)
+
+    def _update_one(
+        self,
+        variable: Any,
+        first: Any,
+        second: Any,
+        updates: Any,
+        gradient: Any,
+        factor: Any,
+        rate: Any,
+        finite: Any,
+        *average: Any,
+    ) -> None:
+        step = tf.cast(tf.maximum(updates, 1), tf.float32)
+        power1, power2 = tf.pow(BETA1, step), tf.pow(BETA2, step)
+        beta1, beta2 = tf.constant(BETA1), tf.constant(BETA2)
+        if self.scaled:
+            beta1, beta2, rate = tf.where(finite, beta1, 1.0), tf.where(finite, beta2, 1.0), tf.where(finite, rate, 0.0)
+        decay = rate * self.weight_decay if self.weight_decay and len(variable.shape) > 1 else None
+        if isinstance(gradient, tf.IndexedSlices):
+            rows, values = gradient.indices, gradient.values * factor
+            if self.scaled:
+                values = tf.where(finite, values, 0.0)
+            moved1 = beta1 * tf.gather(first, rows) + (1 - beta1) * values
+            moved2 = beta2 * tf.gather(second, rows) + (1 - beta2) * tf.square(values)
+            first.scatter_update(tf.IndexedSlices(moved1, rows))
+            second.scatter_update(tf.IndexedSlices(moved2, rows))
+            change = rate * tf.sqrt(1 - power2) / (1 - power1) * moved1 / (tf.sqrt(moved2) + EPSILON)
+            if decay is not None:
+                change += decay * tf.gather(variable, rows)
+            variable.scatter_sub(tf.IndexedSlices(change, rows))
+        else:
+            values = gradient * factor
+            if self.scaled:
+                values = tf.where(finite, values, 0.0)
+            if decay is not None:
+                variable.assign_sub(decay * variable)
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle, m=first.handle, v=second.handle, beta1_power=power1, beta2_power=power2,
+                lr=rate, beta1=beta1, beta2=beta2, epsilon=EPSILON, grad=values,
+            )  # fmt: skip
+        for mean in average:
+            keep = tf.minimum(self.average, (1 + step) / (10 + step))
+            mean.assign_sub((1 - keep) * (mean - variable))
+
+    def _update_scale(self, scale: Any, good_steps: Any, finite: Any) -> None:
+        good = tf.where(finite, good_steps + 1, 0)
+        grown = tf.where(good >= SCALE_STEPS, scale * 2, scale)
+        scale.assign(tf.where(finite, grown, tf.maximum(scale / 2, 1.0)))
+        good_steps.assign(tf.where(good >= SCALE_STEPS, tf.zeros_like(good), good))

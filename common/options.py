@@ -1,0 +1,191 @@
+"""Click's part: options out of a config's fields, recipes as subcommands, errors as one sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+import recipes
+from common.config import RunConfig, Setting, checked, from_file, settings
+from common.errors import ConfigError, DataError, RunError, Stopped, TrainingError, suggestion
+
+HEADINGS = {"Model": "Model", "Data": "Data", "Training": "Training", "Other": "Other options"}
+
+
+EXAMPLES = {
+    "run": (
+        "",
+        " --data reviews.csv --epochs 10",
+        " --data train.tsv --valid dev.tsv --max-minutes 10",
+        " --resume RUN",
+    ),
+    "check": (" --data reviews.csv", " --data train.tsv --test test.tsv --json"),
+}
+
+
+def failure(message: str) -> click.ClickException:
+    return click.ClickException(" ".join(message.split("\n")))
+
+
+class Root(click.Group):
+    """Turns what goes wrong inside into one sentence and an exit status: 2 for usage, 1 for failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except BaseException as error:
+            if ctx.find_root().meta.get("traceback"):
+                traceback.print_exc()
+            if isinstance(error, ConfigError):
+                raise click.UsageError(str(error)) from None
+            if isinstance(error, DataError | RunError | TrainingError | Stopped):
+                raise failure(str(error)) from None
+            if isinstance(error, KeyboardInterrupt | click.Abort):
+                raise failure("Stopped.") from None
+            if isinstance(error, BrokenPipeError):  # the reader of our output has enough, as `head` does
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise click.exceptions.Exit(1) from None
+            if isinstance(error, ModuleNotFoundError):
+                raise failure(f"The package {error.name} is not installed here: run make setup.") from None
+            if isinstance(error, OSError) and error.strerror:
+                raise failure(
+                    f"{error.filename or 'A file'}: {error.strerror}. Check the path, space and permissions."
+                ) from None
+            if isinstance(error, Exception):
+                raise failure(
+                    f"Something unforeseen went wrong ({type(error).__name__}: {str(error)[:300]})."
+                    " Give --traceback to see where, and please report it."
+                ) from None
+            raise
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0]
+        if not name.startswith("-") and name not in self.commands:
+            raise click.UsageError(f'There is no command "{name}".{suggestion(name, self.commands)}', ctx)
+        return super().resolve_command(ctx, args)
+
+
+def keep_traceback(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.find_root().meta["traceback"] = True
+
+
+class Command(click.Command):
+    """A command whose options stand under headings, with --traceback."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(
+                ["--traceback"],
+                is_flag=True,
+                expose_value=False,
+                callback=keep_traceback,
+                help="Show where an error arose.",
+            )
+        )
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        grouped: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record:
+                grouped.setdefault(getattr(parameter, "group", "Other"), []).append(record)
+        for group in HEADINGS:
+            if group in grouped:
+                with formatter.section(HEADINGS[group]):
+                    formatter.write_dl(grouped[group])
+
+
+class ConfigOption(click.Option):
+    """A config field as an option."""
+
+    def __init__(self, setting: Setting):
+        limits = setting.metadata
+        names = [setting.flag]
+        kind: Any = setting.type
+        if kind is bool:
+            names = [f"{setting.flag}/--no-{setting.flag[2:]}"]
+        elif limits["choices"]:
+            kind = click.Choice(limits["choices"])
+        elif kind in (int, float):
+            low, high = limits["low"], limits["high"]
+            low, low_open = (limits["above"], True) if limits["above"] is not None else (low, False)
+            high, high_open = (limits["below"], True) if limits["below"] is not None else (high, False)
+            ranges = click.IntRange if kind is int else click.FloatRange
+            open_ends = {} if kind is int else {"min_open": low_open, "max_open": high_open}
+            kind = ranges(low, high, **open_ends) if (low, high) != (None, None) else kind
+        shown = limits["shown"] or (", ".join(setting.default) if setting.many else setting.default)
+        if kind is bool:
+            help_text = limits["help"] + f"  [default: {'on' if setting.default else 'off'}]"
+        else:
+            help_text = limits["help"] + (f"  [default: {shown}]" if shown not in (None, "") else "")
+        super().__init__(
+            [*names, setting.name], type=kind, multiple=setting.many, default=None, help=help_text,
+            metavar=limits["metavar"], show_default=False,
+        )  # fmt: skip
+        self.group = limits["group"]
+
+
+def _config_options(config_class: type[RunConfig], groups: tuple[str, ...]) -> list[click.Parameter]:
+    return [ConfigOption(s) for s in settings(config_class).values() if s.metadata["group"] in groups]
+
+
+def _given(ctx: click.Context, config_class: type[RunConfig]) -> dict[str, Any]:
+    """The config values that stand on the command line."""
+    names = settings(config_class)
+    values = {n: v for n, v in ctx.params.items() if n in names}
+    typed = {n: v for n, v in values.items() if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE}
+    return checked(config_class, typed, "command line")
+
+
+def given_values(
+    ctx: click.Context, config_class: type[RunConfig], file: Path | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """(values, where each came from); flags win over the file."""
+    given = from_file(config_class, file) if file else {}
+    origins = dict.fromkeys(given, str(file))
+    flags = _given(ctx, config_class)
+    return given | flags, origins | dict.fromkeys(flags, "flag")
+
+
+class RecipeGroup(click.Group):
+    """A command with one subcommand a recipe, made from its config when asked for."""
+
+    def __init__(self, *args: Any, build: Any, groups: tuple[str, ...], extra: tuple[click.Option, ...], **kwargs: Any):
+        kwargs["subcommand_metavar"] = "RECIPE [OPTIONS]"
+        super().__init__(*args, **kwargs)
+        self.build, self.groups, self.extra = build, groups, extra
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return recipes.names()
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+        try:
+            module = recipes.load_config(name)
+        except ConfigError as error:
+            raise click.UsageError(str(error), ctx) from None
+        about = module.ABOUT
+        verb = self.name or ""
+        example = f"python cli.py {verb} {name}"
+        return Command(
+            name,
+            callback=self.build(name, module.Config),
+            params=[*_config_options(module.Config, self.groups), *self.extra],
+            short_help=f"{about.task}: {about.input} to {about.output}.",
+            help=f"{about.task}: {about.input} to {about.output}, by a {about.model}.\n\n\b\nExamples:\n"
+            + "\n".join(f"  {example}{more}" for more in EXAMPLES[verb]),
+        )
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Recipes"):
+            rows = [(name, self.get_command(ctx, name).get_short_help_str(80)) for name in self.list_commands(ctx)]
+            formatter.write_dl([*rows, ("./FOLDER", "A recipe of your own; see the copy command.")])

@@ -1,0 +1,181 @@
+"""From raw examples to padded batches: encode once, then an order that is a pure function of (seed, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from common.recipe import Batch, Example
+from common.store import Store, StoreWriter
+
+ENCODE_BATCH = 1024  # raw examples that are encoded in one call
+POOL_BATCHES = 16  # shuffled examples are sorted by length within pools of so many batches
+PREFETCH = 4
+
+
+def in_batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
+    """Lists of `size` examples, the last one shorter.
+
+    >>> [len(batch) for batch in in_batches([{}] * 5, 2)]
+    [2, 2, 1]
+    """
+    iterator = iter(examples)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def stacked(examples: list[Example]) -> Batch:
+    """Columns of a list of raw examples as tensors, batch axis first.
+
+    >>> stacked([{"text": "a"}, {"text": "b"}])["text"].numpy().tolist()
+    [b'a', b'b']
+    """
+    return {name: tf.constant([example[name] for example in examples]) for name in examples[0]}
+
+
+def densified(features: Batch) -> Batch:
+    """The same features with ragged ones padded with 0 to the longest; for serving, in graph."""
+    return {k: v.to_tensor() if isinstance(v, tf.RaggedTensor) else v for k, v in features.items()}
+
+
+def encoded(
+    examples: Iterable[Example],
+    encode: Callable[[Batch], Batch],
+    writer: StoreWriter,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Store:
+    """A store of encoded examples.
+
+    Args:
+      examples: raw, streamed.
+      encode: maps a raw batch to named dense or ragged tensors; is compiled into a graph.
+      writer: where the store grows; in memory, or on disk when large.
+      advance: told how many examples each step added.
+    """
+    compiled = tf.function(encode, reduce_retracing=True)
+    for batch in in_batches(examples, ENCODE_BATCH):
+        dense: dict[str, np.ndarray] = {}
+        ragged: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for name, value in compiled(stacked(batch)).items():
+            if isinstance(value, tf.RaggedTensor):
+                ragged[name] = value.values.numpy(), value.row_lengths().numpy()
+            else:
+                dense[name] = value.numpy()
+        writer.append(dense, ragged)
+        advance(len(batch))
+    return writer.close()
+
+
+def padded_lengths(lengths: np.ndarray, most: int = 8) -> list[int]:
+    """At most `most` lengths to pad to, chosen so that the fewest steps are padding.
+
+    Exact, by dynamic programming over the distinct lengths (over 256 quantiles of them where there are more).
+
+    Args:
+      lengths: steps of each example.
+
+    >>> padded_lengths(np.array([1, 1, 1, 2, 9, 10]), most=2)
+    [2, 10]
+    """
+    lengths = np.maximum(lengths, 1)
+    values, counts = np.unique(lengths, return_counts=True)
+    if len(values) > 256:
+        values = np.unique(np.quantile(lengths, np.linspace(0, 1, 257), method="higher"))
+        counts = np.bincount(np.searchsorted(values, lengths), minlength=len(values))
+    total = np.concatenate([[0], np.cumsum(counts)])  # examples among the shortest i distinct lengths
+    # cost[i]: fewest steps to hold the i shortest distinct lengths with the number of padded lengths used so far
+    cost = np.concatenate([[0.0], np.full(len(values), np.inf)])
+    cuts = []
+    for _ in range(min(most, len(values))):
+        # through[j, i]: lengths j..i-1 share the padded length values[i-1]
+        through = cost[:, None] + np.concatenate([[0], values])[None, :] * (total[None, :] - total[:, None])
+        through[np.tril_indices(len(total))] = np.inf
+        through[:, 0] = np.inf
+        cuts.append(through.argmin(axis=0))
+        cost = np.minimum(np.concatenate([[np.inf], through.min(axis=0)[1:]]), np.inf)
+    chosen, end = [], len(values)
+    for cut in reversed(cuts):
+        if end == 0:
+            break
+        chosen.append(int(values[end - 1]))
+        end = int(cut[end])
+    return sorted(chosen)
+
+
+def epoch_order(
+    count: int, batch_size: int, seed: int, epoch: int, lengths: np.ndarray | None = None, multiple: int = 1
+) -> np.ndarray:
+    """Which examples stand in which batch of an epoch, [batches, batch_size]; every example exactly once.
+
+    A pure function of its arguments, so that training goes on after a kill as if nothing had happened. Examples are
+    shuffled; with lengths, they are sorted by length within pools, so that a batch holds examples of like length,
+    and the batches are shuffled again. The last batch is filled up with -1.
+
+    Args:
+      lengths: steps of each example, [count].
+      multiple: the batch size is rounded up to a multiple of this, the number of replicas.
+
+    >>> epoch_order(5, 2, seed=1, epoch=0).shape
+    (3, 2)
+    """
+    random = np.random.Generator(np.random.PCG64([seed, epoch]))
+    order = random.permutation(count)
+    batch_size = -(-batch_size // multiple) * multiple
+    if lengths is not None:
+        pool = batch_size * POOL_BATCHES
+        order = np.concatenate(
+            [part[np.argsort(lengths[part], kind="stable")] for part in np.split(order, range(pool, count, pool))]
+        )
+    batches = -(-count // batch_size)
+    filled = np.full(batches * batch_size, -1, np.int64)
+    filled[:count] = order
+    return filled.reshape(batches, batch_size)[random.permutation(batches)]
+
+
+def _spec(store: Store, rows: int | None) -> dict[str, tf.TensorSpec]:
+    def shape(name: str) -> list[int | None]:
+        column = store.columns[name]
+        time = [] if column.starts is None else [None]
+        return [rows, *time, *column.values.shape[1:]]
+
+    return {name: tf.TensorSpec(shape(name), store.columns[name].values.dtype) for name in store.columns}
+
+
+def training_batches(
+    store: Store, order: np.ndarray, length_key: str | None, first: int = 0, lengths: list[int] | None = None
+) -> tf.data.Dataset:
+    """Batches (rows by column name, weight [batch]) of an epoch, prefetched.
+
+    Args:
+      order: from `epoch_order`; a place at -1 holds a copy of the batch's first example with weight 0, so that no
+        layer ever sees an empty row.
+      length_key: the ragged column by which batches are padded; others are padded to the batch's longest.
+      first: the batch to begin with.
+      lengths: from `padded_lengths`; the shapes that batches may have.
+    """
+
+    def batches() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        longest = store.columns[length_key].lengths() if length_key else None
+        for indices in order[first:]:
+            pad = {}
+            if length_key is not None and longest is not None and lengths:
+                needed = longest[indices[indices >= 0]].max(initial=1)
+                pad = {length_key: lengths[int(np.searchsorted(lengths, needed))]}
+            real = indices >= 0
+            yield store.rows(np.where(real, indices, indices[0]), pad), real.astype(np.float32)
+
+    signature = (_spec(store, order.shape[1]), tf.TensorSpec([order.shape[1]], tf.float32))
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(PREFETCH)
+
+
+def evaluation_batches(store: Store, batch_size: int, length_key: str | None) -> Iterator[dict[str, Any]]:
+    """Every example once, in batches of like length, the last one short; rows by column name."""
+    order = np.arange(len(store))
+    if length_key is not None:
+        order = np.argsort(store.columns[length_key].lengths(), kind="stable")
+    for start in range(0, len(store), batch_size):
+        yield store.rows(order[start : start + batch_size])

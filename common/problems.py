@@ -1,0 +1,45 @@
+"""Broken rows: counted, the first ones kept to show, an error at once where the user asked to be strict."""
+
+from __future__ import annotations
+
+from common.errors import DataError
+
+SHOWN = 20
+
+
+class Problems:
+    """What could not be used while data was read.
+
+    Args:
+      strict: the first problem is an error.
+
+    >>> problems = Problems()
+    >>> problems.add("reviews.csv:17", "has 1 cell where the header has 2")
+    >>> problems.count, problems.lines()
+    (1, ['reviews.csv:17 has 1 cell where the header has 2'])
+    """
+
+    def __init__(self, strict: bool = False):
+        self.strict = strict
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets all; each pass over the data begins with it."""
+        self.count = 0
+        self.first: list[tuple[str, str]] = []
+
+    def add(self, place: str, what: str) -> None:
+        """Counts one broken row.
+
+        Raises:
+          DataError: in strict mode.
+        """
+        if self.strict:
+            raise DataError(f"{place} {what}. Mend the row, or leave out --strict to skip it.")
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append((place, what))
+
+    def lines(self) -> list[str]:
+        """The first broken rows, one line each."""
+        return [f"{place} {what}" for place, what in self.first]

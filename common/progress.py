@@ -1,0 +1,60 @@
+"""What people see of long work, on stderr: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+LINE_SECONDS = 10.0  # how often a plain line is written
+
+
+def say(message: str) -> None:
+    """A line for people."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A time span for people.
+
+    >>> duration(3.21), duration(75), duration(7322)
+    ('3.2 s', '1:15 min', '2:02 h')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60) if seconds >= 3600 else int(seconds // 60)
+    if seconds >= 3600:
+        return f"{minutes // 60}:{minutes % 60:02d} h"
+    return f"{minutes}:{int(seconds % 60):02d} min"
+
+
+class Display:
+    """A named piece of work that advances; `show` takes how far it is and what to say of it."""
+
+    def __init__(self, bar: Any, task: Any, name: str):
+        self.bar, self.task, self.name = bar, task, name
+        self.said = time.monotonic()
+
+    def show(self, done: float, total: float | None, text: str) -> None:
+        """Says where the work stands; cheap to call often."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, total=total, text=text)
+        elif time.monotonic() - self.said >= LINE_SECONDS:
+            self.said = time.monotonic()
+            say(f"{self.name}: {f'{done:.0f} of {total:.0f}, ' if total else f'{done:.0f}, '}{text}")
+
+
+@contextmanager
+def display(name: str) -> Iterator[Display]:
+    """A bar that vanishes at the end; only lines every few seconds where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield Display(None, None, name)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield Display(bar, bar.add_task(name, total=None, text=""), name)

@@ -1,0 +1,47 @@
+"""TensorFlow without its start-up noise, and with reproducible kernels."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from typing import Any
+
+
+def import_tensorflow(hide_gpus: bool = False) -> Any:
+    """The tensorflow module, imported without a word on stderr unless it fails.
+
+    TF_CPP_MIN_LOG_LEVEL alone does not do it: lines logged before the logger is set up go straight to the file
+    descriptor, so that is turned aside during the import. Set TF_CPP_MIN_LOG_LEVEL=0 to see all.
+
+    Args:
+      hide_gpus: a graph traced with a GPU in sight holds cuDNN kernels that no CPU can run (tensorflow#77442).
+    """
+    if hide_gpus and "tensorflow" not in sys.modules:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0" or "tensorflow" in sys.modules:
+        return _import()
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            return _import()
+        except BaseException:
+            sys.stderr.flush()
+            aside.seek(0)
+            os.write(kept, aside.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _import() -> Any:
+    import keras  # noqa: F401  its import is the slow one, and logs too
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")
+    return tf

@@ -1,0 +1,152 @@
+"""The names that a recipe answers to. Interfaces only: a recipe calls functions, it inherits nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from common.problems import Problems
+
+if TYPE_CHECKING:  # a recipe's config is read without TensorFlow, so this module must not import it
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+Example = dict[str, Any]  # raw: {"text": "a fine film", "label": "pos"}; strings or bytes, never ids
+Assets = dict[str, Any]  # a JSON object learned from the training data: {"words": [...], "labels": [...]}
+Batch = dict[str, Any]  # named arrays or tensors, batch axis first
+
+
+@dataclass(frozen=True)
+class About:
+    """What `cli.py list` says of a recipe."""
+
+    task: str
+    input: str
+    output: str
+    model: str
+    data: str  # the default data, with its licence
+
+
+@dataclass(frozen=True)
+class Field:
+    """One thing that an example holds.
+
+    Args:
+      name: its key in the example.
+      kind: "text" or "label"; what a reader may guess a column by.
+      names: column names that mean this field, lower case.
+    """
+
+    name: str
+    kind: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Raw examples that can be read as often as one likes, always in the same order.
+
+    Args:
+      name: for people, such as "reviews.csv, 10% by hash".
+      read: starts a pass.
+      problems: what the last pass could not use.
+    """
+
+    name: str
+    read: Callable[[], Iterator[Example]]
+    problems: Problems = field(default_factory=Problems)
+
+    def __iter__(self) -> Iterator[Example]:
+        return self.read()
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The raw examples of a run. A part that is None was not given and not split off."""
+
+    train: Source
+    valid: Source | None = None
+    test: Source | None = None
+    notes: tuple[str, ...] = ()  # what was taken and how it was understood, for people
+    fingerprint: str = ""  # changes when the data does
+    attribution: Mapping[str, str] = field(default_factory=dict)  # source and licence of the recipe's own data
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A function of the exported model: raw inputs in, named strings, numbers or bytes out.
+
+    Args:
+      function: takes tensors by name, batch axis first, and returns a dict of dense tensors.
+      inputs: a tf.TensorSpec by name; core TensorFlow ops alone may follow.
+    """
+
+    function: Callable[..., Mapping[str, tf.Tensor]]
+    inputs: Mapping[str, tf.TensorSpec]
+
+
+class Measures(Protocol):
+    """A score that is gathered batch by batch."""
+
+    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None: ...
+
+    def result(self) -> dict[str, Any]: ...
+
+
+class Recipe(Protocol):
+    """A task, seen from one replica."""
+
+    fields: tuple[Field, ...]  # what an example holds
+    length_key: str | None  # the encoded feature whose length batches are sorted by
+    monitor: str  # the validation measure that the best weights have
+    monitor_mode: str  # "max" or "min"
+
+    def __init__(self, config: Any, assets: Assets): ...
+
+    @classmethod
+    def load_data(cls, config: Any) -> Splits:
+        """Raw examples: train, valid, test."""
+
+    @classmethod
+    def learn(cls, config: Any, train: Source) -> Assets:
+        """Vocabularies, label lists and all else that is taken from the training part alone; streaming."""
+
+    @classmethod
+    def settle(cls, config: Any, assets: Assets) -> Any:
+        """The config with every default that depends on the data filled in."""
+
+    @classmethod
+    def check(cls, config: Any, splits: Splits) -> dict[str, Any]:
+        """What the data holds and what is wrong with it (see common/check.py)."""
+
+    def encode(self, features: Batch) -> Batch:
+        """Model inputs from a batch of raw ones; TensorFlow ops only, the same in training and in serving.
+
+        Each output is dense [batch, ...] or ragged [batch, (time), ...].
+        """
+
+    def encode_target(self, examples: Batch) -> Batch:
+        """Targets from a batch of raw examples; training and evaluation only."""
+
+    def build_model(self) -> keras.Model:
+        """The functional Keras model with named layers; inputs are the encoded features by name, dense."""
+
+    def loss(self, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Sums and weights, each [batch]; the loop divides by the global sum of weights."""
+
+    def measures(self) -> Measures:
+        """An empty score over encoded targets and the model's outputs, for validation."""
+
+    def score(self, results: Iterable[tuple[Batch, list[Example]]]) -> dict[str, Any]:
+        """The exact measures of `serving_default` outputs against raw examples, batch by batch."""
+
+    def serve(self, model: keras.Model) -> dict[str, Endpoint]:
+        """The exported functions; one is named serving_default."""
+
+    def odd_inputs(self) -> list[Example]:
+        """Inputs of the kind that break models, with which an export is proved besides held-out ones."""
+
+    def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """One prediction as a JSON object; `outputs` is one row of serving_default."""

@@ -1,0 +1,251 @@
+"""The run directory: what a training was told, what it learned, where it stands, and how well it did.
+
+    config.json       recipe, settings, versions, data
+    assets.json       what was learned from the training data: vocabularies, labels
+    checkpoint.npz    all that training depends on, to go on from
+    best.npz          the weights that did best on the validation part, by variable path
+    history.jsonl     the facts of each epoch
+    metrics.json      the final measures; written last, so a run that has it is finished
+    report.html       the same for people
+    tensorboard/      the curves for TensorBoard
+    source/           the recipe, if it is not one of ours
+
+Nothing here is ever unpickled or run: the model is rebuilt by the recipe's code and given its weights as arrays.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import recipes
+from common.config import RunConfig, as_json, checked
+from common.errors import ConfigError, RunError
+from common.files import read_json, replacing, save_arrays, write_json
+
+FORMAT = 1
+GROWING = ("epochs", "max_minutes")  # a resumed run may be given more of these
+FREE = ("checkpoint_minutes", "offline", "strict")  # these change nothing that is trained
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(f"{path} is damaged ({error}). Delete it to train from the start, or restore it.") from None
+
+
+@dataclass
+class Run:
+    """A run directory.
+
+    Args:
+      path: the folder.
+      about: the contents of config.json.
+    """
+
+    path: Path
+    about: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """An existing run.
+
+        Raises:
+          RunError: there is none, or it is damaged or of a newer format.
+        """
+        if not path.is_dir():
+            raise RunError(f"{path} is no run: there is no such folder. Name one that `cli.py run` printed.")
+        if not (path / "config.json").exists():
+            raise RunError(f"{path} is no run: it has no config.json. Name a folder that `cli.py run` printed.")
+        about = read_json(path / "config.json")
+        if not isinstance(about.get("recipe"), str) or not isinstance(about.get("settings"), dict):
+            raise RunError(f"{path / 'config.json'} is damaged (recipe or settings are missing). Restore it.")
+        if about.get("format") != FORMAT:
+            raise RunError(f"{path} has format {about.get('format')}, but this version reads format {FORMAT} only.")
+        return cls(path, about)
+
+    @classmethod
+    def create(
+        cls, path: Path, recipe: str, config: RunConfig, assets: Mapping[str, Any], more: Mapping[str, Any]
+    ) -> Run:
+        """A new run with its settings and assets; the folder may exist if it is empty.
+
+        Args:
+          more: further facts for config.json, such as versions and data.
+        """
+        folder = recipes.folder(recipe)
+        own = folder.parent != recipes.HERE
+        path.mkdir(parents=True, exist_ok=True)
+        if own:
+            shutil.rmtree(path / "source", ignore_errors=True)
+            shutil.copytree(folder, path / "source", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        write_json(path / "assets.json", assets)
+        about = {
+            "format": FORMAT, "recipe": str(folder) if own else folder.name, "own": own, "settings": as_json(config),
+            **more,
+        }  # fmt: skip
+        write_json(path / "config.json", about)
+        return cls(path, about)
+
+    def lock(self) -> Any:
+        """Keeps a second process from training in this folder, as long as the returned file is open.
+
+        Raises:
+          RunError: another process is at it.
+        """
+        file = open(self.path / ".lock", "w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"Another process is training in {self.path}. Wait for it, or name another --run-dir."
+            ) from None
+        return file
+
+    # Parts
+
+    def assets(self) -> dict[str, Any]:
+        return read_json(self.path / "assets.json")
+
+    def metrics(self) -> dict[str, Any] | None:
+        path = self.path / "metrics.json"
+        return read_json(path) if path.exists() else None
+
+    def finish(self, metrics: Mapping[str, Any]) -> None:
+        """Writes metrics.json; do so last."""
+        write_json(self.path / "metrics.json", metrics)
+
+    def reopen(self, config: RunConfig) -> None:
+        """Makes a finished run an unfinished one, with settings that may have grown."""
+        (self.path / "metrics.json").unlink(missing_ok=True)
+        self.about["settings"] = as_json(config)
+        write_json(self.path / "config.json", self.about)
+
+    def save_checkpoint(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
+        """One file in one piece: arrays, and the numbers as JSON bytes."""
+        packed = np.frombuffer(json.dumps(numbers).encode(), np.uint8)
+        save_arrays(self.path / "checkpoint.npz", {**arrays, "numbers": packed})
+
+    def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """The last checkpoint, if there is one.
+
+        Raises:
+          RunError: it is damaged.
+        """
+        path = self.path / "checkpoint.npz"
+        if not path.exists():
+            return None
+        arrays = _load_arrays(path)
+        try:
+            return arrays, json.loads(arrays.pop("numbers").tobytes())
+        except (KeyError, ValueError):
+            raise RunError(f"{path} is damaged. Delete it to train from the start, or restore it.") from None
+
+    def save_best(self, weights: Mapping[str, np.ndarray]) -> None:
+        save_arrays(self.path / "best.npz", weights)
+
+    def load_best(self) -> dict[str, np.ndarray]:
+        """The best weights by variable path.
+
+        Raises:
+          RunError: there are none yet, or they are damaged.
+        """
+        try:
+            return _load_arrays(self.path / "best.npz")
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.path} has no trained weights yet. Go on with: python cli.py run {self.about['recipe']}"
+                f" --resume {self.path}"
+            ) from None
+
+    def history(self) -> list[dict[str, Any]]:
+        """The facts of the epochs so far; a line that a kill cut short ends them."""
+        path = self.path / "history.jsonl"
+        facts = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                facts.append(json.loads(line))
+            except ValueError:
+                break
+        return facts
+
+    def write_history(self, facts: list[dict[str, Any]]) -> None:
+        with replacing(self.path / "history.jsonl", "w") as file:
+            file.writelines(json.dumps(line) + "\n" for line in facts)
+
+    # Settings and code
+
+    def config(self, config_class: type[RunConfig]) -> RunConfig:
+        """The settings of this run as its recipe's Config.
+
+        Raises:
+          RunError: they do not fit the recipe.
+        """
+        try:
+            return config_class(**checked(config_class, self.about["settings"], str(self.path / "config.json")))
+        except ConfigError as error:
+            raise RunError(f"{error} The run was made by another version of its recipe.") from None
+
+    def recipe_name(self, named: str | None = None, trust_code: bool = False) -> str:
+        """What to load the recipe by: one of ours by name; one's own only if the user names it or trusts the copy.
+
+        Raises:
+          RunError: the run was made by a recipe of one's own, and neither was said.
+        """
+        if named is not None:
+            return named
+        if not self.about.get("own"):
+            return str(self.about["recipe"])
+        if trust_code:
+            return str(self.path / "source")
+        raise RunError(
+            f"{self.path} was made by a recipe of its own ({self.about['recipe']}), whose code runs only if you say so:"
+            " name the folder by --recipe, or give --trust-code to run the copy in the run's folder."
+        )
+
+    def merged(self, config_class: type[RunConfig], given: Mapping[str, Any]) -> RunConfig:
+        """The run's settings with those given now.
+
+        Raises:
+          ConfigError: a value differs that cannot be changed.
+        """
+        stored = self.config(config_class)
+        changes: dict[str, Any] = {}
+        for name, value in given.items():
+            old = getattr(stored, name)
+            larger = name in GROWING and old is not None and value is not None and value > old
+            if value != old and not larger and name not in FREE:
+                more = ", or a larger one" if name in GROWING else ""
+                raise ConfigError(
+                    f"{self.path} was begun with {name} {_shown(old)}, and now it is {_shown(value)}. Resume with the"
+                    f" same value{more}, or start a new run in another --run-dir."
+                )
+            changes[name] = value
+        return config_class(**{**vars(stored), **changes})
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "not set"
+    return "not set" if value is None else str(value)
+
+
+def new_path(recipe: str, now: datetime) -> Path:
+    """A fresh folder under runs/, named by recipe and time."""
+    stem = f"runs/{Path(recipe).name}-{now:%Y%m%d-%H%M%S}"
+    numbered = (Path(stem if number == 1 else f"{stem}-{number}") for number in range(1, 1000))
+    return next(path for path in numbered if not path.exists())

@@ -1,0 +1,142 @@
+"""Encoded examples as columns of arrays, in memory or memory-mapped on disk; rows are gathered and padded by index."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+MEMORY_BYTES = 1 << 30  # beyond this, columns go to disk
+
+
+@dataclass(frozen=True)
+class Column:
+    """One feature of all examples.
+
+    Args:
+      values: dense [examples, ...], or all steps of all examples one after the other, [steps, ...].
+      starts: None if dense, else [examples + 1], where each example's steps begin.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray | None = None
+
+    def rows(self, indices: np.ndarray, length: int | None = None) -> np.ndarray:
+        """The examples at `indices`, ragged ones padded with 0 to `length` or to the longest.
+
+        >>> column = Column(np.array([7, 8, 9]), np.array([0, 2, 3]))
+        >>> column.rows(np.array([1, 0])).tolist()
+        [[9, 0], [7, 8]]
+        """
+        if self.starts is None:
+            return self.values[indices]
+        starts = self.starts[indices]
+        lengths = self.starts[indices + 1] - starts
+        steps = np.arange(int(lengths.max(initial=0)) if length is None else length)
+        present = steps < lengths[:, None]
+        padded = np.zeros((len(indices), len(steps), *self.values.shape[1:]), self.values.dtype)
+        padded[present] = self.values[(starts[:, None] + steps)[present]]
+        return padded
+
+    def lengths(self) -> np.ndarray:
+        """Steps of each example, [examples]."""
+        if self.starts is None:
+            raise ValueError("a dense column has no lengths")
+        return np.diff(self.starts)
+
+
+class Store:
+    """Encoded examples: named columns of equal length.
+
+    Args:
+      columns: by name.
+      count: the number of examples.
+    """
+
+    def __init__(self, columns: Mapping[str, Column], count: int):
+        self.columns, self.count = dict(columns), count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def rows(self, indices: np.ndarray, lengths: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
+        """A padded batch by column name."""
+        lengths = lengths or {}
+        return {name: column.rows(indices, lengths.get(name)) for name, column in self.columns.items()}
+
+
+class StoreWriter:
+    """Gathers encoded batches into a Store; moves to files in `folder` once `memory_bytes` are exceeded."""
+
+    def __init__(self, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES):
+        self.folder, self.memory_bytes = folder, memory_bytes
+        self.chunks: dict[str, list[np.ndarray]] = {}
+        self.lengths: dict[str, list[np.ndarray]] = {}
+        self.files: dict[str, IO[bytes]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.types: dict[str, np.dtype] = {}
+        self.count, self.bytes = 0, 0
+
+    def append(self, dense: Mapping[str, np.ndarray], ragged: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        """Adds a batch.
+
+        Args:
+          dense: arrays [batch, ...] by name.
+          ragged: (values [steps, ...], lengths [batch]) by name.
+        """
+        for name, (values, lengths) in ragged.items():
+            self.lengths.setdefault(name, []).append(lengths.astype(np.int64))
+            self._add(name, values)
+            self.count += len(lengths) if not dense and name == next(iter(ragged)) else 0
+        for name, values in dense.items():
+            self._add(name, values)
+            self.count += len(values) if name == next(iter(dense)) else 0
+        if self.folder is not None and not self.files and self.bytes > self.memory_bytes:
+            self._spill(self.folder)
+
+    def _add(self, name: str, values: np.ndarray) -> None:
+        self.shapes.setdefault(name, values.shape[1:])
+        self.types.setdefault(name, values.dtype)
+        self.bytes += values.nbytes
+        if self.files:
+            values.tofile(self.files[name])
+        else:
+            self.chunks.setdefault(name, []).append(values)
+
+    def _spill(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, (name, chunks) in enumerate(self.chunks.items()):
+            self.files[name] = open(folder / f"{number}.bin", "wb")
+            for values in chunks:
+                values.tofile(self.files[name])
+        self.chunks.clear()
+
+    def close(self) -> Store:
+        """The store of all that was added."""
+        columns = {}
+        for name, shape in self.shapes.items():
+            if self.files:
+                file = self.files[name]
+                file.close()
+                # The file may hold no byte (a column of empty rows), which cannot be mapped.
+                empty = Path(file.name).stat().st_size == 0
+                flat: Any = np.zeros(0, self.types[name]) if empty else np.memmap(file.name, self.types[name], "r")
+                values = flat.reshape(-1, *shape)
+            else:
+                values = np.concatenate(self.chunks[name])
+            starts = None
+            if name in self.lengths:
+                starts = np.concatenate([[0], np.cumsum(np.concatenate(self.lengths[name]))])
+            columns[name] = Column(values, starts)
+        return Store(columns, self.count)
+
+    def discard(self) -> None:
+        """Removes what was written to disk."""
+        for file in self.files.values():
+            file.close()
+        if self.folder is not None and self.files:
+            shutil.rmtree(self.folder, ignore_errors=True)

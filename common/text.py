@@ -1,0 +1,113 @@
+"""Text in graph: words out of raw strings, and their ids. Core TensorFlow ops only, so that any server can run them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import tensorflow as tf
+
+URL, USER, NUMBER = "<url>", "<user>", "<number>"
+PADDING, BOUNDARY = 0, 1  # ids before those of words
+COUNTED_WORDS = 2_000_000  # how many distinct words are counted at once
+
+# Each rule is applied in turn to lower-cased text. Syntax is RE2's.
+_RULES = (
+    (r"[\p{Z}\p{Cc}]+", " "),  # every blank, line end and control character
+    (r"[’ʼ＇]", "'"),
+    (r"(?:https?://|www\.)[^ ]+", f" {URL} "),
+    (r"(^|[^\p{L}\p{N}_])@[\p{L}\p{N}_]+", rf"\1 {USER} "),
+    (r"\d{3,}(?:[.,:]\d+)*|\d+(?:[,:]\d+)+", f" {NUMBER} "),  # 5, 10 and 3.5 stay: they may be a verdict
+    (r"(\p{L})(n't)\b", r"\1 \2"),
+    (r"([\p{L}\p{N}])('(?:s|re|ve|ll|d|m))\b", r"\1 \2"),
+    (r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])", r" \1 "),  # scripts without blanks: each character is a word
+)
+_WORD = "|".join(
+    (
+        "<(?:url|user|number)>",
+        r"'(?:s|re|ve|ll|d|m)\b",
+        r"[\p{L}\p{M}\p{N}_]+(?:'[\p{L}\p{M}]+)*",
+        r"[:;=]['^-]?[)(\[\]/\\|*]+|<3",  # emoticons
+        r"\p{So}(?:[\x{FE0F}\x{1F3FB}-\x{1F3FF}]|\x{200D}\p{So})*",  # an emoji with its modifiers
+        r"[!?]+|\.\.+",
+        "[^ ]",
+    )
+)
+
+
+def words(texts: tf.Tensor) -> tf.RaggedTensor:
+    """The lower-cased words of each text, [batch, (words)]; contractions, URLs, numbers and emoji taken care of.
+
+    Bytes that are no UTF-8 become the replacement character.
+
+    >>> words(tf.constant(["It isn't GREAT: 10/10 http://a.b :-)"])).to_list()[0]
+    [b'it', b'is', b"n't", b'great', b':', b'10', b'/', b'10', b'<url>', b':-)']
+    """
+    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
+    texts = tf.strings.lower(texts, encoding="utf-8")
+    for pattern, replacement in _RULES:
+        texts = tf.strings.regex_replace(texts, pattern, replacement)
+    return tf.strings.split(tf.strings.regex_replace(texts, _WORD, r" \0 "))
+
+
+def ends(tokens: tf.RaggedTensor, most: int) -> tf.RaggedTensor:
+    """Rows longer than `most` without their middle: a review is judged by its beginning and its end.
+
+    >>> ends(tf.ragged.constant([[1, 2, 3, 4, 5], [6]]), 2).to_list()
+    [[1, 5], [6]]
+    """
+    lengths = tokens.row_lengths()
+    tail = most - most // 2
+    position = tf.ragged.range(lengths)
+    kept = (position < most // 2) | (position >= tf.expand_dims(lengths - tail, 1))
+    return tf.ragged.boolean_mask(tokens, kept | tf.expand_dims(lengths <= most, 1))
+
+
+def counted(texts: Iterable[Sequence[str]], most: int = COUNTED_WORDS) -> Counter[str]:
+    """How often each word occurs in batches of texts; memory-bounded, rare words are forgotten when there are too many.
+
+    Args:
+      texts: batches.
+      most: beyond so many distinct words, those seen once, then twice, ... since are dropped (lossy counting).
+    """
+    split = tf.function(lambda batch: words(batch).values, input_signature=[tf.TensorSpec([None], tf.string)])
+    counts: Counter[bytes] = Counter()
+    dropped = 0
+    for batch in texts:
+        counts.update(split(tf.constant(batch)).numpy().tolist())
+        while len(counts) > most:
+            dropped += 1
+            counts = Counter({word: count for word, count in counts.items() if count > dropped})
+    return Counter({word.decode("utf-8"): count for word, count in counts.items()})
+
+
+def frequent(counts: Counter[str], most: int, at_least: int) -> list[str]:
+    """The most frequent words, alike ones in alphabetical order, so that a vocabulary never depends on luck.
+
+    >>> frequent(Counter("abracadabra"), most=3, at_least=2)
+    ['a', 'b', 'r']
+    """
+    kept = sorted((word for word, count in counts.items() if count >= at_least), key=lambda w: (-counts[w], w))
+    return kept[:most]
+
+
+class Vocabulary:
+    """Word ids in graph.
+
+    Ids: 0 padding, 1 the boundary of a text, then the words, then `buckets` ids shared by unknown words by hash.
+
+    Args:
+      known: words, none twice.
+      buckets: at least 1.
+    """
+
+    def __init__(self, known: Sequence[str], buckets: int):
+        self.first, self.buckets = 2, buckets
+        self.size = self.first + len(known) + buckets
+        keys = tf.constant(list(known), tf.string, shape=[len(known)])
+        values = tf.range(len(known), dtype=tf.int64)
+        self.table = tf.lookup.StaticVocabularyTable(tf.lookup.KeyValueTensorInitializer(keys, values), buckets)
+
+    def ids(self, tokens: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Ids of words, int32 [batch, (words)]."""
+        return tokens.with_values(tf.cast(self.table.lookup(tokens.values), tf.int32) + self.first)

@@ -1,0 +1,118 @@
+"""Named public data sets by tensorflow-datasets: `tfds:NAME`, from disk where it is there, else fetched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.errors import ConfigError, DataError, suggestion
+from common.recipe import Example, Field, Source
+
+PARTS = {"train": "train", "validation": "valid", "valid": "valid", "dev": "valid", "test": "test"}
+
+
+def opened(
+    name: str, fields: Sequence[Field], given: Mapping[str, str], offline: bool
+) -> tuple[dict[str, Source], str, str]:
+    """(parts by name, a note for people, a fingerprint) of a public data set.
+
+    Args:
+      name: as TFDS writes it, such as "imdb_reviews" or "glue/sst2".
+      given: feature names by field, where the user said so.
+
+    Raises:
+      DataError: it is not there and cannot be fetched, or has no fitting features or splits.
+    """
+    builder = _builder(name, offline)
+    picked = _picked(name, builder.info.features, fields, given)
+    parts = {}
+    for split, info in builder.info.splits.items():
+        if (part := PARTS.get(split)) and info.num_examples:
+            parts[part] = Source(f"tfds:{name} {split}", _reader(builder, split, picked))
+    if not parts:
+        have = ", ".join(builder.info.splits) or "none"
+        raise DataError(f"tfds:{name} has no split named train, validation or test (it has: {have}).")
+    note = f"tfds:{builder.info.full_name}; " + ", ".join(f'{field} = "{key}"' for field, (key, _) in picked.items())
+    return parts, note, builder.info.full_name
+
+
+def _builder(name: str, offline: bool) -> Any:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise DataError(f"tfds:{name} needs tensorflow-datasets ({error}): run make setup.") from None
+    tfds.disable_progress_bar()
+    folder = os.environ.get("TFDS_DATA_DIR") or str(Path("~/tensorflow_datasets").expanduser())
+    base, _, config = name.partition("/")
+    base = base.partition(":")[0]
+    # A prepared set is read from its files: TFDS's own look-up calls the network even then (datasets#3125).
+    stem = Path(folder) / base / config if config else Path(folder) / base
+    prepared = sorted(path.parent for path in stem.glob("**/dataset_info.json"))
+    if prepared:
+        return tfds.builder_from_directory(prepared[-1])
+    place = f'or place a prepared copy under {Path(folder) / base} (TFDS_DATA_DIR names another folder than "{folder}")'
+    if offline:
+        raise DataError(f"tfds:{name} is not on this machine and --offline forbids to fetch it: leave it out, {place}.")
+    try:
+        builder = tfds.builder(name, data_dir=folder, try_gcs=False)
+    except Exception as error:  # TFDS raises its own kinds here, and import errors of its optional parts
+        near = suggestion(base, tfds.list_builders(with_community_datasets=False))
+        raise DataError(f"There is no tfds:{name} ({_first_line(error)}).{near}") from None
+    try:
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    except Exception as error:  # network, disk, checksum: whatever a builder meets
+        raise DataError(f"tfds:{name} could not be fetched ({_first_line(error)}): try again, {place}.") from None
+    return builder
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
+
+
+def _picked(name: str, features: Any, fields: Sequence[Field], given: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
+    """(key, feature) by field: as given, else by name, else by type where only one is left."""
+    import tensorflow_datasets as tfds
+
+    kinds = {"text": tfds.features.Text, "label": tfds.features.ClassLabel}
+    picked: dict[str, tuple[str, Any]] = {}
+    for field in fields:
+        taken = {key for key, _ in picked.values()}
+        wanted = given.get(field.name)
+        if wanted is not None:
+            if wanted not in features:
+                raise ConfigError(
+                    f"--column {field.name}={wanted}: tfds:{name} has no such feature, only: {', '.join(features)}."
+                )
+            picked[field.name] = wanted, features[wanted]
+            continue
+        fitting = [key for key in features if isinstance(features[key], kinds[field.kind]) and key not in taken]
+        named = [key for key in fitting if key.lower() in (field.name, *field.names)]
+        chosen = named[:1] or (fitting if len(fitting) == 1 else [])
+        if not chosen:
+            raise DataError(
+                f"tfds:{name}: which feature is the {field.name}? It has: {', '.join(features)}."
+                f" Say so by --column {field.name}=NAME."
+            )
+        picked[field.name] = chosen[0], features[chosen[0]]
+    return picked
+
+
+def _reader(builder: Any, split: str, picked: Mapping[str, tuple[str, Any]]) -> Callable[[], Iterator[Example]]:
+    def plain(feature: Any, value: Any) -> Any:
+        if hasattr(feature, "int2str"):
+            return feature.int2str(int(value))
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+    def read() -> Iterator[Example]:
+        import tensorflow_datasets as tfds
+
+        # Files in order, one after the other: the same order every time.
+        dataset = builder.as_dataset(
+            split=split, read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+        )
+        for row in dataset.as_numpy_iterator():
+            yield {name: plain(feature, row[key]) for name, (key, feature) in picked.items()}
+
+    return read

@@ -1,0 +1,340 @@
+"""The one training loop: steps over `strategy.run`, validation, best weights, early stop, and a state to go on from.
+
+Our own because Keras 3's `fit` fails under MultiWorkerMirroredStrategy (keras#20585) and cannot resume within an epoch.
+The loop yields facts; printing and saving belong to the caller.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from common.config import RunConfig
+from common.errors import RunError, TrainingError
+from common.optimize import AdamW, learning_rate
+from common.pipeline import epoch_order, evaluation_batches, padded_lengths, training_batches
+from common.store import Store
+from common.weights import model_weights, random_states, set_model_weights
+
+CALL_SECONDS = 0.5  # a call of the compiled loop takes about so long: often enough for progress, signals and limits
+EVALUATION_BATCH = 256
+FEATURE, TARGET = "feature/", "target/"  # how a store names the columns of each kind
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands after a call of several steps."""
+
+    epoch: int  # from 1
+    step: int  # steps of this epoch done
+    steps: int  # steps of the epoch in all
+    loss: float  # mean of this epoch so far, per unit of weight
+    examples_per_second: float
+    seconds_left: float | None  # an estimate, of the whole training; None before there is one
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """The facts of an epoch, as history.jsonl holds them."""
+
+    facts: dict[str, Any]
+    improved: bool  # these weights are the best so far
+    last: bool
+
+
+def _part(rows: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name[len(prefix) :]: value for name, value in rows.items() if name.startswith(prefix)}
+
+
+class Trainer:
+    """A model in training.
+
+    Args:
+      recipe: see common.recipe.Recipe.
+      config: the shared settings; `config.epochs` None means no limit, which then needs `config.max_minutes`.
+      train, valid: stores whose columns are named feature/... and target/...; valid may be None.
+      strategy: where variables live and steps run.
+
+    Raises:
+      TrainingError: there is nothing to train on, or no end.
+    """
+
+    def __init__(
+        self, recipe: Any, config: RunConfig, train: Store, valid: Store | None, strategy: tf.distribute.Strategy
+    ):
+        if not len(train):
+            raise TrainingError("No training step could be made: the training part is empty. Give more --data.")
+        if config.epochs is None and config.max_minutes is None:
+            raise TrainingError("Training would never end: give --epochs or --max-minutes.")
+        self.recipe, self.config, self.strategy = recipe, config, strategy
+        self.train, self.valid = train, valid if valid is not None and len(valid) else None
+        with strategy.scope():
+            self.model = recipe.build_model()
+            variables = [v.value for v in self.model.trainable_variables]
+            self.optimizer = AdamW(
+                variables, config.weight_decay, config.clip_norm, config.average, config.precision == "float16"
+            )
+        key = recipe.length_key and FEATURE + recipe.length_key
+        self.length_key: str | None = key
+        self.lengths = train.columns[key].lengths() if key else None
+        self.padded = padded_lengths(self.lengths) if self.lengths is not None else None
+        replicas = strategy.num_replicas_in_sync
+        self.batch_size = -(-config.batch_size // replicas) * replicas
+        self.steps = -(-len(train) // self.batch_size)
+        self.epoch, self.step, self.seconds = 0, 0, 0.0  # finished epochs, steps of the present one, time in training
+        self.sums = np.zeros(2)  # of this epoch: loss, weight
+        self.epoch_seconds, self.waited = 0.0, 0.0
+        self.best_epoch = 0
+        self.best: tuple[float, float] | None = None  # (score, -loss), the higher the better
+        self.per_second = 0.0  # steps; the latest estimate
+        self.validation_seconds = 0.0
+        self._compiled = False
+        self._steps = tf.function(self._many_steps, reduce_retracing=True)
+        self._forward = tf.function(self._evaluate_batch, reduce_retracing=True)
+
+    # The compiled part
+
+    def _replica_step(self, rows: dict[str, tf.Tensor], real: tf.Tensor, rate: tf.Tensor) -> tuple[Any, Any]:
+        # Every replica gets the whole batch and takes its rows, so that batches are formed and padded globally.
+        share = self.batch_size // self.strategy.num_replicas_in_sync
+        start = tf.distribute.get_replica_context().replica_id_in_sync_group * share
+        rows, real = tf.nest.map_structure(lambda whole: whole[start : start + share], (rows, real))
+        variables = self.optimizer.variables
+        with tf.GradientTape() as tape:
+            outputs = self.model(_part(rows, FEATURE), training=self.config.noise)
+            sums, weights = self.recipe.loss(_part(rows, TARGET), outputs)
+            loss, weight = tf.reduce_sum(sums * real), tf.reduce_sum(weights * real)
+            if self.model.losses:
+                loss += tf.add_n(self.model.losses) * weight
+            scaled = loss * self.optimizer.scale
+        self.optimizer.apply(tape.gradient(scaled, variables), weight, rate)
+        return loss, weight
+
+    def _many_steps(
+        self, iterator: Any, count: tf.Tensor, first: tf.Tensor, total: tf.Tensor, share: tf.Tensor
+    ) -> tuple[Any, ...]:
+        """Runs `count` steps; `first` steps were made before, of `total`; share >= 0 overrides first / total."""
+        config = self.config
+        loss, weight, waited = tf.zeros([]), tf.zeros([]), tf.zeros([], tf.float64)
+        bad = tf.constant(-1, tf.int64)
+        for index in tf.range(count):
+            # A replica that ran ahead into the next step would mix up the exchange of gradients (measured).
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+            with tf.control_dependencies([loss]):
+                asked = tf.timestamp()
+            with tf.control_dependencies([asked]):
+                rows, real = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(rows, expand_composites=True)):
+                waited += tf.timestamp() - asked
+            # Counted from the start of the training, so that a resumed run rounds as the uninterrupted one does.
+            progress = tf.where(share >= 0, share, tf.cast(first + index, tf.float32) / total)
+            rate = learning_rate(progress, config.learning_rate, config.warmup, config.schedule)
+            pair = self.strategy.run(self._replica_step, args=(rows, real, rate))
+            step_loss, step_weight = (self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in pair)
+            loss += step_loss
+            weight += step_weight
+            if not tf.math.is_finite(step_loss):
+                bad = first + index
+                break
+        return loss, weight, waited, bad
+
+    def _evaluate_batch(self, rows: dict[str, tf.Tensor]) -> tuple[Any, Any, Any]:
+        outputs = self.model(_part(rows, FEATURE), training=False)
+        sums, weights = self.recipe.loss(_part(rows, TARGET), outputs)
+        return outputs, tf.reduce_sum(sums), tf.reduce_sum(weights)
+
+    # The host part
+
+    def evaluate(self, store: Store) -> dict[str, Any]:
+        """Loss and the recipe's measures over every example of a store, with the averaged weights if there are."""
+        measures = self.recipe.measures()
+        loss = weight = 0.0
+        with self.averaged():
+            for rows in evaluation_batches(store, EVALUATION_BATCH, self.length_key):
+                outputs, sums, weights = self._forward({name: tf.constant(value) for name, value in rows.items()})
+                loss, weight = loss + float(sums), weight + float(weights)
+                measures.update(_part(rows, TARGET), tf.nest.map_structure(lambda x: x.numpy(), outputs))
+        return {"loss": loss / max(weight, 1e-9), **measures.result()}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the block the model has the averaged weights."""
+        pairs = list(zip(self.optimizer.variables, self.optimizer.averages, strict=False))
+        kept = [variable.numpy() for variable, _ in pairs]
+        for variable, average in pairs:
+            variable.assign(average.read_value())
+        try:
+            yield
+        finally:
+            for (variable, _), value in zip(pairs, kept, strict=True):
+                variable.assign(value)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The weights to keep, by variable path: averaged ones if there are."""
+        with self.averaged():
+            return model_weights(self.model)
+
+    @property
+    def _limit(self) -> float:
+        return math.inf if self.config.max_minutes is None else self.config.max_minutes * 60
+
+    @property
+    def _by_time(self) -> bool:
+        return self.config.epochs is None
+
+    def _waited_too_long(self) -> bool:
+        patient = self._by_time or not self.config.patience or self.valid is None
+        return not patient and self.epoch - self.best_epoch >= self.config.patience
+
+    def finished(self) -> bool:
+        """Whether the epochs or the time are used up, or patience is at its end."""
+        by_epochs = self.config.epochs is not None and self.epoch >= self.config.epochs
+        return by_epochs or self._out_of_time() or (self.step == 0 and self._waited_too_long())
+
+    def _out_of_time(self) -> bool:
+        return self.seconds + self.validation_seconds >= self._limit
+
+    def _call_steps(self) -> int:
+        """How many steps the next call makes."""
+        wanted = 1 if not self.per_second else max(1, round(CALL_SECONDS * self.per_second))
+        if self.per_second and self._limit < math.inf:
+            left = self._limit - self.seconds - self.validation_seconds
+            wanted = min(wanted, max(1, int(left * self.per_second)))
+        return min(wanted, self.steps - self.step)
+
+    def _seconds_left(self) -> float | None:
+        by_time = self._limit - self.seconds
+        if self.config.epochs is None or not self.per_second:
+            return by_time if by_time < math.inf else None
+        steps = (self.config.epochs - self.epoch) * self.steps - self.step
+        validations = (self.config.epochs - self.epoch) * self.validation_seconds
+        return min(by_time, steps / self.per_second + validations)
+
+    def fit(self) -> Iterator[Progress | EpochEnd]:
+        """Trains to the end, yielding facts; the state may be saved between any two of them.
+
+        Raises:
+          TrainingError: the loss is no longer a finite number.
+        """
+        while not self.finished():
+            order = epoch_order(
+                len(self.train), self.batch_size, self.config.seed, self.epoch, self.lengths,
+                self.strategy.num_replicas_in_sync,
+            )  # fmt: skip
+            batches = training_batches(self.train, order, self.length_key, self.step, self.padded)
+            iterator = iter(batches)
+            while self.step < self.steps and not self._out_of_time():
+                yield self._call(iterator)
+            yield self._end_epoch()
+
+    def _call(self, iterator: Any) -> Progress:
+        began, count = time.perf_counter(), self._call_steps()
+        share = min(1.0, self.seconds / self._limit) if self._by_time else -1.0
+        made = self.epoch * self.steps + self.step
+        loss, weight, waited, bad = self._steps(
+            iterator,
+            tf.constant(count, tf.int64),
+            tf.constant(made, tf.int64),
+            tf.constant(float(self.steps * (self.config.epochs or 1))),
+            tf.constant(share, tf.float32),
+        )
+        if int(bad) >= 0:
+            raise TrainingError(
+                f"The loss was no finite number at step {int(bad) + 1} (epoch {self.epoch + 1}); the last checkpoint is"
+                f" kept. Lower --learning-rate (now {self.config.learning_rate:g}), or lower --clip-norm."
+            )
+        self.sums += float(loss), float(weight)
+        seconds = time.perf_counter() - began
+        # The first call of a process compiles, which says nothing of the speed to come.
+        self.per_second = count / seconds if self._compiled else 0.0
+        self._compiled = True
+        self.step += count
+        self.seconds += seconds
+        self.epoch_seconds += seconds
+        self.waited += float(waited)
+        done = min(self.step * self.batch_size, len(self.train))
+        return Progress(
+            self.epoch + 1, self.step, self.steps, float(self.sums[0] / max(self.sums[1], 1e-9)),
+            done / self.epoch_seconds, self._seconds_left(),
+        )  # fmt: skip
+
+    def _end_epoch(self) -> EpochEnd:
+        began = time.perf_counter()
+        facts = {
+            "epoch": self.epoch + 1,
+            "loss": float(self.sums[0] / max(self.sums[1], 1e-9)),
+            "steps": self.step,
+        }
+        improved = True
+        if self.valid is not None:
+            measured = self.evaluate(self.valid)
+            scalars = {f"valid_{k}": v for k, v in measured.items() if isinstance(v, int | float)}
+            facts |= scalars
+            score = measured[self.recipe.monitor] * (1 if self.recipe.monitor_mode == "max" else -1)
+            rank = (score, -measured["loss"])
+            improved = self.best is None or rank > self.best
+            if improved:
+                self.best = rank
+        seconds = time.perf_counter() - began
+        done = min(self.step * self.batch_size, len(self.train))
+        facts |= {
+            "seconds": self.epoch_seconds + seconds,
+            "examples_per_second": done / max(self.epoch_seconds, 1e-9),
+            "input_share": self.waited / max(self.epoch_seconds, 1e-9),
+        }
+        self.validation_seconds = seconds
+        self.seconds += seconds
+        self.epoch += 1
+        if improved:
+            self.best_epoch = self.epoch
+        self.step, self.sums, self.epoch_seconds, self.waited = 0, np.zeros(2), 0.0, 0.0
+        return EpochEnd(facts, improved, self.finished())
+
+    # The state to go on from
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """All that training depends on: arrays by name, and numbers as a JSON object."""
+        arrays = {f"model/{k}": v for k, v in model_weights(self.model).items()}
+        arrays |= {f"random/{i}": v.numpy() for i, v in enumerate(random_states(self.model))}
+        arrays |= {f"optimizer/{k}": v.numpy() for k, v in self.optimizer.state().items()}
+        numbers = {
+            "epoch": self.epoch, "step": self.step, "seconds": self.seconds, "sums": self.sums.tolist(),
+            "epoch_seconds": self.epoch_seconds, "waited": self.waited, "best_epoch": self.best_epoch,
+            "best": self.best, "validation_seconds": self.validation_seconds, "steps": self.steps,
+        }  # fmt: skip
+        return arrays, numbers
+
+    def restore(self, arrays: dict[str, np.ndarray], numbers: dict[str, Any]) -> None:
+        """Goes back to a state.
+
+        Raises:
+          RunError: the state is of another model or other data.
+        """
+        if numbers["steps"] != self.steps:
+            raise RunError(
+                f"The checkpoint is of data with {numbers['steps']} batches an epoch, and this has {self.steps}."
+                " Resume with the same data, or start a new run."
+            )
+        set_model_weights(self.model, {k[6:]: v for k, v in arrays.items() if k.startswith("model/")})
+        for name, variables in (
+            ("random", {str(i): v for i, v in enumerate(random_states(self.model))}),
+            ("optimizer", self.optimizer.state()),
+        ):
+            for key, variable in variables.items():
+                value = arrays.get(f"{name}/{key}")
+                if value is None or value.shape != variable.shape:
+                    raise RunError(f"The checkpoint lacks {name}/{key}, or holds it in another shape.")
+                variable.assign(value)
+        self.epoch, self.step, self.seconds = numbers["epoch"], numbers["step"], numbers["seconds"]
+        self.sums = np.array(numbers["sums"])
+        self.epoch_seconds, self.waited = numbers["epoch_seconds"], numbers["waited"]
+        self.best_epoch = numbers["best_epoch"]
+        self.best = tuple(numbers["best"]) if numbers["best"] is not None else None
+        self.validation_seconds = numbers["validation_seconds"]

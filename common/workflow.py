@@ -1,0 +1,349 @@
+"""What the commands do: a run from data to metrics, and its evaluation. The command line is a thin parser over this."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import signal
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import recipes
+from common import __version__
+from common.errors import ConfigError, RunError, Stopped
+from common.files import write_json
+from common.progress import Display, display, duration, say
+from common.recipe import Example, Source, Splits
+from common.runs import GROWING, Run, new_path
+
+SAMPLES = 32  # held-out inputs that a run keeps to prove its export with
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    found = {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
+    return {"kerasserole": __version__, "python": platform.python_version(), **found}
+
+
+def find(recipe: str, run_dir: Path | None, resume: Path | None) -> Run | None:
+    """The run that is to go on, or None if a new one begins.
+
+    Raises:
+      RunError: the folder holds something else, a run of another recipe, or cannot be written.
+    """
+    if resume is not None:
+        run = Run.open(resume)
+    elif run_dir is None or not run_dir.exists():
+        _check_writable(run_dir or Path("runs"))
+        return None
+    elif not run_dir.is_dir():
+        raise RunError(f"{run_dir} is a file, not a folder. Name a new or empty folder by --run-dir.")
+    elif (run_dir / "config.json").exists():
+        run = Run.open(run_dir)
+    else:
+        if any(path.name != ".lock" for path in run_dir.iterdir()):
+            raise RunError(f"{run_dir} holds files but no run. Name a new or empty folder by --run-dir.")
+        _check_writable(run_dir)
+        return None
+    folder = recipes.folder(recipe)
+    mine = str(folder) if folder.parent != recipes.HERE else folder.name
+    if run.about["recipe"] != mine:
+        raise RunError(f"{run.path} is a run of {run.about['recipe']}, not of {mine}. Name another folder or recipe.")
+    _check_writable(run.path)
+    return run
+
+
+def _check_writable(path: Path) -> None:
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise RunError(f"{there} is a file, so {path} cannot be made in it. Name another --run-dir.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(f"{there} cannot be written to. Name another --run-dir, or change its permissions.")
+
+
+def run(recipe: str, given: Mapping[str, Any], run_dir: Path | None = None, resume: Path | None = None) -> Path:
+    """Trains and evaluates; returns the run's folder.
+
+    Args:
+      recipe: a name or path.
+      given: settings that the user gave; the others have their defaults, or are those of the run that goes on.
+      run_dir: where the run is or shall be.
+      resume: a run that goes on.
+    """
+    config_class = recipes.load_config(recipe).Config
+    old = find(recipe, run_dir, resume)
+    config = old.merged(config_class, given) if old else config_class(**given)
+    if old and old.metrics() is not None:
+        stored = old.config(config_class)
+        if all(getattr(config, name) == getattr(stored, name) for name in GROWING):
+            say(
+                f"{old.path} is finished; nothing is left to do. More --epochs or --max-minutes would train it further."
+            )
+            _next_steps(recipe, old.path)
+            return old.path
+    return _train(recipe, config, old, run_dir)
+
+
+def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> Path:
+    began = time.perf_counter()
+    prepare(config)
+    recipe_class = recipes.load(recipe)
+    from common.distribute import strategy
+    from common.train import Trainer
+
+    splits = recipe_class.load_data(config)
+    for note in splits.notes:
+        say(f"Data: {note}")
+    lock = old.lock() if old else None
+    if old:
+        if old.about["data"]["fingerprint"] != splits.fingerprint:
+            raise RunError(
+                f"The data has changed since {old.path} was begun. Resume with the same files, or start a new run."
+            )
+        assets = old.assets()
+    else:
+        with display("Learning the vocabulary") as shown:
+            read = splits.train.read
+            assets = recipe_class.learn(config, replace(splits.train, read=lambda: _counted(read(), shown)))
+        config = recipe_class.settle(config, assets)
+    task = recipe_class(config, assets)
+    path = old.path if old else run_dir or new_path(recipe, datetime.now())
+    stores, writers = _encode(task, splits, path)
+    try:
+        if old:
+            current = old
+            current.reopen(config)
+        else:
+            facts = {
+                "versions": versions(),
+                "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+                "data": {
+                    "notes": list(splits.notes), "fingerprint": splits.fingerprint,
+                    "attribution": dict(splits.attribution),
+                },
+            }  # fmt: skip
+            current = Run.create(path, recipe, config, assets, facts)
+            lock = current.lock()
+            held_out = splits.test or splits.valid or splits.train
+            write_json(path / "samples.json", {"examples": list(islice(held_out, SAMPLES))})
+        counts = {name: len(store) for name, store in stores.items()}
+        say("Examples: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+        seconds = {"data": time.perf_counter() - began}
+
+        seed(config.seed)
+        trainer = Trainer(task, config, stores["train"], stores.get("valid"), strategy())
+        checkpoint = current.load_checkpoint()
+        if checkpoint:
+            trainer.restore(*checkpoint)
+            say(f"Resumed {path} at epoch {trainer.epoch + 1}, step {trainer.step}.")
+        say(
+            f"Training {trainer.model.count_params():,} weights for"
+            f" {f'{config.epochs} epochs' if config.epochs else f'{config.max_minutes:g} minutes'} into {path}"
+        )
+        _fit(recipe, trainer, current, config)
+        seconds["training"] = trainer.seconds
+        metrics = _final(task, trainer.model, current, config, splits, counts, seconds)
+    finally:
+        for writer in writers:
+            writer.discard()
+        if lock:
+            lock.close()
+    for part in ("valid", "test"):
+        if part in metrics:
+            scores = {k: v for k, v in metrics[part].items() if isinstance(v, float)}
+            say(f"{part}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+    say(f"Trained in {duration(seconds['training'])}, {duration(time.perf_counter() - began)} in all.")
+    _next_steps(recipe, path)
+    return path
+
+
+def prepare(config: Any) -> None:
+    """TensorFlow set up as the settings want it, before anything else touches it."""
+    from common.quiet import import_tensorflow
+
+    tf = import_tensorflow()
+    import keras
+
+    keras.backend.clear_session()
+    names = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+    keras.config.set_dtype_policy(names[config.precision])
+    if config.deterministic:
+        seed(config.seed)
+        tf.config.experimental.enable_op_determinism()
+
+
+def seed(value: int) -> None:
+    """Starts all random numbers, so that a model built next is the same every time."""
+    import keras
+
+    keras.utils.set_random_seed(value)
+
+
+def _counted(source: Iterable[Example], shown: Display) -> Iterator[Any]:
+    for number, example in enumerate(source, 1):
+        if number % 1000 == 0:
+            shown.show(number, None, f"{number:,} examples")
+        yield example
+
+
+def _encode(task: Any, splits: Splits, path: Path) -> tuple[dict[str, Any], list[Any]]:
+    """The encoded parts by name, and their writers, which must be discarded at the end."""
+    from common import packaged, pipeline
+    from common.store import StoreWriter
+    from common.train import FEATURE, TARGET
+
+    def encode(batch: Any) -> dict[str, Any]:
+        inputs = {FEATURE + name: value for name, value in task.encode(batch).items()}
+        return inputs | {TARGET + name: value for name, value in task.encode_target(batch).items()}
+
+    stores, writers = {}, []
+    for name in ("train", "valid", "test"):
+        source = getattr(splits, name)
+        if source is None or name == "test":
+            continue
+        folder = packaged.cache_dir() / "encoded" / f"{os.getpid()}-{name}"
+        writers.append(StoreWriter(folder))
+        done = 0
+        with display(f"Reading the {name} part") as shown:
+
+            def advance(count: int, shown: Display = shown) -> None:
+                nonlocal done
+                done += count
+                shown.show(done, None, f"{done:,} examples")
+
+            stores[name] = pipeline.encoded(source, encode, writers[-1], advance)
+        _say_problems(name, source)
+    return stores, writers
+
+
+def _say_problems(name: str, source: Source) -> None:
+    problems = source.problems
+    if problems.count:
+        say(f"{problems.count:,} broken rows of the {name} part's files were skipped:")
+        for line in problems.lines()[:5]:
+            say(f"  {line}")
+        if problems.count > 5:
+            say("  (cli.py check lists more; --strict makes them an error)")
+
+
+@contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """Within the block the first Ctrl-C or SIGTERM only fills the list; a second one interrupts at once."""
+    caught: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+        say("Stopping after this step, with a checkpoint; again to stop at once.")
+
+    kept = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def _fit(recipe: str, trainer: Any, current: Run, config: Any) -> None:
+    from common.report import Curves
+    from common.train import EpochEnd
+
+    history = current.history()[: trainer.epoch]
+    curves = Curves(current.path / "tensorboard")
+    saved = time.monotonic()
+    total = trainer.steps * config.epochs if config.epochs else None
+    with display("Training") as shown, interruptible() as caught:
+        for fact in trainer.fit():
+            if isinstance(fact, EpochEnd):
+                history.append(fact.facts)
+                curves.add(trainer.epoch, fact.facts)
+                if fact.improved:
+                    current.save_best(trainer.weights())
+                current.write_history(history)
+                say(_epoch_line(fact, config.epochs))
+            else:
+                left = "" if fact.seconds_left is None else f", {duration(fact.seconds_left)} left"
+                shown.show(
+                    (fact.epoch - 1) * fact.steps + fact.step if total else trainer.seconds,
+                    total or config.max_minutes * 60,
+                    f"epoch {fact.epoch}, loss {fact.loss:.4f}, {fact.examples_per_second:,.0f} examples/s{left}",
+                )
+            late = time.monotonic() - saved > config.checkpoint_minutes * 60
+            if isinstance(fact, EpochEnd) or late or caught:
+                current.save_checkpoint(*trainer.state())
+                saved = time.monotonic()
+            if caught:
+                raise Stopped(f"Stopped. Go on with: python cli.py run {shlex.quote(recipe)} --resume {current.path}")
+
+
+def _epoch_line(fact: Any, epochs: int | None) -> str:
+    facts = fact.facts
+    of = f"/{epochs}" if epochs else ""
+    shown = {k: v for k, v in facts.items() if k in ("loss", "valid_loss", "valid_accuracy")}
+    rate = f"{facts['examples_per_second']:,.0f} examples/s, {duration(facts['seconds'])}"
+    values = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+    return f"epoch {facts['epoch']}{of}: {values}, {rate}{' *' if fact.improved else ''}"
+
+
+def _final(
+    task: Any, model: Any, current: Run, config: Any, splits: Splits, counts: dict[str, int], seconds: dict[str, float]
+) -> dict[str, Any]:
+    from common.endpoints import of_model
+    from common.report import write_report
+    from common.weights import set_model_weights
+
+    began = time.perf_counter()
+    set_model_weights(model, current.load_best())
+    served = of_model(task, model, config)
+    metrics: dict[str, Any] = {}
+    with display("Evaluating") as shown:
+        for part in ("valid", "test"):
+            source = getattr(splits, part)
+            measured = served.measures(_counted(source, shown)) if source is not None else {"examples": 0}
+            if measured["examples"]:
+                metrics[part] = {k: v for k, v in measured.items() if k != "examples"}
+                counts[part] = measured["examples"]
+    seconds["evaluation"] = time.perf_counter() - began
+    metrics |= {"examples": counts, "seconds": {name: round(value, 3) for name, value in seconds.items()}}
+    write_report(current, metrics)
+    current.finish(metrics)
+    return metrics
+
+
+def _next_steps(recipe: str, path: Path) -> None:
+    shown, name = shlex.quote(str(path)), shlex.quote(recipe)
+    say(f"Report: {path / 'report.html'}")
+    say("Next:")
+    say(f'  python cli.py predict {shown} "your own text"')
+    say(f"  python cli.py export {shown} --to exports/{shlex.quote(Path(recipe).name)}")
+    say(f"  python cli.py run {name} --data your_own.csv")
+
+
+def evaluate(
+    target: Path, data: str, options: Mapping[str, Any], named: str | None, trust_code: bool
+) -> dict[str, Any]:
+    """The measures of a run or export over every example of a source, or its test part."""
+    from common import endpoints, sources
+
+    served = endpoints.load(target, named, trust_code)
+    config = replace(served.config, **{"column": (), "limit": None, **options})
+    source, note = sources.whole(data, served.recipe.fields, config)
+    say(f"Data: {note}")
+    with display("Evaluating") as shown:
+        measured = served.measures(_counted(source, shown))
+    _say_problems("evaluated", source)
+    if not measured["examples"]:
+        raise ConfigError(f"{data} holds no example to score. Give --data another source.")
+    return measured

@@ -1,0 +1,15 @@
+"""Fetches the default data of every recipe: `python -m recipes`, a part of `make setup`."""
+
+import sys
+
+from common import packaged
+from common.errors import DataError
+from recipes import module, names
+
+if __name__ == "__main__":
+    try:
+        for name in names():
+            for archive in module(name, "data").ARCHIVES:
+                packaged.fetch(archive, say=lambda line: print(line, file=sys.stderr))
+    except DataError as error:
+        sys.exit(str(error))

@@ -1,0 +1,1 @@
+"""Sentiment analysis: text -> label, many-to-one LSTM."""

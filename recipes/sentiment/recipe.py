@@ -1,0 +1,138 @@
+"""The sentiment recipe: what is learned from the data, how texts become model inputs, and what is served."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common import check, losses, metrics, pipeline, sources, text
+from common.errors import DataError
+from common.recipe import Assets, Batch, Endpoint, Example, Source, Splits
+
+from . import data, model
+from .config import Config
+
+
+class Recipe:
+    """Text to label."""
+
+    fields = data.FIELDS
+    length_key = "tokens"
+    monitor, monitor_mode = "accuracy", "max"
+
+    def __init__(self, config: Config, assets: Assets):
+        self.config, self.assets = config, assets
+        self.labels: list[str] = assets["labels"]
+        self.vocabulary = text.Vocabulary(assets["words"], config.unknown_buckets)
+        ids = tf.range(len(self.labels), dtype=tf.int32)
+        self.label_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.labels, ids), -1)
+
+    @classmethod
+    def load_data(cls, config: Config) -> Splits:
+        return sources.splits(config, data.FIELDS, lambda: data.snippets(config.offline))
+
+    @classmethod
+    def learn(cls, config: Config, train: Source) -> Assets:
+        labels: Counter[str] = Counter()
+
+        def texts() -> Iterator[list[str]]:
+            for batch in pipeline.in_batches(train, pipeline.ENCODE_BATCH):
+                labels.update(example["label"] for example in batch)
+                yield [example["text"] for example in batch]
+
+        words = text.frequent(text.counted(texts()), config.vocabulary, config.min_count)
+        if len(labels) < 2:
+            found = f'only the label "{next(iter(labels))}"' if labels else "no example"
+            raise DataError(f"{train.name}: there is {found}, but a classifier needs two labels. Give more --data.")
+        counts = [labels[label] for label in sorted(labels)]
+        return {"labels": sorted(labels), "label_counts": counts, "words": words}
+
+    @classmethod
+    def settle(cls, config: Config, assets: Assets) -> Config:
+        if config.epochs is None and config.max_minutes is None:
+            examples = sum(assets["label_counts"])
+            steps_wanted = 2_500  # enough for small sets; large ones learn in a few passes
+            epochs = round(steps_wanted * config.batch_size / max(examples, 1))
+            return dataclasses.replace(config, epochs=min(max(epochs, 4), 30))
+        return config
+
+    @classmethod
+    def check(cls, config: Config, splits: Splits) -> dict[str, Any]:
+        def known(texts: Iterable[Sequence[str]]) -> set[str]:
+            return set(text.frequent(text.counted(texts), config.vocabulary, config.min_count))
+
+        return check.text_classification(splits, text.words, known, config.max_length)
+
+    def encode(self, features: Batch) -> Batch:
+        words = text.ends(text.words(features["text"]), self.config.max_length - 1)
+        ids = self.vocabulary.ids(words)
+        # The boundary keeps an empty text from being an empty row.
+        boundary = tf.fill([ids.nrows(), 1], text.BOUNDARY)
+        return {"tokens": tf.concat([ids, tf.RaggedTensor.from_tensor(boundary)], axis=1)}
+
+    def encode_target(self, examples: Batch) -> Batch:
+        return {"label": self.label_ids.lookup(examples["label"])}
+
+    def build_model(self) -> keras.Model:
+        return model.build(self.config, self.vocabulary.size, len(self.labels))
+
+    def loss(self, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        weights = None
+        if self.config.class_weights == "balanced":
+            counts = np.array(self.assets["label_counts"], np.float64)
+            weights = (counts.sum() / (len(counts) * counts)).tolist()
+        return losses.cross_entropy(target["label"], outputs, self.config.label_smoothing, weights)
+
+    def measures(self) -> _Validation:
+        return _Validation(self.labels)
+
+    def score(self, results: Iterable[tuple[Batch, list[Example]]]) -> dict[str, Any]:
+        measures = metrics.Classification(self.labels)
+        ids = {label: index for index, label in enumerate(self.labels)}
+        for outputs, examples in results:
+            measures.update(np.array([ids.get(e["label"], -1) for e in examples]), outputs["scores"])
+        return measures.result()
+
+    def serve(self, model: keras.Model) -> dict[str, Endpoint]:
+        labels = tf.constant(self.labels)
+
+        def classify(text: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            features = pipeline.densified(self.encode({"text": text}))
+            scores = tf.nn.softmax(model(features, training=False))
+            return {
+                "label": tf.gather(labels, tf.argmax(scores, axis=1)),
+                "score": tf.reduce_max(scores, axis=1),
+                "scores": scores,
+            }
+
+        return {"serving_default": Endpoint(classify, {"text": tf.TensorSpec([None], tf.string, "text")})}
+
+    def odd_inputs(self) -> list[Example]:
+        long = "word " * 2_000
+        texts = ["", " ", "zxqv wvutsrq", "😀👩‍👩‍👧🇩🇪 ❤️", long, "x" * 10_000, "漢字かな", "a\x00b", b"caf\xe9 \xff\xfe"]
+        return [{"text": text} for text in texts]
+
+    def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        scores = dict(zip(self.labels, map(float, outputs["scores"]), strict=True))
+        label = outputs["label"].decode("utf-8")
+        return {"text": example["text"], "label": label, "score": float(outputs["score"]), "scores": scores}
+
+
+class _Validation:
+    """Classification measures out of logits."""
+
+    def __init__(self, labels: list[str]):
+        self.measures = metrics.Classification(labels)
+
+    def update(self, target: Mapping[str, np.ndarray], outputs: np.ndarray) -> None:
+        shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        self.measures.update(target["label"], shifted / shifted.sum(axis=1, keepdims=True))
+
+    def result(self) -> dict[str, Any]:
+        return self.measures.result()

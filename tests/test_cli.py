@@ -1,0 +1,348 @@
+"""The command line as people and other programs use it."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT, tiny_texts
+
+import cli
+
+SMALL = [
+    "--embedding-units",
+    "8",
+    "--lstm-units",
+    "8",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "16",
+    "--learning-rate",
+    "0.02",
+]
+
+
+def call(*words, text=None):
+    """Runs a command in this process; the result has exit_code, stdout and stderr."""
+    return CliRunner().invoke(cli.main, [str(word) for word in words], input=text, prog_name="cli.py")
+
+
+def good(*words, text=None):
+    """Runs a command that must succeed; its stdout."""
+    result = call(*words, text=text)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def fails(*words, status=1, text=None):
+    """Runs a command that must fail with one clear sentence; returns the sentence."""
+    result = call(*words, text=text)
+    assert result.exit_code == status, (result.exit_code, result.stdout, result.stderr)
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    message = result.stderr.rstrip("\n").rsplit("\nError: ", 1)[-1].removeprefix("Error: ")
+    assert "\n" not in message
+    assert message.endswith((".", "?"))
+    return message
+
+
+def write(path, rows, header=("text", "label")):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows] if header else rows)
+    return path
+
+
+def run(folder, data, *more):
+    return good("run", "sentiment", "--data", data, "--run-dir", folder, *SMALL, *more)
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("data") / "reviews.csv", tiny_texts(200))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, reviews):
+    folder = tmp_path_factory.mktemp("runs") / "sentiment"
+    assert run(folder, reviews, "--epochs", "6").strip() == str(folder)
+    return folder
+
+
+# What answers without TensorFlow
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list"], ["run", "--help"], ["run", "sentiment", "--help"], ["run", "sentiment", "--epochs", "0"],
+              ["run", "sentimnet"], ["run", "sentiment", "--print-config"], ["check", "sentiment", "--help"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_help_and_usage_errors_import_nothing_heavy(words):
+    script = (
+        "import sys, runpy\nsys.argv = ['cli.py', *sys.argv[1:]]\n"
+        "try:\n    runpy.run_path('cli.py', run_name='__main__')\nexcept SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'matplotlib', 'rich', 'tensorflow_datasets'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "heavy: []"
+
+
+def test_list_names_every_recipe():
+    assert [row["recipe"] for row in json.loads(good("list", "--json"))] == ["sentiment"]
+
+
+def test_unknown_recipe_is_suggested():
+    assert 'There is no recipe "sentimnet" (there are: sentiment). Did you mean "sentiment"?' in fails(
+        "run", "sentimnet", status=2
+    )
+
+
+def test_unknown_command_is_suggested():
+    assert fails("rnu", status=2) == 'There is no command "rnu". Did you mean "run"?'
+
+
+def test_unknown_option_is_suggested():
+    result = call("run", "sentiment", "--epoch", "3")
+    assert result.exit_code == 2
+    assert "--epochs" in result.stderr
+
+
+def test_print_config_tells_where_values_come_from(tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_text("epochs = 7\nlstm-units = 32\nseed = 2\n")
+    lines = good("run", "sentiment", "--config", file, "--seed", "5", "--print-config").splitlines()
+    assert f"epochs = 7  # {file}" in lines
+    assert f"lstm_units = 32  # {file}" in lines
+    assert "seed = 5  # flag" in lines
+    assert "lstm_layers = 1  # default" in lines
+
+
+def test_config_file_with_an_unknown_setting_is_a_usage_error(tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_text("epoch = 7\n")
+    assert fails("run", "sentiment", "--config", file, status=2) == (
+        f'{file}: there is no setting "epoch". Did you mean "epochs"?'
+    )
+
+
+# A run
+
+
+def test_run_writes_its_measures(trained):
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert set(metrics) == {"valid", "test", "examples", "seconds"}
+    assert {"accuracy", "macro_f1", "log_loss", "calibration_error", "per_label", "confusion_matrix"} <= set(
+        metrics["test"]
+    )
+    assert sum(metrics["examples"].values()) == 200
+    assert metrics["test"]["accuracy"] > 0.8
+
+
+def test_run_writes_a_line_per_epoch(trained):
+    lines = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    wanted = {"epoch", "loss", "valid_loss", "valid_accuracy", "seconds", "examples_per_second", "input_share"}
+    assert all(wanted <= set(line) for line in lines)
+
+
+def test_validation_by_logits_equals_validation_by_raw_texts(trained):
+    # The best epoch's measures came from encoded arrays, the final ones from raw texts through serving_default.
+    lines = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
+    final = json.loads((trained / "metrics.json").read_text())["valid"]
+    best = max(lines, key=lambda line: (line["valid_accuracy"], -line["valid_loss"]))
+    assert best["valid_accuracy"] == final["accuracy"]
+    assert best["valid_log_loss"] == pytest.approx(final["log_loss"], abs=1e-5)
+
+
+def test_run_leaves_curves_and_a_report(trained):
+    assert list((trained / "tensorboard").glob("events.*"))
+    page = (trained / "report.html").read_text()
+    assert "Confusion matrix" in page
+    assert "data:image/svg+xml" in page
+
+
+def test_run_again_is_finished(trained, reviews):
+    result = call("run", "sentiment", "--data", reviews, "--run-dir", trained, *SMALL, "--epochs", "6")
+    assert result.exit_code == 0
+    assert result.stdout.strip() == str(trained)
+    assert "is finished" in result.stderr
+
+
+def test_resume_with_another_value_names_both(trained):
+    assert fails("run", "sentiment", "--resume", trained, "--lstm-units", "9", status=2).startswith(
+        f"{trained} was begun with lstm_units 8, and now it is 9."
+    )
+
+
+def test_more_epochs_train_a_finished_run_further(tmp_path, reviews):
+    run(tmp_path / "a", reviews)
+    good("run", "sentiment", "--resume", tmp_path / "a", "--epochs", "3")
+    assert len((tmp_path / "a" / "history.jsonl").read_text().splitlines()) == 3
+    assert (tmp_path / "a" / "metrics.json").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, reviews):
+    words = [sys.executable, ROOT / "cli.py", "run", "sentiment", "--data", reviews, *SMALL, "--epochs", "40"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    subprocess.run([*words, "--run-dir", whole], check=True, capture_output=True)
+    process = subprocess.Popen([*words, "--run-dir", cut], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 3/"):
+            process.kill()
+            break
+    process.wait()
+    process.stderr.close()
+    assert not (cut / "metrics.json").exists()
+    done = subprocess.run([*words, "--run-dir", cut], check=True, capture_output=True, text=True)
+    assert "Resumed" in done.stderr
+    for name in ("checkpoint.npz", "best.npz"):
+        with np.load(whole / name) as first, np.load(cut / name) as second:
+            different = [n for n in first.files if n != "numbers" and not np.array_equal(first[n], second[n])]
+        assert different == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, reviews):
+    words = [sys.executable, ROOT / "cli.py", "run", "sentiment", "--data", reviews, *SMALL, "--epochs", "4000",
+             "--patience", "0", "--run-dir", tmp_path / "a"]  # fmt: skip
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith("epoch 2/"):
+            process.send_signal(2)
+    process.wait()
+    assert process.returncode == 1
+    assert seen[-1] == f"Error: Stopped. Go on with: python cli.py run sentiment --resume {tmp_path / 'a'}\n"
+    assert "Traceback" not in "".join(seen)
+    assert not [line for line in seen if line.startswith(("I0000", "WARNING", "W0000", "E0000"))]
+    assert (tmp_path / "a" / "checkpoint.npz").exists()
+
+
+def test_valid_leaves_all_data_to_training_and_gives_no_test_score(tmp_path, reviews):
+    dev = write(tmp_path / "dev.csv", tiny_texts(40, seed=9))
+    run(tmp_path / "a", reviews, "--valid", dev)
+    metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert metrics["examples"] == {"train": 200, "valid": 40}
+    assert "test" not in metrics
+
+
+# A run's use
+
+
+def test_evaluate_prints_one_flat_object(trained, reviews):
+    measured = json.loads(good("evaluate", trained, "--data", reviews, "--json"))
+    assert measured["examples"] == 200
+    assert 0.8 < measured["accuracy"] <= 1
+    assert isinstance(measured["per_label"], dict)
+
+
+def test_predict_keeps_order_and_gives_scores(trained):
+    lines = good("predict", trained, "a great film", "", "an awful plot " * 50).splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [one["text"] for one in found] == ["a great film", "", "an awful plot " * 50]
+    assert [found[0]["label"], found[2]["label"]] == ["good", "bad"]
+    assert all(sum(one["scores"].values()) == pytest.approx(1, abs=1e-5) for one in found)
+
+
+def test_predict_reads_stdin_and_reports_bad_lines(trained):
+    result = CliRunner().invoke(cli.main, ["predict", str(trained), "-"], input=b"great\n\xff\xfe\nawful\n")
+    assert [json.loads(line)["label"] for line in result.stdout.splitlines()] == ["good", "bad"]
+    assert "stdin:2 is not valid utf-8" in result.stderr
+    assert result.exit_code == 1
+
+
+def test_predict_reads_tables_and_json_lines(trained, tmp_path):
+    table = write(tmp_path / "a.csv", [("great",), ("awful, really",)], header=("text",))
+    lines = tmp_path / "a.jsonl"
+    lines.write_text('{"text": "great"}\n{"text": "awful, really"}\n')
+    found = [good("predict", trained, "--input", file) for file in (table, lines)]
+    assert found[0] == found[1]
+    assert json.loads(found[0].splitlines()[1])["text"] == "awful, really"
+
+
+def test_copy_makes_a_recipe_that_runs_and_is_trusted_only_when_told(tmp_path, reviews, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    good("copy", "sentiment", "mine")
+    good("run", "./mine", "--data", reviews, "--run-dir", "a", *SMALL)
+    assert "--trust-code" in fails("predict", "a", "great")
+    by_copy = good("predict", "a", "great", "--trust-code")
+    by_name = good("predict", "a", "great", "--recipe", "./mine")
+    assert by_copy == by_name
+
+
+def test_doctor_tells_versions_and_the_lstm_kernel():
+    facts = json.loads(good("doctor", "--json"))["facts"]
+    assert facts["tensorflow"].startswith("2.")
+    assert "LSTM kernel" in facts
+
+
+# Bad input
+
+
+def test_bad_data_is_one_sentence(tmp_path):
+    (tmp_path / "empty.csv").write_text("")
+    write(tmp_path / "header.csv", [])
+    write(tmp_path / "other.csv", [("a", "b", "c")], header=("x", "y", "z"))
+    write(tmp_path / "one.csv", [(text, "good") for text, _ in tiny_texts(50)])
+    for name in ("missing.csv", "empty.csv", "header.csv", "other.csv", "one.csv", "."):
+        for command in ("run", "check"):
+            if (command, name) != ("check", "one.csv"):  # a warning there
+                message = fails(command, "sentiment", "--data", tmp_path / name)
+                assert str(tmp_path / name).rstrip("/.") in message or name in message
+
+
+def test_a_failed_run_leaves_no_folder(tmp_path):
+    data = write(tmp_path / "one.csv", [(text, "good") for text, _ in tiny_texts(50)])
+    fails("run", "sentiment", "--data", data, "--run-dir", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path, trained):
+    assert "is no run" in fails("predict", tmp_path / "nothing", "x")
+    assert "has no config.json" in fails("evaluate", tmp_path, "--data", "x.csv")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("x")
+    assert "holds files but no run" in fails("run", "sentiment", "--run-dir", tmp_path / "full")
+    assert "is a file" in fails("run", "sentiment", "--run-dir", tmp_path / "full" / "file")
+
+
+def damaged_copy(trained, tmp_path, name, content):
+    import shutil
+
+    folder = tmp_path / "damaged"
+    shutil.copytree(trained, folder)
+    (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["config.json", "assets.json", "best.npz"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"PK\x03\x04 half"], ids=["empty", "cut", "list", "zip"])
+def test_damaged_run_files_are_named(trained, tmp_path, name, content):
+    assert str(tmp_path / "damaged") in fails("predict", damaged_copy(trained, tmp_path, name, content), "x")
+
+
+def test_a_damaged_checkpoint_is_named(trained, tmp_path, reviews):
+    whole = (trained / "checkpoint.npz").read_bytes()
+    folder = damaged_copy(trained, tmp_path, "checkpoint.npz", whole[: len(whole) // 2])
+    assert "checkpoint.npz is damaged" in fails("run", "sentiment", "--resume", folder, "--epochs", "9")
+
+
+def test_a_run_of_another_recipe_is_refused(trained, tmp_path):
+    about = json.loads((trained / "config.json").read_text()) | {"recipe": "ner"}
+    folder = damaged_copy(trained, tmp_path, "config.json", json.dumps(about).encode())
+    assert "is a run of ner, not of sentiment" in fails("run", "sentiment", "--resume", folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_place_is_named(tmp_path, reviews):
+    tmp_path.chmod(0o500)
+    assert "cannot be written" in fails("run", "sentiment", "--data", reviews, "--run-dir", tmp_path / "a")

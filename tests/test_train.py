@@ -1,0 +1,187 @@
+"""The training loop: what counts, what is kept, and going on from any point."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import tiny_texts
+
+import recipes
+from common import pipeline, workflow
+from common.errors import RunError, TrainingError
+from common.recipe import Source
+from common.store import StoreWriter
+from common.train import EpochEnd, Trainer
+from common.weights import model_weights, set_model_weights
+
+RECIPE, CONFIG = recipes.load("sentiment"), recipes.load_config("sentiment").Config
+SMALL = {"embedding_units": 8, "lstm_units": 8, "learning_rate": 0.01, "batch_size": 16, "patience": 0}
+
+
+def made(count=50, strategy=None, valid=True, **settings):
+    """A trainer of a small sentiment model on made-up reviews."""
+    examples = [{"text": text, "label": label} for text, label in tiny_texts(count)]
+    config = CONFIG(**{"epochs": 2, **SMALL, **settings})
+    keras.backend.clear_session()
+    workflow.seed(config.seed)
+    recipe = RECIPE(config, RECIPE.learn(config, Source("made up", lambda: iter(examples))))
+
+    def encode(batch):
+        inputs = {f"feature/{name}": value for name, value in recipe.encode(batch).items()}
+        return inputs | {f"target/{name}": value for name, value in recipe.encode_target(batch).items()}
+
+    store = pipeline.encoded(examples, encode, StoreWriter())
+    return Trainer(recipe, config, store, store if valid else None, strategy or tf.distribute.get_strategy())
+
+
+def trained(trainer):
+    """The epochs' facts."""
+    return [fact.facts for fact in trainer.fit() if isinstance(fact, EpochEnd)]
+
+
+def assert_same_weights(first, second, tolerance=0.0):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_allclose(value, second[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+def test_fit_learns_and_tells_the_facts_of_each_epoch():
+    facts = trained(made(200, epochs=6))
+    assert [one["epoch"] for one in facts] == [1, 2, 3, 4, 5, 6]
+    assert facts[-1]["loss"] < facts[0]["loss"]
+    assert facts[-1]["valid_accuracy"] > 0.9
+    assert all(0 <= one["input_share"] <= 1 and one["examples_per_second"] > 0 for one in facts)
+
+
+def test_fit_is_the_same_twice():
+    first, second = made(), made()
+    trained(first), trained(second)
+    assert_same_weights(first.weights(), second.weights())
+
+
+def test_fill_rows_of_the_last_batch_count_in_nothing():
+    # 5 examples in batches of 8: one batch of 5 and three fill rows, against the 5 alone.
+    filled = made(5, epochs=1, batch_size=8, noise=False, clip_norm=0, warmup=0)
+    exact = made(5, epochs=1, batch_size=5, noise=False, clip_norm=0, warmup=0)
+    losses = trained(filled)[0]["loss"], trained(exact)[0]["loss"]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert_same_weights(filled.weights(), exact.weights(), tolerance=1e-6)
+
+
+def test_loss_of_an_epoch_is_the_mean_over_examples():
+    trainer = made(21, epochs=1, noise=False, learning_rate=1e-12)
+    assert trained(trainer)[0]["loss"] == pytest.approx(trainer.evaluate(trainer.train)["loss"], abs=1e-5)
+
+
+RESUMED = {"epochs": 3, "average": 0.9, "weight_decay": 0.01}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    trainer = made(**RESUMED)
+    facts = trained(trainer)
+    return trainer.weights(), facts
+
+
+@pytest.mark.parametrize("stop_at", [2, 5], ids=["within an epoch", "after an epoch"])
+def test_restore_goes_on_to_the_same_weights(stop_at, uninterrupted):
+    weights, facts = uninterrupted
+    cut = made(**RESUMED)
+    states = []
+    # One step a call, so that the cut may fall within an epoch.
+    cut._call_steps = lambda: 1
+    for number, fact in enumerate(cut.fit(), 1):
+        del fact
+        if number == stop_at:
+            states.append(cut.state())
+            break
+    resumed = made(**RESUMED)
+    resumed.restore(*states[0])
+    rest = trained(resumed)
+    assert_same_weights(weights, resumed.weights())
+    assert rest[-1]["valid_loss"] == facts[-1]["valid_loss"]
+
+
+def test_restore_refuses_other_data():
+    trainer = made(50)
+    arrays, numbers = trainer.state()
+    with pytest.raises(RunError, match="data with 99 batches an epoch, and this has 4"):
+        trainer.restore(arrays, {**numbers, "steps": 99})
+
+
+def test_mirrored_replicas_give_the_numbers_of_one_device():
+    settings = {"epochs": 2, "noise": False, "average": 0.9, "weight_decay": 0.01, "clip_norm": 0.5}
+    one = made(53, batch_size=18, **settings)
+    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1", "CPU:2"])
+    many = made(53, batch_size=18, strategy=mirrored, **settings)
+    facts = trained(one), trained(many)
+    for first, second in zip(*facts, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
+    assert_same_weights(one.weights(), many.weights(), tolerance=1e-4)
+
+
+def test_averaged_weights_are_kept_and_training_goes_on_with_the_others():
+    trainer = made(average=0.9)
+    trained(trainer)
+    plain, kept = model_weights(trainer.model), trainer.weights()
+    assert any(not np.array_equal(plain[name], kept[name]) for name in plain)
+    assert_same_weights(plain, model_weights(trainer.model))
+
+
+def test_patience_stops_when_validation_does_not_improve():
+    trainer = made(epochs=40, patience=2, learning_rate=1e-12)
+    assert len(trained(trainer)) == 3  # the first is the best, then two in vain
+
+
+def test_max_minutes_alone_lifts_epochs_and_patience():
+    trainer = made(epochs=None, max_minutes=0.1, patience=1)
+    facts = trained(trainer)
+    assert len(facts) > 3
+    assert 5 < trainer.seconds < 12
+
+
+def test_without_validation_the_last_weights_are_kept():
+    ends = [fact for fact in made(valid=False).fit() if isinstance(fact, EpochEnd)]
+    assert [end.improved for end in ends] == [True, True]
+    assert "valid_loss" not in ends[0].facts
+
+
+def test_a_loss_that_is_no_number_stops_with_its_step():
+    trainer = made(50, learning_rate=0.1)
+    weights = model_weights(trainer.model)
+    weights["labels/kernel"] = np.full_like(weights["labels/kernel"], np.nan)
+    set_model_weights(trainer.model, weights)
+    with pytest.raises(TrainingError, match=r"no finite number at step 1 \(epoch 1\)"):
+        trained(trainer)
+
+
+def test_nothing_to_train_on_is_an_error():
+    trainer = made(20)
+    empty = dataclasses.replace(trainer.config)
+    store = trainer.train
+    store.count = 0
+    with pytest.raises(TrainingError, match="training part is empty"):
+        Trainer(trainer.recipe, empty, store, None, tf.distribute.get_strategy())
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_learns_too(precision):
+    names = {"bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+    keras.config.set_dtype_policy(names[precision])
+    try:
+        trainer = made(200, epochs=6, precision=precision)
+        facts = trained(trainer)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert facts[-1]["valid_accuracy"] > 0.9
+    assert all(value.dtype == np.float32 for value in trainer.weights().values())
+
+
+def test_set_model_weights_refuses_another_shape():
+    trainer = made(20)
+    weights = model_weights(trainer.model)
+    weights["labels/bias"] = np.zeros(7, np.float32)
+    with pytest.raises(RunError, match=r"labels/bias has shape \(7,\), not \(2,\)"):
+        set_model_weights(trainer.model, weights)
