@@ -42,9 +42,38 @@ def densified(features: Batch) -> Batch:
     return {k: v.to_tensor() if isinstance(v, tf.RaggedTensor) else v for k, v in features.items()}
 
 
+class Encoder:
+    """Compiles an encoding function once, for batches of any size, and runs it.
+
+    Args:
+      encode: maps a raw batch to named dense [batch, ...] or ragged [batch, (time), ...] tensors; TensorFlow ops only.
+    """
+
+    def __init__(self, encode: Callable[[Batch], Batch]):
+        self.encode = encode
+        self.compiled: Any = None
+
+    def __call__(
+        self, examples: list[Example]
+    ) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]:
+        """(dense arrays, (values, lengths) of ragged ones), each by name."""
+        batch = stacked(examples)
+        if self.compiled is None:
+            specs = {name: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for name, value in batch.items()}
+            self.compiled = tf.function(self.encode, input_signature=[specs])
+        dense: dict[str, np.ndarray] = {}
+        ragged: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for name, value in self.compiled(batch).items():
+            if isinstance(value, tf.RaggedTensor):
+                ragged[name] = value.values.numpy(), value.row_lengths().numpy()
+            else:
+                dense[name] = value.numpy()
+        return dense, ragged
+
+
 def encoded(
     examples: Iterable[Example],
-    encode: Callable[[Batch], Batch],
+    encode: Encoder,
     writer: StoreWriter,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Store:
@@ -52,20 +81,12 @@ def encoded(
 
     Args:
       examples: raw, streamed.
-      encode: maps a raw batch to named dense or ragged tensors; is compiled into a graph.
+      encode: shared by the parts of a run, so that it is compiled once.
       writer: where the store grows; in memory, or on disk when large.
       advance: told how many examples each step added.
     """
-    compiled = tf.function(encode, reduce_retracing=True)
     for batch in in_batches(examples, ENCODE_BATCH):
-        dense: dict[str, np.ndarray] = {}
-        ragged: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        for name, value in compiled(stacked(batch)).items():
-            if isinstance(value, tf.RaggedTensor):
-                ragged[name] = value.values.numpy(), value.row_lengths().numpy()
-            else:
-                dense[name] = value.numpy()
-        writer.append(dense, ragged)
+        writer.append(*encode(batch))
         advance(len(batch))
     return writer.close()
 
@@ -136,7 +157,9 @@ def epoch_order(
     return filled.reshape(batches, batch_size)[random.permutation(batches)]
 
 
-def _spec(store: Store, rows: int | None) -> dict[str, tf.TensorSpec]:
+def specs(store: Store, rows: int | None) -> dict[str, tf.TensorSpec]:
+    """Shapes and types of padded batches of `rows` examples, by column name; the time axis may have any length."""
+
     def shape(name: str) -> list[int | None]:
         column = store.columns[name]
         time = [] if column.starts is None else [None]
@@ -168,7 +191,7 @@ def training_batches(
             real = indices >= 0
             yield store.rows(np.where(real, indices, indices[0]), pad), real.astype(np.float32)
 
-    signature = (_spec(store, order.shape[1]), tf.TensorSpec([order.shape[1]], tf.float32))
+    signature = (specs(store, order.shape[1]), tf.TensorSpec([order.shape[1]], tf.float32))
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(PREFETCH)
 
 

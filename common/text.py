@@ -11,9 +11,10 @@ URL, USER, NUMBER = "<url>", "<user>", "<number>"
 PADDING, BOUNDARY = 0, 1  # ids before those of words
 COUNTED_WORDS = 2_000_000  # how many distinct words are counted at once
 
+_BLANKS = r"[\p{Z}\p{Cc}]+"  # every blank, line end and control character
+
 # Each rule is applied in turn to lower-cased text. Syntax is RE2's.
 _RULES = (
-    (r"[\p{Z}\p{Cc}]+", " "),  # every blank, line end and control character
     (r"[’ʼ＇]", "'"),
     (r"(?:https?://|www\.)[^ ]+", f" {URL} "),
     (r"(^|[^\p{L}\p{N}_])@[\p{L}\p{N}_]+", rf"\1 {USER} "),
@@ -44,6 +45,7 @@ def words(texts: tf.Tensor) -> tf.RaggedTensor:
     [b'it', b'is', b"n't", b'great', b':', b'10', b'/', b'10', b'<url>', b':-)']
     """
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
+    texts = tf.strings.regex_replace(texts, _BLANKS, " ")  # first, since tf.strings.lower stops at a NUL
     texts = tf.strings.lower(texts, encoding="utf-8")
     for pattern, replacement in _RULES:
         texts = tf.strings.regex_replace(texts, pattern, replacement)

@@ -19,7 +19,7 @@ import tensorflow as tf
 from common.config import RunConfig
 from common.errors import RunError, TrainingError
 from common.optimize import AdamW, learning_rate
-from common.pipeline import epoch_order, evaluation_batches, padded_lengths, training_batches
+from common.pipeline import epoch_order, evaluation_batches, padded_lengths, specs, training_batches
 from common.store import Store
 from common.weights import model_weights, random_states, set_model_weights
 
@@ -96,8 +96,8 @@ class Trainer:
         self.per_second = 0.0  # steps; the latest estimate
         self.validation_seconds = 0.0
         self._compiled = False
-        self._steps = tf.function(self._many_steps, reduce_retracing=True)
-        self._forward = tf.function(self._evaluate_batch, reduce_retracing=True)
+        self._steps = tf.function(self._many_steps)
+        self._forward = tf.function(self._evaluate_batch, input_signature=[specs(train, None)])
 
     # The compiled part
 

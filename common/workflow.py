@@ -207,6 +207,7 @@ def _encode(task: Any, splits: Splits, path: Path) -> tuple[dict[str, Any], list
         inputs = {FEATURE + name: value for name, value in task.encode(batch).items()}
         return inputs | {TARGET + name: value for name, value in task.encode_target(batch).items()}
 
+    encoder = pipeline.Encoder(encode)
     stores, writers = {}, []
     for name in ("train", "valid", "test"):
         source = getattr(splits, name)
@@ -222,7 +223,7 @@ def _encode(task: Any, splits: Splits, path: Path) -> tuple[dict[str, Any], list
                 done += count
                 shown.show(done, None, f"{done:,} examples")
 
-            stores[name] = pipeline.encoded(source, encode, writers[-1], advance)
+            stores[name] = pipeline.encoded(source, encoder, writers[-1], advance)
         _say_problems(name, source)
     return stores, writers
 

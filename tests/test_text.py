@@ -68,7 +68,7 @@ def test_words_contraction_ends_at_any_letter(text, expected):
         ("(www.x.org)", "( <url>"),
         ("www. is no address", "www . is no address"),
         ("a http://b http://c", "a <url> <url>"),
-        ("httpx://a", "httpx :/ / a"),
+        ("httpx://a", "httpx :// a"),
     ],
 )
 def test_words_replace_addresses(text, expected):
@@ -305,7 +305,8 @@ def test_words_ignore_blanks_around(text, blank):
 @PROPERTY
 @given(rows=st.lists(st.lists(st.integers(0, 99), max_size=12), min_size=1, max_size=5), most=st.integers(1, 8))
 def test_ends_keep_beginning_and_end(rows, most):
-    ragged = tf.ragged.constant(rows, dtype=tf.int32, ragged_rank=1)
+    flat = [number for row in rows for number in row]
+    ragged = tf.RaggedTensor.from_row_lengths(tf.constant(flat, tf.int32), [len(row) for row in rows])
     head, tail = most // 2, most - most // 2
     expected = [row if len(row) <= most else row[:head] + row[len(row) - tail :] for row in rows]
     assert ends(ragged, most).to_list() == expected
@@ -321,7 +322,7 @@ simple_words = st.text("abcde", min_size=1, max_size=3)
 
 
 @settings(max_examples=15, deadline=None)
-@given(batches=st.lists(st.lists(st.lists(simple_words, max_size=8), max_size=5), max_size=4))
+@given(batches=st.lists(st.lists(st.lists(simple_words, max_size=8), min_size=1, max_size=5), max_size=4))
 def test_counted_equals_a_count_in_python(batches):
     texts = [[" ".join(text) for text in batch] for batch in batches]
     assert counted(texts) == Counter(word for batch in batches for text in batch for word in text)
@@ -393,6 +394,8 @@ def test_vocabulary_unknown_word_has_one_id():
     assert ids_of(second, [["zebra"]]) == [[before]]
 
 
+# BUG text.py `Vocabulary`: a lookup table cannot be filled with no word, so training on texts of which no word reaches
+# min_count ends in TensorFlow's "keys and values cannot be empty tensors".
 def test_vocabulary_without_words_has_buckets_only():
     vocabulary = Vocabulary([], 1)
     assert vocabulary.size == 3

@@ -32,7 +32,7 @@ def made(count=50, strategy=None, valid=True, **settings):
         inputs = {f"feature/{name}": value for name, value in recipe.encode(batch).items()}
         return inputs | {f"target/{name}": value for name, value in recipe.encode_target(batch).items()}
 
-    store = pipeline.encoded(examples, encode, StoreWriter())
+    store = pipeline.encoded(examples, pipeline.Encoder(encode), StoreWriter())
     return Trainer(recipe, config, store, store if valid else None, strategy or tf.distribute.get_strategy())
 
 

@@ -1,0 +1,109 @@
+"""Cross entropy against numpy, in sums and weights per example."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.losses import cross_entropy
+
+LOGITS = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5], [-3.0, 4.0, 1.0], [0.0, 1.0, 2.0]])
+LABELS = np.array([0, 2, 1, -1])
+
+
+def by_numpy(labels, logits, smoothing=0.0, class_weights=None):
+    """(sums, weights), one example after the other, in float64."""
+    sums, weights = [], []
+    for label, row in zip(labels, np.asarray(logits, np.float64), strict=True):
+        if label < 0:
+            sums.append(0.0)
+            weights.append(0.0)
+            continue
+        log_shares = row - np.log(np.sum(np.exp(row - row.max()))) - row.max()
+        target = np.full(len(row), smoothing / len(row))
+        target[label] += 1 - smoothing
+        weights.append(class_weights[label] if class_weights else 1.0)
+        sums.append(-weights[-1] * np.sum(target * log_shares))
+    return np.array(sums), np.array(weights)
+
+
+def computed(labels, logits, *more):
+    sums, weights = cross_entropy(tf.constant(labels, tf.int32), tf.constant(logits, tf.float32), *more)
+    return sums.numpy(), weights.numpy()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    count=st.integers(1, 6),
+    classes=st.integers(2, 5),
+    smoothing=st.floats(0, 0.9),
+    weighted=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_cross_entropy_equals_numpy(count, classes, smoothing, weighted, seed):
+    random = np.random.default_rng(seed)
+    labels, logits = random.integers(-1, classes, count), random.normal(size=(count, classes), scale=4)
+    class_weights = random.uniform(0, 3, classes).tolist() if weighted else None
+    for found, expected in zip(
+        computed(labels, logits, smoothing, class_weights),
+        by_numpy(labels, logits, smoothing, class_weights),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_cross_entropy_of_even_logits_is_the_log_of_the_classes():
+    sums, weights = computed([0, 1], np.zeros((2, 4)))
+    np.testing.assert_allclose(sums, np.log([4, 4]), rtol=1e-6)
+    assert weights.tolist() == [1, 1]
+
+
+def test_cross_entropy_has_a_sum_and_a_weight_for_each_example():
+    sums, weights = computed(LABELS, LOGITS)
+    assert sums.shape == weights.shape == (4,)
+    assert sums.dtype == weights.dtype == np.float32
+
+
+def test_cross_entropy_of_an_unseen_label_weighs_nothing():
+    sums, weights = computed(LABELS, LOGITS, 0.1, [1.0, 2.0, 3.0])
+    assert (sums[3], weights[3]) == (0, 0)
+    assert np.all(weights[:3] > 0)
+
+
+def test_cross_entropy_of_an_unseen_label_has_no_gradient():
+    logits = tf.constant(LOGITS, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        sums, _ = cross_entropy(tf.constant(LABELS), logits, 0.1)
+    gradient = tape.gradient(sums, logits).numpy()
+    assert np.all(gradient[3] == 0)
+    assert np.all(gradient[:3] != 0)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_cross_entropy_smoothing_is_least_at_the_smoothed_target(smoothing):
+    # With softmax(logits) equal to the target, the loss is the target's entropy.
+    target = np.array([1 - smoothing + smoothing / 3, smoothing / 3, smoothing / 3])
+    sums, _ = computed([0], np.log(target)[None], smoothing)
+    np.testing.assert_allclose(sums[0], -np.sum(target * np.log(target)), rtol=1e-5)
+
+
+def test_cross_entropy_class_weights_scale_sums_and_weights():
+    plain, _ = computed(LABELS, LOGITS)
+    sums, weights = computed(LABELS, LOGITS, 0.0, [1.0, 0.5, 4.0])
+    assert weights.tolist() == [1.0, 4.0, 0.5, 0.0]
+    np.testing.assert_allclose(sums, plain * weights, rtol=1e-6)
+
+
+def test_cross_entropy_of_extreme_logits_is_finite():
+    sums, _ = computed([0, 1], [[1e4, -1e4], [1e4, -1e4]])
+    assert sums.tolist() == [0, 2e4]
+
+
+def test_cross_entropy_of_half_precision_logits_is_float32():
+    sums, _ = cross_entropy(tf.constant([0]), tf.constant([[1.0, 2.0]], tf.bfloat16))
+    assert sums.dtype == tf.float32
+    np.testing.assert_allclose(sums.numpy(), [np.log(1 + np.e)], rtol=1e-6)
