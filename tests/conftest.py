@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from calls import SMALL, good, tiny_texts, write
 
 from common.quiet import import_tensorflow
 
@@ -24,17 +25,16 @@ def shared():
     return SHARED
 
 
-def tiny_texts(count: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Made-up reviews whose label a model can learn from one word, no two alike: (text, label)."""
-    import numpy as np
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory):
+    """A CSV file of 200 made-up reviews."""
+    return write(tmp_path_factory.mktemp("data") / "reviews.csv", tiny_texts(200))
 
-    random = np.random.default_rng(seed)
-    filler = ["the", "film", "plot", "was", "an", "actor", "scene", "who", "with", "music", "story", "it"]
-    rows = []
-    for number in range(count):
-        label = ("bad", "good")[number % 2]
-        verdict = {"bad": ["dull", "awful", "boring"], "good": ["great", "fine", "lovely"]}[label]
-        words = [*random.choice(filler, random.integers(2, 12)), str(random.choice(verdict)), f"n{number}"]
-        random.shuffle(words)
-        rows.append((" ".join(words), label))
-    return rows
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, reviews):
+    """The folder of a small finished run on them; tests must not change it."""
+    folder = tmp_path_factory.mktemp("runs") / "sentiment"
+    printed = good("run", "sentiment", "--data", reviews, "--run-dir", folder, *SMALL, "--epochs", "6")
+    assert printed.strip() == str(folder)
+    return folder

@@ -1,6 +1,5 @@
 """The command line as people and other programs use it."""
 
-import csv
 import json
 import os
 import subprocess
@@ -8,87 +7,27 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from conftest import ROOT, tiny_texts
-
-import cli
-
-SMALL = [
-    "--embedding-units",
-    "8",
-    "--lstm-units",
-    "8",
-    "--epochs",
-    "2",
-    "--batch-size",
-    "16",
-    "--learning-rate",
-    "0.02",
-]
-
-
-def call(*words, text=None):
-    """Runs a command in this process; the result has exit_code, stdout and stderr."""
-    return CliRunner().invoke(cli.main, [str(word) for word in words], input=text, prog_name="cli.py")
-
-
-def good(*words, text=None):
-    """Runs a command that must succeed; its stdout."""
-    result = call(*words, text=text)
-    assert result.exit_code == 0, result.stderr
-    return result.stdout
-
-
-def fails(*words, status=1, text=None):
-    """Runs a command that must fail with one clear sentence; returns the sentence."""
-    result = call(*words, text=text)
-    assert result.exit_code == status, (result.exit_code, result.stdout, result.stderr)
-    assert "Traceback" not in result.stderr
-    assert result.stdout == ""
-    message = result.stderr.rstrip("\n").rsplit("\nError: ", 1)[-1].removeprefix("Error: ")
-    assert "\n" not in message
-    assert message.endswith((".", "?"))
-    return message
-
-
-def write(path, rows, header=("text", "label")):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows] if header else rows)
-    return path
-
-
-def run(folder, data, *more):
-    return good("run", "sentiment", "--data", data, "--run-dir", folder, *SMALL, *more)
-
-
-@pytest.fixture(scope="module")
-def reviews(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("data") / "reviews.csv", tiny_texts(200))
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, reviews):
-    folder = tmp_path_factory.mktemp("runs") / "sentiment"
-    assert run(folder, reviews, "--epochs", "6").strip() == str(folder)
-    return folder
-
+from calls import SMALL, call, fails, good, tiny_texts, write
+from conftest import ROOT
 
 # What answers without TensorFlow
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["list"], ["run", "--help"], ["run", "sentiment", "--help"], ["run", "sentiment", "--epochs", "0"],
-              ["run", "sentimnet"], ["run", "sentiment", "--print-config"], ["check", "sentiment", "--help"]],
-    ids=" ".join,
+LIGHT = (
+    "--help", "list", "run --help", "run sentiment --help", "run sentiment --epochs 0", "run sentimnet",
+    "run sentiment --print-config", "check sentiment --help",
 )  # fmt: skip
-def test_help_and_usage_errors_import_nothing_heavy(words):
+
+
+@pytest.mark.parametrize("line", LIGHT)
+def test_help_and_usage_errors_import_nothing_heavy(line):
     script = (
         "import sys, runpy\nsys.argv = ['cli.py', *sys.argv[1:]]\n"
         "try:\n    runpy.run_path('cli.py', run_name='__main__')\nexcept SystemExit: pass\n"
         "heavy = {'tensorflow', 'keras', 'matplotlib', 'rich', 'tensorflow_datasets'} & set(sys.modules)\n"
         "print('heavy:', sorted(heavy), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *words], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script, *line.split()], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == "heavy: []"
 
 
@@ -180,7 +119,7 @@ def test_resume_with_another_value_names_both(trained):
 
 
 def test_more_epochs_train_a_finished_run_further(tmp_path, reviews):
-    run(tmp_path / "a", reviews)
+    good("run", "sentiment", "--data", reviews, "--run-dir", tmp_path / "a", *SMALL)
     good("run", "sentiment", "--resume", tmp_path / "a", "--epochs", "3")
     assert len((tmp_path / "a" / "history.jsonl").read_text().splitlines()) == 3
     assert (tmp_path / "a" / "metrics.json").exists()
@@ -229,7 +168,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, reviews):
 
 def test_valid_leaves_all_data_to_training_and_gives_no_test_score(tmp_path, reviews):
     dev = write(tmp_path / "dev.csv", tiny_texts(40, seed=9))
-    run(tmp_path / "a", reviews, "--valid", dev)
+    good("run", "sentiment", "--data", reviews, "--run-dir", tmp_path / "a", *SMALL, "--valid", dev)
     metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
     assert metrics["examples"] == {"train": 200, "valid": 40}
     assert "test" not in metrics
@@ -254,7 +193,7 @@ def test_predict_keeps_order_and_gives_scores(trained):
 
 
 def test_predict_reads_stdin_and_reports_bad_lines(trained):
-    result = CliRunner().invoke(cli.main, ["predict", str(trained), "-"], input=b"great\n\xff\xfe\nawful\n")
+    result = call("predict", trained, "-", text=b"great\n\xff\xfe\nawful\n")
     assert [json.loads(line)["label"] for line in result.stdout.splitlines()] == ["good", "bad"]
     assert "stdin:2 is not valid utf-8" in result.stderr
     assert result.exit_code == 1

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import tiny_texts
+from calls import tiny_texts
 
 import recipes
 from common import pipeline, workflow
