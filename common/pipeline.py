@@ -176,18 +176,23 @@ def training_batches(
     Args:
       order: from `epoch_order`; a place at -1 holds a copy of the batch's first example with weight 0, so that no
         layer ever sees an empty row.
-      length_key: the ragged column by which batches are padded; others are padded to the batch's longest.
+      length_key: the ragged column by which batches are padded, and with it those of the same lengths; others are
+        padded to the batch's longest.
       first: the batch to begin with.
       lengths: from `padded_lengths`; the shapes that batches may have.
     """
 
     def batches() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-        longest = store.columns[length_key].lengths() if length_key else None
+        along: list[str] = []  # the columns that share the time axis of length_key
+        if length_key is not None and lengths:
+            longest = store.columns[length_key].lengths()
+            ragged = {n: c.lengths() for n, c in store.columns.items() if c.starts is not None}
+            along = [n for n, lengths_of in ragged.items() if np.array_equal(lengths_of, longest)]
         for indices in order[first:]:
             pad = {}
-            if length_key is not None and longest is not None and lengths:
+            if along and lengths:
                 needed = longest[indices[indices >= 0]].max(initial=1)
-                pad = {length_key: lengths[int(np.searchsorted(lengths, needed))]}
+                pad = dict.fromkeys(along, lengths[int(np.searchsorted(lengths, needed))])
             real = indices >= 0
             yield store.rows(np.where(real, indices, indices[0]), pad), real.astype(np.float32)
 

@@ -133,6 +133,13 @@ class Recipe(Protocol):
     def build_model(self) -> keras.Model:
         """The functional Keras model with named layers; inputs are the encoded features by name, dense."""
 
+    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
+        """Sets weights that are computed from the training part rather than learned; most recipes do nothing.
+
+        Args:
+          batches: (features, target) of every training example, as arrays.
+        """
+
     def loss(self, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Sums and weights, each [batch]; the loop divides by the global sum of weights."""
 

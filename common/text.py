@@ -93,6 +93,27 @@ def frequent(counts: Counter[str], most: int, at_least: int) -> list[str]:
     return kept[:most]
 
 
+def affixes(tokens: tf.RaggedTensor, prefixes: Sequence[int], suffixes: Sequence[int], buckets: int) -> tf.RaggedTensor:
+    """Hashed ids of each word's beginnings and ends, int32 [batch, (words), kinds], from 1.
+
+    A word shorter than an affix gives the whole word.
+
+    Args:
+      prefixes, suffixes: numbers of characters.
+    """
+    flat = tokens.values
+    length = tf.strings.length(flat, unit="UTF8_CHAR")
+    start = tf.zeros_like(length)
+    found = []
+    for size in prefixes:
+        found.append("<" + tf.strings.substr(flat, start, tf.minimum(length, size), unit="UTF8_CHAR"))
+    for size in suffixes:
+        kept = tf.minimum(length, size)
+        found.append(tf.strings.substr(flat, length - kept, kept, unit="UTF8_CHAR") + ">")
+    ids = tf.strings.to_hash_bucket_fast(tf.stack(found, axis=1), buckets) + 1
+    return tokens.with_values(tf.cast(ids, tf.int32))
+
+
 class Vocabulary:
     """Word ids in graph.
 

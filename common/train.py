@@ -77,6 +77,8 @@ class Trainer:
         self.train, self.valid = train, valid if valid is not None and len(valid) else None
         with strategy.scope():
             self.model = recipe.build_model()
+            rows = evaluation_batches(train, EVALUATION_BATCH, None)
+            recipe.begin(self.model, ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in rows))
             variables = [v.value for v in self.model.trainable_variables]
             self.optimizer = AdamW(
                 variables, config.weight_decay, config.clip_norm, config.average, config.precision == "float16"

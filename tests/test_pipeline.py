@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from common.pipeline import (
     ENCODE_BATCH,
     POOL_BATCHES,
+    Encoder,
     densified,
     encoded,
     epoch_order,
@@ -117,7 +118,7 @@ def test_epoch_order_batches_within_a_pool_do_not_overlap_in_length(batch_size, 
     lengths = lengths_for(count, seed)
     order = epoch_order(count, batch_size, seed, 0, lengths)
     ranges = sorted((lengths[row[row >= 0]].min(), lengths[row[row >= 0]].max()) for row in order)
-    assert all(before[1] <= after[0] for before, after in zip(ranges, ranges[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(ranges))
 
 
 def test_epoch_order_of_many_pools_pads_little():
@@ -291,7 +292,7 @@ def test_evaluation_batches_without_a_length_key_keep_the_order():
     assert [rows["label"].tolist() for rows in found] == [[0, 1], [2]]
 
 
-# encoded, and what it is made of
+# Encoder, encoded, and what they are made of
 
 
 def encode(features):
@@ -306,7 +307,7 @@ def test_encoded_equals_encoding_one_by_one(tmp_path, memory_bytes):
     random = np.random.default_rng(1)
     texts = ["".join(random.choice(list("aé漢😀 "), random.integers(0, 7))) for _ in range(ENCODE_BATCH + 50)]
     examples = [{"text": text} for text in texts]
-    store = encoded(examples, encode, StoreWriter(tmp_path / "columns", memory_bytes))
+    store = encoded(examples, Encoder(encode), StoreWriter(tmp_path / "columns", memory_bytes))
     assert len(store) == len(texts)
     for index in [*range(0, 60), *range(ENCODE_BATCH - 10, len(texts))]:
         alone = encode(stacked([examples[index]]))
@@ -322,12 +323,32 @@ def test_encoded_equals_encoding_one_by_one(tmp_path, memory_bytes):
 def test_encoded_says_how_it_advances():
     advanced = []
     examples = ({"text": "a"} for _ in range(2 * ENCODE_BATCH + 3))
-    encoded(examples, encode, StoreWriter(), advanced.append)
+    encoded(examples, Encoder(encode), StoreWriter(), advanced.append)
     assert advanced == [ENCODE_BATCH, ENCODE_BATCH, 3]
 
 
 def test_encoded_of_no_example_is_an_empty_store():
-    assert len(encoded([], encode, StoreWriter())) == 0
+    assert len(encoded([], Encoder(encode), StoreWriter())) == 0
+
+
+def test_encoder_compiles_once_for_batches_of_any_size():
+    traced = []
+
+    def watched(features):
+        traced.append(features)
+        return encode(features)
+
+    encoder = Encoder(watched)
+    for size in (3, 1, 7):
+        dense, ragged = encoder([{"text": "ab"}] * size)
+        assert dense["size"].tolist() == [2] * size
+        assert [part.tolist() for part in ragged["points"]] == [[97, 98] * size, [2] * size]
+    assert len(traced) == 1
+
+
+def test_encoder_keeps_the_inner_shape_of_features():
+    encoder = Encoder(lambda features: {"sum": tf.reduce_sum(features["values"], axis=1)})
+    assert encoder([{"values": [1, 2]}, {"values": [3, 4]}])[0]["sum"].tolist() == [3, 7]
 
 
 @PROPERTY

@@ -200,7 +200,6 @@ def test_words_split_at_every_blank(blank):
     assert tokens(f"{blank}a{blank}{blank}b{blank}") == ["a", "b"]
 
 
-# BUG text.py `words`: tf.strings.lower(encoding="utf-8") drops all that follows a NUL, and runs before NULs are blanked.
 def test_words_split_at_nul():
     assert tokens("a\0b \0c") == ["a", "b", "c"]
 
@@ -270,7 +269,7 @@ def test_words_are_the_same_alone_and_in_a_batch(text):
 
 
 # Of Unicode 3.2, which every library knows; Σ has two lower-case forms, chosen by what follows (tested above).
-plain_characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0Σ@’ʼ＇0123456789").filter(
+plain_characters = st.characters(exclude_categories=["Cs"], exclude_characters="Σ@’ʼ＇0123456789").filter(
     lambda c: unicodedata.ucd_3_2_0.category(c) != "Cn"
 )
 
@@ -302,7 +301,7 @@ def test_words_ignore_blanks_around(text, blank):
 # ends
 
 
-@PROPERTY
+@settings(max_examples=25, deadline=None)
 @given(rows=st.lists(st.lists(st.integers(0, 99), max_size=12), min_size=1, max_size=5), most=st.integers(1, 8))
 def test_ends_keep_beginning_and_end(rows, most):
     flat = [number for row in rows for number in row]

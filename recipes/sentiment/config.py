@@ -15,20 +15,41 @@ ABOUT = About(
     data="10,568 movie review snippets (Hutto and Gilbert 2014, MIT)",
 )
 
+PREFIXES, SUFFIXES = (3, 4, 5), (3, 4)  # characters of a word's beginnings and ends
+
 
 @dataclass(frozen=True)
 class Config(RunConfig):
     """All settings of a sentiment run."""
 
-    vocabulary: int = option(20_000, "Largest number of words with a row of their own.", low=1)
-    min_count: int = option(2, "A word seen fewer times shares a row with others.", low=1)
-    unknown_buckets: int = option(1_000, "Rows shared by all other words, by hash.", low=1)
+    learning_rate: float = option(2e-3, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
+    weight_decay: float = option(
+        0.01, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
+    )
+    label_smoothing: float = option(
+        0.1, "Share of the target spread evenly over all labels.", low=0, below=1, group="Training"
+    )
+
+    vocabulary: int = option(30_000, "Largest number of words with a row of their own.", low=1)
+    min_count: int = option(2, "A word seen fewer times counts as unknown.", low=1)
     max_length: int = option(400, "Words kept of a text, half of them from its end.", low=2)
     embedding_units: int = option(64, "Size of a word's vector.", low=1)
+    affix_buckets: int = option(20_000, "Rows shared by hashed beginnings and ends of words; 0 for none.", low=0)
     lstm_units: int = option(64, "States of an LSTM in one direction.", low=1)
     lstm_layers: int = option(1, "LSTMs stacked.", low=1, high=8)
     bidirectional: bool = option(True, "Read backwards too.")
     pooling: str = option("max", "How states become one vector.", choices=("max", "mean", "last", "attention"))
-    word_dropout: float = option(0.1, "Share of words left out in training.", low=0, below=1)
+    pair_buckets: int = option(
+        2**17, "Rows shared by hashed word pairs in the linear part beside the LSTM; 0 for no such part.", low=0
+    )
+    wide_scale: float = option(0.7, "How strongly the linear part begins as naive Bayes.", low=0)
+    lstm_loss: float = option(0.5, "Share of the loss on the LSTM alone, without the linear part.", low=0, high=1)
+    word_dropout: float = option(0.05, "Share of words taken as unknown in training.", low=0, below=1)
     embedding_dropout: float = option(0.3, "Share of embedding units dropped from a whole text.", low=0, below=1)
     state_dropout: float = option(0.5, "Share of pooled states dropped.", low=0, below=1)
+    wide_dropout: float = option(0.5, "Share of words and pairs left out of the linear part.", low=0, below=1)
+
+    @property
+    def affix_kinds(self) -> int:
+        """How many affixes a word has."""
+        return len(PREFIXES) + len(SUFFIXES)

@@ -1,4 +1,4 @@
-"""The sentiment network: embedding, (bi)LSTM, pooling, output."""
+"""The sentiment network: word and affix embeddings, (bi)LSTM, pooling, output; beside it a linear part on words."""
 
 from __future__ import annotations
 
@@ -8,26 +8,39 @@ from common.layers.pooling import Pooling
 from common.layers.recurrent import lstm
 
 from .config import Config
+from .layers import AffixEmbedding, WideWords, WordDropout
 
 
 def build(config: Config, words: int, labels: int) -> keras.Model:
-    """The model: tokens int32 [batch, time], 0 where padded, to logits [batch, labels].
+    """The model.
+
+    Inputs: tokens int32 [batch, time], 0 where padded; affixes int32 [batch, time, kinds].
+    Outputs: logits [batch, labels]; lstm_logits [batch, labels], what the LSTM says alone.
 
     Args:
-      words: rows of the embedding.
+      words: how many word ids there are; the last one is the unknown word's.
     """
-    rate = (lambda value: value) if config.noise else (lambda value: 0.0)
+    noise = 1 if config.noise else 0
     tokens = keras.Input([None], dtype="int32", name="tokens")
+    affixes = keras.Input([None, config.affix_kinds], dtype="int32", name="affixes")
     lengths = keras.ops.sum(keras.ops.cast(keras.ops.not_equal(tokens, 0), "int32"), axis=1)
+    start = keras.initializers.RandomUniform(-0.1, 0.1)
 
-    states = keras.layers.Embedding(
-        words, config.embedding_units, embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1), name="words"
-    )(tokens)  # [batch, time, embedding_units]
-    states = keras.layers.Dropout(rate(config.word_dropout), noise_shape=(None, None, 1), name="word_dropout")(states)
-    states = keras.layers.SpatialDropout1D(rate(config.embedding_dropout), name="embedding_dropout")(states)
+    seen = WordDropout(noise * config.word_dropout, words - 1, name="word_dropout")(tokens)
+    embedding = keras.layers.Embedding(words, config.embedding_units, embeddings_initializer=start, name="words")
+    states = embedding(seen)  # [batch, time, embedding_units]
+    if config.affix_buckets:
+        states += AffixEmbedding(config.affix_buckets, config.embedding_units, name="affix_vectors")(affixes)
+    states = keras.layers.SpatialDropout1D(noise * config.embedding_dropout, name="embedding_dropout")(states)
     for layer in range(1, config.lstm_layers + 1):
         states = lstm(states, lengths, config.lstm_units, config.bidirectional, f"lstm_{layer}")
     pooled = Pooling(config.pooling, config.bidirectional, name="pooling")(states, lengths)
-    pooled = keras.layers.Dropout(rate(config.state_dropout), name="state_dropout")(pooled)
-    logits = keras.layers.Dense(labels, dtype="float32", name="labels")(pooled)
-    return keras.Model({"tokens": tokens}, logits, name="sentiment")
+    pooled = keras.layers.Dropout(noise * config.state_dropout, name="state_dropout")(pooled)
+    lstm_logits = logits = keras.layers.Dense(labels, dtype="float32", name="labels")(pooled)
+    if config.pair_buckets:
+        wide = WideWords(
+            words, labels, config.pair_buckets, noise * config.wide_dropout, dtype="float32", name="wide_words"
+        )
+        logits = keras.layers.Add(dtype="float32", name="logits")([lstm_logits, wide(tokens, lengths)])
+    outputs = {"logits": logits, "lstm_logits": lstm_logits}
+    return keras.Model({"tokens": tokens, "affixes": affixes}, outputs, name="sentiment")

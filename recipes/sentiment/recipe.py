@@ -16,7 +16,7 @@ from common.errors import DataError
 from common.recipe import Assets, Batch, Endpoint, Example, Source, Splits
 
 from . import data, model
-from .config import Config
+from .config import PREFIXES, SUFFIXES, Config
 
 
 class Recipe:
@@ -29,7 +29,7 @@ class Recipe:
     def __init__(self, config: Config, assets: Assets):
         self.config, self.assets = config, assets
         self.labels: list[str] = assets["labels"]
-        self.vocabulary = text.Vocabulary(assets["words"], config.unknown_buckets)
+        self.vocabulary = text.Vocabulary(assets["words"], buckets=1)
         ids = tf.range(len(self.labels), dtype=tf.int32)
         self.label_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.labels, ids), -1)
 
@@ -57,9 +57,8 @@ class Recipe:
     def settle(cls, config: Config, assets: Assets) -> Config:
         if config.epochs is None and config.max_minutes is None:
             examples = sum(assets["label_counts"])
-            steps_wanted = 2_500  # enough for small sets; large ones learn in a few passes
-            epochs = round(steps_wanted * config.batch_size / max(examples, 1))
-            return dataclasses.replace(config, epochs=min(max(epochs, 4), 30))
+            # The naive Bayes start leaves little to learn, and more passes overfit small sets.
+            return dataclasses.replace(config, epochs=min(max(round(25_000 / max(examples, 1)), 3), 8))
         return config
 
     @classmethod
@@ -74,7 +73,11 @@ class Recipe:
         ids = self.vocabulary.ids(words)
         # The boundary keeps an empty text from being an empty row.
         boundary = tf.fill([ids.nrows(), 1], text.BOUNDARY)
-        return {"tokens": tf.concat([ids, tf.RaggedTensor.from_tensor(boundary)], axis=1)}
+        tokens = tf.concat([ids, tf.RaggedTensor.from_tensor(boundary)], axis=1)
+        affixes = text.affixes(words, PREFIXES, SUFFIXES, max(self.config.affix_buckets, 1))
+        none = tf.zeros([ids.nrows(), 1, self.config.affix_kinds], tf.int32)
+        affixes = tf.concat([affixes, tf.RaggedTensor.from_tensor(none)], axis=1)
+        return {"tokens": tokens, "affixes": affixes}
 
     def encode_target(self, examples: Batch) -> Batch:
         return {"label": self.label_ids.lookup(examples["label"])}
@@ -82,12 +85,20 @@ class Recipe:
     def build_model(self) -> keras.Model:
         return model.build(self.config, self.vocabulary.size, len(self.labels))
 
+    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
+        if self.config.pair_buckets:
+            counted = ((features["tokens"], target["label"]) for features, target in batches)
+            model.get_layer("wide_words").begin(counted, self.config.wide_scale)
+
     def loss(self, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         weights = None
         if self.config.class_weights == "balanced":
             counts = np.array(self.assets["label_counts"], np.float64)
             weights = (counts.sum() / (len(counts) * counts)).tolist()
-        return losses.cross_entropy(target["label"], outputs, self.config.label_smoothing, weights)
+        smoothing, lstm_share = self.config.label_smoothing, self.config.lstm_loss
+        sums, weights_of = losses.cross_entropy(target["label"], outputs["logits"], smoothing, weights)
+        alone, _ = losses.cross_entropy(target["label"], outputs["lstm_logits"], smoothing, weights)
+        return (1 - lstm_share) * sums + lstm_share * alone, weights_of
 
     def measures(self) -> _Validation:
         return _Validation(self.labels)
@@ -104,7 +115,7 @@ class Recipe:
 
         def classify(text: tf.Tensor) -> Mapping[str, tf.Tensor]:
             features = pipeline.densified(self.encode({"text": text}))
-            scores = tf.nn.softmax(model(features, training=False))
+            scores = tf.nn.softmax(model(features, training=False)["logits"])
             return {
                 "label": tf.gather(labels, tf.argmax(scores, axis=1)),
                 "score": tf.reduce_max(scores, axis=1),
@@ -130,8 +141,8 @@ class _Validation:
     def __init__(self, labels: list[str]):
         self.measures = metrics.Classification(labels)
 
-    def update(self, target: Mapping[str, np.ndarray], outputs: np.ndarray) -> None:
-        shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        shifted = np.exp(outputs["logits"] - outputs["logits"].max(axis=1, keepdims=True))
         self.measures.update(target["label"], shifted / shifted.sum(axis=1, keepdims=True))
 
     def result(self) -> dict[str, Any]:
