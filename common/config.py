@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
@@ -148,8 +149,8 @@ def _one(setting: Setting, value: Any, place: str) -> Any:
     kind, limits = setting.type, setting.metadata
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if type(value) is not kind:
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
         raise ConfigError(f"{place}: {setting.name} is {value!r}, but must be {names[kind]}.")
     if limits["choices"] and value not in limits["choices"]:
         raise ConfigError(f"{place}: {setting.name} is {value!r}, but must be one of {', '.join(limits['choices'])}.")
@@ -223,5 +224,6 @@ def as_toml(config: RunConfig, origins: Mapping[str, str]) -> str:
             shown = settings(type(config))[name].metadata["shown"] or "not set"
             lines.append(f"# {name} =  # {origin}: {shown}")
         else:
-            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}  # {origin}")
+            shown = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which TOML wants escaped
+            lines.append(f"{name} = {shown}  # {origin}")
     return "\n".join(lines)

@@ -30,9 +30,13 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file in one piece."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        text = json.dumps(value, indent=1)
     with replacing(path, "w") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
-        file.write("\n")
+        file.write(text + "\n")
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -49,7 +53,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{path} is missing: {path.parent} is no run or a damaged one. Name another run.") from None
     except ValueError as error:
         raise RunError(f"{path} is damaged ({error}). Restore it, or train anew in another folder.") from None

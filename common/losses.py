@@ -19,7 +19,7 @@ def cross_entropy(
       class_weights: weight of an example by its label.
 
     >>> sums, weights = cross_entropy(tf.constant([0, -1]), tf.zeros([2, 2]))
-    >>> sums.numpy().round(4).tolist(), weights.numpy().tolist()
+    >>> [round(float(value), 4) for value in sums], weights.numpy().tolist()
     ([0.6931, 0.0], [1.0, 0.0])
     """
     logits = tf.cast(logits, tf.float32)

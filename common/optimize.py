@@ -164,6 +164,8 @@ class AdamW:
             )  # fmt: skip
         for mean in average:
             keep = tf.minimum(self.average, (1 + step) / (10 + step))
+            if self.scaled:
+                keep = tf.where(finite, keep, 1.0)
             mean.assign_sub((1 - keep) * (mean - variable))
 
     def _update_scale(self, scale: Any, good_steps: Any, finite: Any) -> None:

@@ -34,7 +34,11 @@ def stacked(examples: list[Example]) -> Batch:
     >>> stacked([{"text": "a"}, {"text": "b"}])["text"].numpy().tolist()
     [b'a', b'b']
     """
-    return {name: tf.constant([example[name] for example in examples]) for name in examples[0]}
+
+    def raw(value: Any) -> Any:  # what a terminal could not decode goes through as the bytes that it was
+        return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+    return {name: tf.constant([raw(example[name]) for example in examples]) for name in examples[0]}
 
 
 def densified(features: Batch) -> Batch:

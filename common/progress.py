@@ -24,10 +24,11 @@ def duration(seconds: float) -> str:
     """
     if seconds < 59.95:
         return f"{seconds:.1f} s"
-    minutes = round(seconds / 60) if seconds >= 3600 else int(seconds // 60)
-    if seconds >= 3600:
-        return f"{minutes // 60}:{minutes % 60:02d} h"
-    return f"{minutes}:{int(seconds % 60):02d} min"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 class Display:

@@ -11,6 +11,7 @@ URL, USER, NUMBER = "<url>", "<user>", "<number>"
 PADDING, BOUNDARY = 0, 1  # ids before those of words
 COUNTED_WORDS = 2_000_000  # how many distinct words are counted at once
 
+_END = r"($|[^\p{L}\p{M}\p{N}_])"  # RE2's own word boundary knows ASCII only
 _BLANKS = r"[\p{Z}\p{Cc}]+"  # every blank, line end and control character
 
 # Each rule is applied in turn to lower-cased text. Syntax is RE2's.
@@ -19,16 +20,19 @@ _RULES = (
     (r"(?:https?://|www\.)[^ ]+", f" {URL} "),
     (r"(^|[^\p{L}\p{N}_])@[\p{L}\p{N}_]+", rf"\1 {USER} "),
     (r"\d{3,}(?:[.,:]\d+)*|\d+(?:[,:]\d+)+", f" {NUMBER} "),  # 5, 10 and 3.5 stay: they may be a verdict
-    (r"(\p{L})(n't)\b", r"\1 \2"),
-    (r"([\p{L}\p{N}])('(?:s|re|ve|ll|d|m))\b", r"\1 \2"),
+    (rf"(\p{{L}})(n't){_END}", r"\1 \2 \3"),
+    (rf"([\p{{L}}\p{{N}}])('(?:s|re|ve|ll|d|m)){_END}", r"\1 \2 \3"),
+    (r"(^|[^\d])<3($|[^\d])", r"\1 <3 \2"),
     (r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])", r" \1 "),  # scripts without blanks: each character is a word
 )
 _WORD = "|".join(
     (
         "<(?:url|user|number)>",
-        r"'(?:s|re|ve|ll|d|m)\b",
+        r"'(?:s|re|ve|ll|d|m)(?: |$)",  # as the rules above left it
         r"[\p{L}\p{M}\p{N}_]+(?:'[\p{L}\p{M}]+)*",
-        r"[:;=]['^-]?[)(\[\]/\\|*]+|<3",  # emoticons
+        r"[:;=]['^-]?[)(\[\]/\\|*]+",  # emoticons
+        r"<3(?: |$)",
+        r"[\x{1F1E6}-\x{1F1FF}]{2}",  # a flag
         r"\p{So}(?:[\x{FE0F}\x{1F3FB}-\x{1F3FF}]|\x{200D}\p{So})*",  # an emoji with its modifiers
         r"[!?]+|\.\.+",
         "[^ ]",
@@ -46,6 +50,8 @@ def words(texts: tf.Tensor) -> tf.RaggedTensor:
     """
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
     texts = tf.strings.regex_replace(texts, _BLANKS, " ")  # first, since tf.strings.lower stops at a NUL
+    # ASCII and the dotted I by rules of our own, because for these ICU follows the locale of the serving machine.
+    texts = tf.strings.regex_replace(tf.strings.lower(texts), "İ", "i\u0307")
     texts = tf.strings.lower(texts, encoding="utf-8")
     for pattern, replacement in _RULES:
         texts = tf.strings.regex_replace(texts, pattern, replacement)
@@ -70,16 +76,16 @@ def counted(texts: Iterable[Sequence[str]], most: int = COUNTED_WORDS) -> Counte
 
     Args:
       texts: batches.
-      most: beyond so many distinct words, those seen once, then twice, ... since are dropped (lossy counting).
+      most: beyond so many distinct words, those seen once are forgotten, then those seen twice, and so on.
     """
     split = tf.function(lambda batch: words(batch).values, input_signature=[tf.TensorSpec([None], tf.string)])
     counts: Counter[bytes] = Counter()
-    dropped = 0
     for batch in texts:
         counts.update(split(tf.constant(batch)).numpy().tolist())
-        while len(counts) > most:
-            dropped += 1
-            counts = Counter({word: count for word, count in counts.items() if count > dropped})
+        rare = 0
+        while len(counts) > (most if rare == 0 else most * 3 // 4):  # some room, so as not to sift at every batch
+            rare += 1
+            counts = Counter({word: count for word, count in counts.items() if count > rare})
     return Counter({word.decode("utf-8"): count for word, count in counts.items()})
 
 
@@ -127,10 +133,14 @@ class Vocabulary:
     def __init__(self, known: Sequence[str], buckets: int):
         self.first, self.buckets = 2, buckets
         self.size = self.first + len(known) + buckets
-        keys = tf.constant(list(known), tf.string, shape=[len(known)])
-        values = tf.range(len(known), dtype=tf.int64)
-        self.table = tf.lookup.StaticVocabularyTable(tf.lookup.KeyValueTensorInitializer(keys, values), buckets)
+        self.table = None  # a table cannot be empty
+        if known:
+            values = tf.range(len(known), dtype=tf.int64)
+            pairs = tf.lookup.KeyValueTensorInitializer(tf.constant(list(known), tf.string), values)
+            self.table = tf.lookup.StaticVocabularyTable(pairs, buckets)
 
     def ids(self, tokens: tf.RaggedTensor) -> tf.RaggedTensor:
         """Ids of words, int32 [batch, (words)]."""
-        return tokens.with_values(tf.cast(self.table.lookup(tokens.values), tf.int32) + self.first)
+        flat = tokens.values
+        found = self.table.lookup(flat) if self.table else tf.strings.to_hash_bucket_fast(flat, self.buckets)
+        return tokens.with_values(tf.cast(found, tf.int32) + self.first)

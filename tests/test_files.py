@@ -85,8 +85,6 @@ def test_json_read_again_is_the_same(tmp_path_factory, value):
     assert read_json(path) == value
 
 
-# BUG files.py `write_json`: a file name that is no UTF-8 (Python holds its bytes as lone surrogates) cannot be written,
-# so `run --data caf\xe9.csv` dies on config.json.
 def test_json_keeps_file_names_that_are_no_utf8(tmp_path):
     value = {"data": [b"caf\xe9.csv".decode("utf-8", "surrogateescape")]}
     write_json(tmp_path / "value.json", value)
@@ -118,7 +116,6 @@ def test_read_json_says_that_a_file_is_missing(tmp_path):
     assert message.startswith(f"{tmp_path / 'config.json'} is missing")
 
 
-# BUG files.py `read_json`: NotADirectoryError and IsADirectoryError are no FileNotFoundError and pass through.
 def test_read_json_below_a_file_is_missing(tmp_path):
     (tmp_path / "run").write_text("a file, no run")
     assert "config.json" in read_refusal(tmp_path / "run" / "config.json")
@@ -181,7 +178,6 @@ def test_save_arrays_pickles_nothing(tmp_path):
         (0.04, "0.0 s"),
         (3.21, "3.2 s"),
         (59.94, "59.9 s"),
-        # BUG progress.py `duration`: just below a minute, the rounded seconds are 60 but the minutes are cut to 0.
         (59.96, "1:00 min"),
         (60, "1:00 min"),
         (75, "1:15 min"),

@@ -235,7 +235,6 @@ def test_overflow_changes_no_variable_and_no_moment(bad, place):
         np.testing.assert_array_equal(new, old)
 
 
-# BUG optimize.py `_update_one`: averages move on a step that overflowed, though "changes nothing".
 def test_overflow_changes_no_average():
     optimizer = after_some_steps(average=0.5)
     before = values(optimizer.averages)

@@ -233,11 +233,11 @@ def test_training_batches_have_only_the_padded_lengths(lengths, most):
         assert rows["tokens"].shape[1] == min(length for length in allowed if length >= needed)
 
 
-def test_training_batches_pad_other_columns_to_the_longest_of_the_batch():
+def test_training_batches_pad_columns_of_like_lengths_alike():
     order = np.array([[0, 1]])
     [(rows, _)] = as_numpy(training_batches(store_of([3, 2]), order, "tokens", lengths=[8]))
     assert rows["tokens"].shape == (2, 8)
-    assert rows["tags"].shape == (2, 3, 2)
+    assert rows["tags"].shape == (2, 8, 2)
 
 
 def test_training_batches_without_padded_lengths_pad_to_the_longest_of_the_batch():

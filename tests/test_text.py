@@ -51,8 +51,6 @@ def test_words_split_contractions(text, expected):
     assert tokens(text) == split(expected)
 
 
-# BUG text.py `_RULES` and `_WORD`: RE2's \b knows ASCII letters only, so 's, 'm, 'd, 're, 'll, 've and n't are cut off
-# a word that goes on with another letter: 'más' becomes 'm | ás.
 @pytest.mark.parametrize(
     ("text", "expected"), [("l'même", "l'même"), ("'más'", "' más '"), ("'dépêche'", "' dépêche '")]
 )
@@ -144,13 +142,11 @@ def test_words_keep_emoticons_and_emoji_whole(text, expected):
     assert tokens(text) == split(expected)
 
 
-# BUG text.py `_WORD`: a flag is two regional indicators, which become two words.
 @pytest.mark.parametrize(("text", "expected"), [("🇩🇪", "🇩🇪"), ("go 🇩🇪🇫🇷!", "go 🇩🇪 🇫🇷 !")])
 def test_words_keep_flags_whole(text, expected):
     assert tokens(text) == split(expected)
 
 
-# BUG text.py `_WORD`: the heart <3 is seen in front of further digits.
 def test_words_see_no_heart_in_a_number():
     assert tokens("<35 years") == ["<", "35", "years"]
 
@@ -179,8 +175,6 @@ def test_words_are_lower_case(text, expected):
     assert tokens(text) == split(expected)
 
 
-# BUG text.py `words`: tf.strings.lower takes ICU's default locale from LC_ALL or LANG, so that a model served on a
-# Turkish machine sees other words ("fılm") than it was trained on.
 def test_words_do_not_depend_on_the_locale():
     code = (
         "from common.quiet import import_tensorflow; tf = import_tensorflow(); from common.text import words;"
@@ -338,8 +332,6 @@ def test_counted_bounded_keeps_frequent_words():
     assert counts["often"] == 60
 
 
-# BUG text.py `counted`: a new word must exceed all purges that there ever were, not those since it was first seen, so
-# a word of the second half of sorted data is lost however frequent; Manku and Motwani's lossy counting keeps it.
 def test_counted_bounded_keeps_words_that_begin_late():
     def rare(i):
         return [f"rare{chr(97 + i)}x{chr(97 + j)}" for j in range(26)]
@@ -393,8 +385,6 @@ def test_vocabulary_unknown_word_has_one_id():
     assert ids_of(second, [["zebra"]]) == [[before]]
 
 
-# BUG text.py `Vocabulary`: a lookup table cannot be filled with no word, so training on texts of which no word reaches
-# min_count ends in TensorFlow's "keys and values cannot be empty tensors".
 def test_vocabulary_without_words_has_buckets_only():
     vocabulary = Vocabulary([], 1)
     assert vocabulary.size == 3

@@ -1,0 +1,95 @@
+"""What holds for every recipe, by whatever name."""
+
+import ast
+import sys
+
+import pytest
+from conftest import ROOT
+
+import recipes
+from common.config import RunConfig, settings
+
+LIBRARIES = {"keras", "numpy", "tensorflow", "tokenizers"}
+
+
+@pytest.fixture(params=recipes.names())
+def name(request):
+    return request.param
+
+
+def imported(path):
+    """Top-level names that a module imports from outside its own folder."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 1, f"{path} imports from above its folder"
+
+
+def test_recipe_imports_only_common_libraries_and_itself(name):
+    for path in (recipes.HERE / name).glob("**/*.py"):
+        others = set(imported(path)) - LIBRARIES - {"common"} - set(sys.stdlib_module_names)
+        assert not others, f"{path} imports {others}"
+
+
+def test_common_knows_no_recipe_by_name(name):
+    for path in (ROOT / "common").glob("**/*.py"):
+        code = ast.parse(path.read_text(encoding="utf-8"))
+        texts = [n.value for n in ast.walk(code) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        assert name not in texts, path
+        assert not any(
+            isinstance(n, ast.ImportFrom) and (n.module or "").startswith("recipes.") for n in ast.walk(code)
+        )
+
+
+def test_every_setting_has_help_and_a_default_in_range(name):
+    from common.config import as_json, checked
+
+    config_class = recipes.load_config(name).Config
+    assert issubclass(config_class, RunConfig)
+    assert all(setting.metadata["help"].endswith(".") for setting in settings(config_class).values())
+    values = {k: v for k, v in as_json(config_class()).items() if v is not None}
+    assert checked(config_class, values, "defaults") == {
+        k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+    }
+
+
+def test_layers_have_names_of_their_own(name):
+    # Names that Keras makes up (dense_3) differ from process to process, and weights are kept by name.
+    recipe, _ = small_recipe(name)
+    made_up = [
+        layer.name for layer in recipe.build_model().layers if layer.name.rsplit("_", 1)[0] in ("dense", "lstm_cell")
+    ]
+    paths = [v.path for v in recipe.build_model().variables]
+    assert not made_up
+    assert len(set(paths)) == len(paths)
+
+
+def small_recipe(name):
+    """(recipe, config) learned from a few examples of its own default data."""
+    import itertools
+
+    from common.recipe import Source
+
+    config = recipes.load_config(name).Config()
+    recipe_class = recipes.load(name)
+    examples = list(itertools.islice(recipe_class.load_data(config).train, 300))
+    return recipe_class(config, recipe_class.learn(config, Source("few", lambda: iter(examples)))), config
+
+
+def test_encode_is_the_same_alone_and_in_a_batch(name):
+    recipe, _ = small_recipe(name)
+    from common.pipeline import densified, stacked
+
+    examples = [dict(one) for one in recipe.odd_inputs()]
+    together = densified(recipe.encode(stacked(examples)))
+    for number, example in enumerate(examples):
+        alone = densified(recipe.encode(stacked([example])))
+        for key, value in alone.items():
+            row = together[key][number]
+            if value.shape[1:] != row.shape:
+                assert not row[value.shape[1] :].numpy().any()
+                row = row[: value.shape[1]]
+            assert (value[0].numpy() == row.numpy()).all()

@@ -1,0 +1,214 @@
+"""Where examples come from and how they are split."""
+
+import csv
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from calls import tiny_texts, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common import sources
+from common.config import RunConfig
+from common.errors import ConfigError, DataError
+from common.recipe import Field, Source
+
+FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))
+
+
+def own():
+    return Source("own data", lambda: iter([{"text": f"t{i}", "label": "a"} for i in range(100)])), {"licence": "MIT"}
+
+
+def parts(**settings):
+    """(train, valid, test) texts; None for a part that there is not."""
+    found = sources.splits(RunConfig(**settings), FIELDS, own)
+    return [part and [example["text"] for example in part] for part in (found.train, found.valid, found.test)]
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    return str(write(tmp_path / "reviews.csv", tiny_texts(1000)))
+
+
+def test_data_alone_is_split_by_hash(reviews):
+    train, valid, test = parts(data=(reviews,))
+    assert sorted(train + valid + test) == sorted(text for text, _ in tiny_texts(1000))
+    assert [round(len(part), -2) for part in (train, valid, test)] == [800, 100, 100]
+
+
+def test_a_split_is_for_ever():
+    # The salt is part of the contract: these very examples stay in these very parts.
+    assert [[len(part) for part in parts()], parts()[1][:3], parts()[2][:3]] == EVER
+
+
+EVER = [[80, 11, 9], ["t0", "t1", "t20"], ["t11", "t12", "t16"]]
+
+
+@given(st.text(max_size=30), st.sampled_from(["upper", "title"]))
+@settings(max_examples=60, deadline=None)
+def test_share_is_the_same_for_duplicates(text, change):
+    example = {"text": text, "label": "a"}
+    spaced = {"text": f"  {'   '.join(text.split())} ", "label": "b"}
+    assert sources.share(example, FIELDS) == sources.share(spaced, FIELDS)
+    assert 0 <= sources.share(example, FIELDS) < 1
+
+
+def test_duplicates_never_straddle_a_split(tmp_path):
+    rows = [(text.upper() if number % 2 else text, label) for number in range(2) for text, label in tiny_texts(300)]
+    train, valid, test = (
+        {text.lower() for text in part} for part in parts(data=(str(write(tmp_path / "a.csv", rows)),))
+    )
+    assert not train & valid and not train & test and not valid & test
+
+
+def test_split_shares_are_changed(reviews):
+    train, valid, test = parts(data=(reviews,), split="90,10,0")
+    assert test is None
+    assert len(train) + len(valid) == 1000
+    assert 50 < len(valid) < 150
+
+
+def test_valid_takes_nothing_from_data(reviews, tmp_path):
+    dev = str(write(tmp_path / "dev.csv", tiny_texts(20, seed=5)))
+    train, valid, test = parts(data=(reviews,), valid=(dev,))
+    assert (len(train), len(valid), test) == (1000, 20, None)
+
+
+def test_test_alone_leaves_its_share_to_training(reviews, tmp_path):
+    held = str(write(tmp_path / "test.csv", tiny_texts(20, seed=5)))
+    train, valid, test = parts(data=(reviews,), test=(held,))
+    assert len(train) + len(valid) == 1000
+    assert len(test) == 20
+
+
+def test_several_files_are_one(reviews, tmp_path):
+    more = str(write(tmp_path / "more.csv", tiny_texts(20, seed=5)))
+    assert sum(map(len, parts(data=(reviews, more)))) == 1020
+
+
+def test_limit_is_a_fixed_sample_in_file_order(reviews):
+    first, again = parts(data=(reviews,), limit=50)[0], parts(data=(reviews,), limit=50)[0]
+    whole = parts(data=(reviews,))[0]
+    assert first == again
+    assert len(first) == 50
+    assert [text for text in whole if text in set(first)] == first
+    assert first != whole[:50]
+
+
+@pytest.mark.parametrize("split", ["80,10", "a,b,c", "0,50,50", "-1,1,1", "nan,1,1"])
+def test_bad_split_is_a_usage_error(split):
+    with pytest.raises(ConfigError, match="must be three shares"):
+        sources.shares(split)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("text", "must be FIELD=COLUMN"), ("txt=a", 'Did you mean "text"'), ("text=", "must be FIELD=COLUMN")],
+)
+def test_bad_column_is_a_usage_error(given, message):
+    with pytest.raises(ConfigError, match=message):
+        sources.columns([given], FIELDS)
+
+
+def test_fingerprint_changes_with_the_data(reviews, tmp_path):
+    other = str(write(tmp_path / "other.csv", tiny_texts(999)))
+    prints = [sources.splits(RunConfig(data=(file,)), FIELDS, own).fingerprint for file in (reviews, reviews, other)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_own_data_brings_its_attribution():
+    assert sources.splits(RunConfig(), FIELDS, own).attribution == {"licence": "MIT"}
+
+
+# Public data sets
+
+BUILDER = """
+import sys
+import tensorflow_datasets as tfds
+
+class Tiny(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {"body": tfds.features.Text(), "verdict": tfds.features.ClassLabel(names=["bad", "good"])}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(0, 60), "test": self._generate_examples(60, 75)}
+
+    def _generate_examples(self, first, last):
+        for number in range(first, last):
+            yield number, {"body": f"text {number}", "verdict": number % 2}
+
+Tiny(data_dir=sys.argv[1]).download_and_prepare()
+"""
+
+
+@pytest.fixture(scope="module")
+def tfds_folder(tmp_path_factory):
+    """A prepared data set, written by a process of its own, so that only its files are known here."""
+    folder = tmp_path_factory.mktemp("tfds")
+    (folder / "tiny.py").write_text(BUILDER)
+    subprocess.run([sys.executable, "tiny.py", folder / "data"], check=True, capture_output=True, cwd=folder)
+    return folder / "data"
+
+
+def test_tfds_fields_are_mapped_by_type(tfds_folder, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
+    found = sources.splits(RunConfig(data=("tfds:tiny",)), FIELDS, own)
+    train, valid, test = (list(part) for part in (found.train, found.valid, found.test))
+    assert len(train) + len(valid) == 60
+    assert sorted(example["text"] for example in test) == [f"text {number}" for number in range(60, 75)]
+    assert Counter(example["label"] for example in test) == {"bad": 8, "good": 7}
+    assert 'text = "body", label = "verdict"' in found.notes[0]
+
+
+def test_tfds_reads_the_same_order_every_time(tfds_folder, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
+    train = sources.splits(RunConfig(data=("tfds:tiny",)), FIELDS, own).train
+    assert list(train) == list(train)
+
+
+def test_evaluation_takes_the_test_part_of_a_source_that_has_one(tfds_folder, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
+    source, _ = sources.whole("tfds:tiny", FIELDS, RunConfig())
+    assert len(list(source)) == 15
+
+
+def test_evaluation_takes_every_example_of_a_file(reviews):
+    assert len(list(sources.whole(reviews, FIELDS, RunConfig())[0])) == 1000
+
+
+def test_tfds_column_that_is_not_there_is_named(tfds_folder, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
+    with pytest.raises(ConfigError, match=r"has no such feature, only: (body, verdict|verdict, body)"):
+        sources.splits(RunConfig(data=("tfds:tiny",), column=("text=review",)), FIELDS, own)
+
+
+def test_tfds_offline_names_the_way_to_do_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(DataError, match=r"tfds:imdb_reviews is not on this machine.*place a prepared copy under"):
+        sources.splits(RunConfig(data=("tfds:imdb_reviews",), offline=True), FIELDS, own)
+
+
+def test_tfds_unknown_name_is_suggested(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(DataError, match='Did you mean "imdb_reviews"'):
+        sources.splits(RunConfig(data=("tfds:imdb_review",)), FIELDS, own)
+
+
+def test_imdb_labelled_gives_all_its_thousand_rows(shared):
+    file = shared / "sentiment" / "labelled_sentences" / "imdb_labelled.txt"
+    source, _ = sources.whole(str(file), FIELDS, RunConfig())
+    assert Counter(example["label"] for example in source) == {"0": 500, "1": 500}
+
+
+def test_csv_writer_of_python_is_read_back(tmp_path):
+    rows = [('a "quoted", text\nof two lines', "x"), ("tab\there", "y"), ("", "x")]
+    with open(tmp_path / "a.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    source, _ = sources.whole(str(tmp_path / "a.csv"), FIELDS, RunConfig())
+    assert [(example["text"], example["label"]) for example in source] == rows
