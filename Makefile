@@ -1,5 +1,5 @@
 # `make run` and `make test` do all set-up on a fresh machine; `make setup` is the part they share.
-.PHONY: setup run test lint lock clean
+.PHONY: setup run test lint figures lock clean
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -29,6 +29,10 @@ lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# Anew: the measured scores and times of every recipe, and the tables made from them.
+figures: setup
+	@$(PY) benchmarks/measure.py
 
 # Anew from requirements.in; uv must be installed. No index address enters the file.
 lock:

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Kerasserole's command line: a thin parser over functions in common/. TensorFlow is imported only inside commands."""
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import recipes
 from common import __version__
 from common.config import RunConfig, as_toml, settings
 from common.errors import ConfigError
-from common.options import Command, RecipeGroup, Root, failure, given_values, keep_traceback
+from common.options import Command, RecipeGroup, Root, complete_runs, failure, given_values, keep_traceback
 
 
 def _path(name: str, help: str, metavar: str = "DIR", **more: Any) -> click.Option:
@@ -95,7 +96,9 @@ main.add_command(
         groups=("Model", "Data", "Training"),
         extra=(
             _path("--run-dir", "Where the run is kept; go on if it is there.  [default: a new folder under runs/]"),
-            _path("--resume", "A run to go on with, to the result that it would have had."),
+            _path(
+                "--resume", "A run to go on with, to the result that it would have had.", shell_complete=complete_runs
+            ),
             _path("--config", "Settings from a TOML file; flags win over it.", "FILE"),
             click.Option(
                 ["--print-config"], is_flag=True, help="Print every setting and where it came from; do nothing."
@@ -144,7 +147,9 @@ main.add_command(
 
 _trust = click.option("--trust-code", is_flag=True, help="Run the recipe's code that the run holds, if it is not ours.")
 _recipe = click.option("--recipe", metavar="FOLDER", help="The recipe's folder, if it is one of your own.")
-_target = click.argument("target", metavar="RUN_OR_EXPORT", type=click.Path(path_type=Path))
+_target = click.argument(
+    "target", metavar="RUN_OR_EXPORT", type=click.Path(path_type=Path), shell_complete=complete_runs
+)
 
 
 @main.command(cls=Command)
@@ -223,7 +228,7 @@ def predict(
 
 
 @main.command(cls=Command)
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path), shell_complete=complete_runs)
 @click.option(
     "--to", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Written as DIR/1, DIR/2, ..."
 )

@@ -157,6 +157,14 @@ def given_values(
     return given | flags, origins | dict.fromkeys(flags, "flag")
 
 
+def complete_runs(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[Any]:
+    """For the shell: runs and exports where they are kept by default, else files."""
+    from click.shell_completion import CompletionItem
+
+    found = sorted(str(p) for top in ("runs", "exports") for p in Path(top).glob("*") if str(p).startswith(typed))
+    return [CompletionItem(path) for path in found] or [CompletionItem(typed, type="file")]
+
+
 class RecipeGroup(click.Group):
     """A command with one subcommand a recipe, made from its config when asked for."""
 

@@ -92,7 +92,7 @@ class Table:
                 next(rows, None)
             for number, cells, wrong in rows:
                 place = f"{self.path.name}:{number}"
-                wrong = wrong or _damage(cells, self.encoding)
+                wrong = wrong or damage(cells, self.encoding)
                 if not wrong and len(cells) != self.width:
                     cell = "cell" if len(cells) == 1 else "cells"
                     wrong = f"has {len(cells)} {cell} where the first row has {self.width}"
@@ -129,14 +129,14 @@ def table(
             raise ConfigError(
                 f"--column names the field {name}, but there are only: {', '.join(names)}.{suggestion(name, names)}"
             )
-    encoding, text = _sample(path, encoding)
+    encoding, text = sample(path, encoding)
     delimiter = _delimiter(path, text)
     with _opened_rows(path, encoding, delimiter) as rows:
         first = next(rows, None)
         if first is None:
             raise DataError(f"{path} is empty: name a file with a row for each example.")
         number, cells, wrong = first
-        if wrong := wrong or _damage(cells, encoding):
+        if wrong := wrong or damage(cells, encoding):
             remedy = "Mend that row, or say by --encoding NAME how the file is written."
             raise DataError(f"{path.name}:{number} {wrong}, so the columns cannot be known. {remedy}")
         known = {name.casefold() for field in fields for name in (field.name, *field.names)}
@@ -155,7 +155,7 @@ def table(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
     """A binary file, decompressed. What goes wrong while it is open becomes a DataError."""
     try:
         mode = path.stat().st_mode
@@ -184,9 +184,9 @@ def _opened(path: Path) -> Iterator[Any]:
         raise DataError(f"{path} cannot be read ({error.strerror or error}): name another file.") from None
 
 
-def _sample(path: Path, given: str | None) -> tuple[str, str]:
+def sample(path: Path, given: str | None) -> tuple[str, str]:
     """The encoding, and the beginning of the file as text."""
-    with _opened(path) as file:
+    with opened(path) as file:
         data = file.read(SAMPLE)
     if not data:
         raise DataError(f"{path} is empty: name a file with a row for each example.")
@@ -226,7 +226,7 @@ def _is_binary(text: str, encoding: str) -> bool:
 
 @contextmanager
 def _opened_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Iterator[Row]]:
-    with _opened(path) as file:
+    with opened(path) as file:
         if file.read(3) != codecs.BOM_UTF8:  # skipped here too, for someone may call a marked file latin-1
             file.seek(0)
         with io.TextIOWrapper(file, encoding, ERRORS, newline="\n" if delimiter == "\t" else "") as lines:
@@ -305,7 +305,7 @@ def _next_csv_row(reader: Iterator[list[str]]) -> list[str] | None:
             csv.field_size_limit(before)
 
 
-def _damage(cells: Iterable[str], encoding: str) -> str:
+def damage(cells: Iterable[str], encoding: str) -> str:
     for cell in cells:
         if BROKEN in cell:
             return f"is not valid {encoding}"

@@ -27,6 +27,7 @@ class About:
     output: str
     model: str
     data: str  # the default data, with its licence
+    formats: str  # of one's own data
 
 
 @dataclass(frozen=True)

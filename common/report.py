@@ -88,18 +88,19 @@ def _curves(history: list[dict[str, Any]]) -> str:
     if len(history) < 2:
         return ""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [facts["epoch"] for facts in history]
-    shares = [
-        n for n in history[0] if n.startswith("valid_") and n not in ("valid_loss", "valid_log_loss", "valid_examples")
-    ]
+    hidden = ("valid_loss", "valid_log_loss", "valid_calibration_error", "valid_examples")
+    shares = [name for name in history[0] if name.startswith("valid_") and name not in hidden]
     for axis, names in ((left, ["loss", "valid_loss"]), (right, shares)):
         for name in names:
             if name in history[0]:
                 axis.plot(epochs, [facts.get(name) for facts in history], label=name.replace("_", " "))
         axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.spines[["top", "right"]].set_visible(False)
         if axis.lines:
             axis.legend(frameon=False)

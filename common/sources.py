@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 from common import readers, tfds
+from common.aligned import aligned
 from common.config import RunConfig
 from common.errors import ConfigError, DataError, suggestion
 from common.problems import Problems
@@ -86,6 +87,8 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
         return Opened(parts, note, mark)
     path = Path(spec).expanduser()
     problems = Problems(config.strict)
+    if "," in spec and not path.exists():
+        return _opened_aligned(spec, fields, config, problems)
     table = readers.table(path, tuple(fields), columns(config.column, fields), config.encoding, problems)
 
     def read() -> Iterator[Example]:
@@ -94,6 +97,19 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
             yield example
 
     return Opened({"": Source(spec, read, problems)}, table.note, _digest(path))
+
+
+def _opened_aligned(spec: str, fields: Sequence[Field], config: RunConfig, problems: Problems) -> Opened:
+    paths = [Path(part).expanduser() for part in spec.split(",")]
+
+    def read() -> Iterator[Example]:
+        problems.clear()
+        return aligned(paths, fields, config.encoding, problems)
+
+    for _ in aligned(paths, fields, config.encoding, Problems()):  # so that unequal files are refused at once
+        pass
+    note = f"{spec}; " + ", ".join(f"{f.name} = lines of {p.name}" for f, p in zip(fields, paths, strict=True))
+    return Opened({"": Source(spec, read, problems)}, note, "".join(map(_digest, paths)))
 
 
 def _digest(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -208,13 +209,13 @@ def _encode(task: Any, splits: Splits, path: Path) -> tuple[dict[str, Any], list
         return inputs | {TARGET + name: value for name, value in task.encode_target(batch).items()}
 
     encoder = pipeline.Encoder(encode)
+    scratch = _scratch(packaged.cache_dir() / "encoded")
     stores, writers = {}, []
     for name in ("train", "valid", "test"):
         source = getattr(splits, name)
         if source is None or name == "test":
             continue
-        folder = packaged.cache_dir() / "encoded" / f"{os.getpid()}-{name}"
-        writers.append(StoreWriter(folder))
+        writers.append(StoreWriter(scratch / name))
         done = 0
         with display(f"Reading the {name} part") as shown:
 
@@ -226,6 +227,14 @@ def _encode(task: Any, splits: Splits, path: Path) -> tuple[dict[str, Any], list
             stores[name] = pipeline.encoded(source, encoder, writers[-1], advance)
         _say_problems(name, source)
     return stores, writers
+
+
+def _scratch(folder: Path) -> Path:
+    """A folder for this process's encoded data; what killed processes left there is removed."""
+    for left in folder.glob("*"):
+        if left.name.isdecimal() and not Path(f"/proc/{left.name}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return folder / str(os.getpid())
 
 
 def _say_problems(name: str, source: Source) -> None:

@@ -11,8 +11,9 @@ ABOUT = About(
     task="Sentiment analysis",
     input="text",
     output="label",
-    model="many-to-one LSTM",
+    model="many-to-one LSTM with a linear part beside it",
     data="10,568 movie review snippets (Hutto and Gilbert 2014, MIT)",
+    formats="CSV, TSV, line-aligned text files, `tfds:NAME`",
 )
 
 PREFIXES, SUFFIXES = (3, 4, 5), (3, 4)  # characters of a word's beginnings and ends
