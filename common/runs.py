@@ -2,6 +2,7 @@
 
     config.json       recipe, settings, versions, data
     assets.json       what was learned from the training data: vocabularies, labels
+    samples.json      a few held-out examples, to prove an export with
     checkpoint.npz    all that training depends on, to go on from
     best.npz          the weights that did best on the validation part, by variable path
     history.jsonl     the facts of each epoch
@@ -18,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -80,25 +82,37 @@ class Run:
 
     @classmethod
     def create(
-        cls, path: Path, recipe: str, config: RunConfig, assets: Mapping[str, Any], more: Mapping[str, Any]
+        cls,
+        path: Path,
+        recipe: str,
+        config: RunConfig,
+        assets: Mapping[str, Any],
+        samples: list[Any],
+        more: Mapping[str, Any],
     ) -> Run:
-        """A new run with its settings and assets; the folder may exist if it is empty.
+        """A new run with its settings and assets, made in one piece; the folder may exist if it is empty.
 
         Args:
+          samples: held-out examples, with which an export is proved later.
           more: further facts for config.json, such as versions and data.
         """
         folder = recipes.folder(recipe)
         own = folder.parent != recipes.HERE
-        path.mkdir(parents=True, exist_ok=True)
-        if own:
-            shutil.rmtree(path / "source", ignore_errors=True)
-            shutil.copytree(folder, path / "source", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-        write_json(path / "assets.json", assets)
-        about = {
-            "format": FORMAT, "recipe": str(folder) if own else folder.name, "own": own, "settings": as_json(config),
-            **more,
-        }  # fmt: skip
-        write_json(path / "config.json", about)
+        named = {"recipe": str(folder) if own else folder.name, "own": own}
+        about = {"format": FORMAT, **named, "settings": as_json(config), **more}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        try:
+            temporary.chmod(0o755)
+            if own:
+                unwanted = shutil.ignore_patterns("__pycache__", "*.pyc")
+                shutil.copytree(folder, temporary / "source", ignore=unwanted)
+            write_json(temporary / "assets.json", assets)
+            write_json(temporary / "samples.json", {"examples": samples})
+            write_json(temporary / "config.json", about)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
         return cls(path, about)
 
     def lock(self) -> Any:

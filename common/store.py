@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-MEMORY_BYTES = 1 << 30  # beyond this, columns go to disk
+MEMORY_BYTES = 1 << 29  # beyond this, columns go to disk; putting them together takes as much again
 
 
 @dataclass(frozen=True)

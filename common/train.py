@@ -129,12 +129,10 @@ class Trainer:
         for index in tf.range(count):
             # A replica that ran ahead into the next step would mix up the exchange of gradients (measured).
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            with tf.control_dependencies([loss]):
-                asked = tf.timestamp()
+            asked = self._clock([loss])
             with tf.control_dependencies([asked]):
                 rows, real = next(iterator)
-            with tf.control_dependencies(tf.nest.flatten(rows, expand_composites=True)):
-                waited += tf.timestamp() - asked
+            waited += self._clock(tf.nest.flatten(rows)) - asked
             # Counted from the start of the training, so that a resumed run rounds as the uninterrupted one does.
             progress = tf.where(share >= 0, share, tf.cast(first + index, tf.float32) / total)
             rate = learning_rate(progress, config.learning_rate, config.warmup, config.schedule)
@@ -146,6 +144,11 @@ class Trainer:
                 bad = first + index
                 break
         return loss, weight, waited, bad
+
+    def _clock(self, after: list[tf.Tensor]) -> tf.Tensor:
+        """Seconds once `after` are there; 0 under op determinism, which forbids to look at the time."""
+        with tf.control_dependencies(after):
+            return tf.zeros([], tf.float64) if self.config.deterministic else tf.timestamp()
 
     def _evaluate_batch(self, rows: dict[str, tf.Tensor]) -> tuple[Any, Any, Any]:
         outputs = self.model(_part(rows, FEATURE), training=False)
@@ -269,7 +272,7 @@ class Trainer:
 
     def _end_epoch(self) -> EpochEnd:
         began = time.perf_counter()
-        facts = {
+        facts: dict[str, Any] = {
             "epoch": self.epoch + 1,
             "loss": float(self.sums[0] / max(self.sums[1], 1e-9)),
             "steps": self.step,
@@ -289,7 +292,7 @@ class Trainer:
         facts |= {
             "seconds": self.epoch_seconds + seconds,
             "examples_per_second": done / max(self.epoch_seconds, 1e-9),
-            "input_share": self.waited / max(self.epoch_seconds, 1e-9),
+            "input_share": None if self.config.deterministic else self.waited / max(self.epoch_seconds, 1e-9),
         }
         self.validation_seconds = seconds
         self.seconds += seconds

@@ -19,7 +19,6 @@ from typing import Any
 import recipes
 from common import __version__
 from common.errors import ConfigError, RunError, Stopped
-from common.files import write_json
 from common.progress import Display, display, duration, say
 from common.recipe import Example, Source, Splits
 from common.runs import GROWING, Run, new_path
@@ -53,7 +52,7 @@ def find(recipe: str, run_dir: Path | None, resume: Path | None) -> Run | None:
     elif (run_dir / "config.json").exists():
         run = Run.open(run_dir)
     else:
-        if any(path.name != ".lock" for path in run_dir.iterdir()):
+        if any(run_dir.iterdir()):
             raise RunError(f"{run_dir} holds files but no run. Name a new or empty folder by --run-dir.")
         _check_writable(run_dir)
         return None
@@ -120,7 +119,7 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
         config = recipe_class.settle(config, assets)
     task = recipe_class(config, assets)
     path = old.path if old else run_dir or new_path(recipe, datetime.now())
-    stores, writers = _encode(task, splits, path)
+    stores, writers = _encode(task, splits)
     try:
         if old:
             current = old
@@ -134,10 +133,9 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
                     "attribution": dict(splits.attribution),
                 },
             }  # fmt: skip
-            current = Run.create(path, recipe, config, assets, facts)
-            lock = current.lock()
             held_out = splits.test or splits.valid or splits.train
-            write_json(path / "samples.json", {"examples": list(islice(held_out, SAMPLES))})
+            current = Run.create(path, recipe, config, assets, list(islice(held_out, SAMPLES)), facts)
+            lock = current.lock()
         counts = {name: len(store) for name, store in stores.items()}
         say("Examples: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
         seconds = {"data": time.perf_counter() - began}
@@ -155,6 +153,8 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
         _fit(recipe, trainer, current, config)
         seconds["training"] = trainer.seconds
         metrics = _final(task, trainer.model, current, config, splits, counts, seconds)
+    except KeyboardInterrupt:
+        raise Stopped(_go_on(recipe, path) if (path / "config.json").exists() else "Stopped.") from None
     finally:
         for writer in writers:
             writer.discard()
@@ -198,7 +198,7 @@ def _counted(source: Iterable[Example], shown: Display) -> Iterator[Any]:
         yield example
 
 
-def _encode(task: Any, splits: Splits, path: Path) -> tuple[dict[str, Any], list[Any]]:
+def _encode(task: Any, splits: Splits) -> tuple[dict[str, Any], list[Any]]:
     """The encoded parts by name, and their writers, which must be discarded at the end."""
     from common import packaged, pipeline
     from common.store import StoreWriter
@@ -295,7 +295,11 @@ def _fit(recipe: str, trainer: Any, current: Run, config: Any) -> None:
                 current.save_checkpoint(*trainer.state())
                 saved = time.monotonic()
             if caught:
-                raise Stopped(f"Stopped. Go on with: python cli.py run {shlex.quote(recipe)} --resume {current.path}")
+                raise Stopped(_go_on(recipe, current.path))
+
+
+def _go_on(recipe: str, path: Path) -> str:
+    return f"Stopped. Go on with: python cli.py run {shlex.quote(recipe)} --resume {shlex.quote(str(path))}"
 
 
 def _epoch_line(fact: Any, epochs: int | None) -> str:

@@ -127,7 +127,7 @@ def test_more_epochs_train_a_finished_run_further(tmp_path, reviews):
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, reviews):
-    words = [sys.executable, ROOT / "cli.py", "run", "sentiment", "--data", reviews, *SMALL, "--epochs", "40"]
+    words = [sys.executable, ROOT / "cli.py", "run", "sentiment", "--data", reviews, *SMALL, "--epochs", "25"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     subprocess.run([*words, "--run-dir", whole], check=True, capture_output=True)
     process = subprocess.Popen([*words, "--run-dir", cut], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -145,6 +145,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, reviews):
         with np.load(whole / name) as first, np.load(cut / name) as second:
             different = [n for n in first.files if n != "numbers" and not np.array_equal(first[n], second[n])]
         assert different == []
+
+
+@pytest.mark.slow
+def test_deterministic_runs(tmp_path, reviews):
+    # In a process of its own, since TensorFlow cannot leave this mode.
+    words = [sys.executable, ROOT / "cli.py", "run", "sentiment", "--data", reviews, *SMALL, "--deterministic"]
+    subprocess.run([*words, "--run-dir", tmp_path / "a"], check=True, capture_output=True)
+    assert (tmp_path / "a" / "metrics.json").exists()
 
 
 @pytest.mark.slow
@@ -216,6 +224,19 @@ def test_copy_makes_a_recipe_that_runs_and_is_trusted_only_when_told(tmp_path, r
     by_copy = good("predict", "a", "great", "--trust-code")
     by_name = good("predict", "a", "great", "--recipe", "./mine")
     assert by_copy == by_name
+
+
+def test_the_shell_completes_runs_and_recipes(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    def completed(line, place):
+        environment = {**os.environ, "COMP_WORDS": line, "COMP_CWORD": place, "_CLI_PY_COMPLETE": "bash_complete"}
+        done = subprocess.run([sys.executable, ROOT / "cli.py"], env=environment, capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert "plain,runs/first" in completed("cli.py predict ru", "2")
+    assert "plain,sentiment" in completed("cli.py run sen", "2")
 
 
 def test_doctor_tells_versions_and_the_lstm_kernel():

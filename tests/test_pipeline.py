@@ -240,6 +240,14 @@ def test_training_batches_pad_columns_of_like_lengths_alike():
     assert rows["tags"].shape == (2, 8, 2)
 
 
+def test_training_batches_pad_other_columns_to_the_longest_of_the_batch():
+    tokens, target = Column(np.arange(5), np.array([0, 3, 5])), Column(np.arange(7), np.array([0, 1, 7]))
+    store = Store({"tokens": tokens, "target": target}, 2)
+    [(rows, _)] = as_numpy(training_batches(store, np.array([[0, 1]]), "tokens", lengths=[8]))
+    assert rows["tokens"].shape == (2, 8)
+    assert rows["target"].tolist() == [[0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]]
+
+
 def test_training_batches_without_padded_lengths_pad_to_the_longest_of_the_batch():
     found = as_numpy(training_batches(store_of([3, 2, 7, 1]), np.array([[0, 1], [3, 2]]), "tokens"))
     assert [rows["tokens"].shape for rows, _ in found] == [(2, 3), (2, 7)]
@@ -364,6 +372,11 @@ def test_stacked_takes_texts_and_bytes_alike():
     found = stacked([{"text": "é\0", "image": b"\xff"}, {"text": "b", "image": b"\x00"}])
     assert found["text"].numpy().tolist() == ["é\0".encode(), b"b"]
     assert found["image"].numpy().tolist() == [b"\xff", b"\x00"]
+
+
+def test_stacked_gives_back_the_bytes_that_a_terminal_could_not_decode():
+    typed = b"caf\xe9".decode("utf-8", "surrogateescape")
+    assert stacked([{"text": typed}])["text"].numpy().tolist() == [b"caf\xe9"]
 
 
 def test_densified_pads_ragged_features_only():

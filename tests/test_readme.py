@@ -149,8 +149,7 @@ def test_flags_named_in_documents_exist():
     gather(cli.main, click.Context(cli.main))
     named = {}
     for document in DOCUMENTS:
-        lines = document.read_text("utf-8").splitlines()
-        for line in lines:
+        for line in document.read_text("utf-8").splitlines():
             if "pip " not in line:  # pip has flags of its own
                 named.update(dict.fromkeys(re.findall(r"(?<![\w-])--[a-z][\w-]*", line), document.name))
     assert {flag: where for flag, where in named.items() if flag not in known} == {}

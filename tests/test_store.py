@@ -217,17 +217,27 @@ def test_writer_without_examples_gives_an_empty_store():
 
 
 def test_discard_removes_the_files(tmp_path):
-    writer, _ = written([({"a": np.arange(4)}, {})], tmp_path / "columns", memory_bytes=0)
-    assert list((tmp_path / "columns").iterdir())
+    folder = tmp_path / "stores" / "train"
+    writer, _ = written([({"a": np.arange(4)}, {})], folder, memory_bytes=0)
+    assert list(folder.iterdir())
     writer.discard()
-    assert list(tmp_path.iterdir()) == []
+    assert not folder.exists()
 
 
 def test_discard_before_close_removes_the_files(tmp_path):
-    writer = StoreWriter(tmp_path / "columns", memory_bytes=0)
+    folder = tmp_path / "stores" / "train"
+    writer = StoreWriter(folder, memory_bytes=0)
     writer.append({"a": np.arange(4)}, {})
     writer.discard()
-    assert list(tmp_path.iterdir()) == []
+    assert not folder.exists()
+
+
+def test_discard_leaves_other_stores_beside_it(tmp_path):
+    one, _ = written([({"a": np.arange(4)}, {})], tmp_path / "stores" / "train", memory_bytes=0)
+    _, other = written([({"a": np.arange(4)}, {})], tmp_path / "stores" / "valid", memory_bytes=0)
+    one.discard()
+    assert (tmp_path / "stores" / "valid").is_dir()
+    assert other.rows(np.array([3]))["a"].tolist() == [3]
 
 
 def test_discard_leaves_a_store_in_memory_alone(tmp_path):

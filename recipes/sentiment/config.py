@@ -35,7 +35,9 @@ class Config(RunConfig):
     min_count: int = option(2, "A word seen fewer times counts as unknown.", low=1)
     max_length: int = option(400, "Words kept of a text, half of them from its end.", low=2)
     embedding_units: int = option(64, "Size of a word's vector.", low=1)
-    affix_buckets: int = option(20_000, "Rows shared by hashed beginnings and ends of words; 0 for none.", low=0)
+    affix_buckets: int = option(
+        20_000, "Rows shared by hashed beginnings and ends of words; 0 for none.", low=0, high=65_534
+    )
     lstm_units: int = option(64, "States of an LSTM in one direction.", low=1)
     lstm_layers: int = option(1, "LSTMs stacked.", low=1, high=8)
     bidirectional: bool = option(True, "Read backwards too.")

@@ -43,7 +43,7 @@ class AffixEmbedding(keras.layers.Layer):
       buckets: hashed affixes; id 0 means none.
 
     Call arguments:
-      affixes: int32 [batch, time, kinds].
+      affixes: any integers [batch, time, kinds].
 
     Returns: [batch, time, units].
     """
@@ -58,6 +58,7 @@ class AffixEmbedding(keras.layers.Layer):
         self.rows.build(shape)
 
     def call(self, affixes: Any) -> Any:
+        affixes = tf.cast(affixes, tf.int32)
         vectors = self.rows(affixes)  # [batch, time, kinds, units]
         present = tf.cast(affixes > 0, vectors.dtype)
         count = tf.reduce_sum(present, axis=-1, keepdims=True)

@@ -14,7 +14,7 @@ from .layers import AffixEmbedding, WideWords, WordDropout
 def build(config: Config, words: int, labels: int) -> keras.Model:
     """The model.
 
-    Inputs: tokens int32 [batch, time], 0 where padded; affixes int32 [batch, time, kinds].
+    Inputs: tokens int32 [batch, time], 0 where padded; affixes uint16 [batch, time, kinds].
     Outputs: logits [batch, labels]; lstm_logits [batch, labels], what the LSTM says alone.
 
     Args:
@@ -22,7 +22,7 @@ def build(config: Config, words: int, labels: int) -> keras.Model:
     """
     noise = 1 if config.noise else 0
     tokens = keras.Input([None], dtype="int32", name="tokens")
-    affixes = keras.Input([None, config.affix_kinds], dtype="int32", name="affixes")
+    affixes = keras.Input([None, config.affix_kinds], dtype="uint16", name="affixes")
     lengths = keras.ops.sum(keras.ops.cast(keras.ops.not_equal(tokens, 0), "int32"), axis=1)
     start = keras.initializers.RandomUniform(-0.1, 0.1)
 
