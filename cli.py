@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,14 @@ main.add_command(
 )
 
 
+def _flag(setting: str, value: Any) -> list[str]:
+    """A setting as it is typed."""
+    name = setting.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{'' if value else 'no-'}{name}"]
+    return [word for one in (value if isinstance(value, tuple) else (value,)) for word in (f"--{name}", str(one))]
+
+
 def _build_check(name: str, config_class: type[RunConfig]) -> Any:
     @click.pass_context
     def command(ctx: click.Context, /, as_json: bool, config: Path | None, **_: Any) -> None:
@@ -127,7 +136,8 @@ def _build_check(name: str, config_class: type[RunConfig]) -> Any:
         from common.check import lines
 
         Console(soft_wrap=True).print(lines(report))
-        click.echo(f"Next: python cli.py run {name} with the same data.", err=True)
+        flags = [word for setting, value in given.items() for word in _flag(setting, value)]
+        click.echo(f"Next: python cli.py run {shlex.join([name, *flags])}", err=True)
 
     return command
 
@@ -154,10 +164,10 @@ _target = click.argument(
 
 @main.command(cls=Command)
 @_target
-@click.option("--data", required=True, metavar="SRC", help="What to score on: a file, or tfds:NAME.")
+@click.option("--data", required=True, type=click.Path(), metavar="SRC", help="What to score on: a file, or tfds:NAME.")
 @click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column holds what; repeat for several.")
 @click.option("--encoding", metavar="NAME", help="Encoding of text files.  [default: found from the bytes]")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N examples only.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use a fixed random sample of N examples only.")
 @click.option("--strict", is_flag=True, help="Stop at the first broken row instead of skipping and counting it.")
 @click.option("--offline", is_flag=True, help="Never use the network.")
 @click.option("--json", "as_json", is_flag=True, help="Print one flat JSON object.")
@@ -194,7 +204,11 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
 @_target
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option(
-    "--input", "source", metavar="FILE", help="Inputs from a file, one a line, a table or JSON lines; - is stdin."
+    "--input",
+    "source",
+    type=click.Path(),
+    metavar="FILE",
+    help="Inputs from a file, one a line, a table or JSON lines; - is stdin.",
 )
 @click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column of a table holds what.")
 @click.option("--encoding", metavar="NAME", help="Encoding of a table.  [default: found from the bytes]")

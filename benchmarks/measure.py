@@ -54,7 +54,7 @@ def measured(name: str) -> dict[str, object]:
         "examples": runs[0]["examples"],
         "seconds": [run["seconds"] for run in runs],
         "seeds": list(SEEDS),
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}",
+        "machine": f"{os.cpu_count()} processor cores, {platform.machine()}",
         "versions": versions,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from common.errors import DataError
 from common.pipeline import ENCODE_BATCH, in_batches
+from common.problems import Problems
 from common.recipe import Splits
 
 SEVERAL = 3  # examples of a thing that are shown
@@ -58,6 +59,7 @@ def text_classification(
     labels_of: dict[int, str] = {}
     warnings: list[str] = []
     train_labels: set[str] = set()
+    told: list[Problems] = []
     split = tf.function(words, input_signature=[tf.TensorSpec([None], tf.string)])
     named = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     vocabulary = known([e["text"] for e in batch] for batch in in_batches(splits.train, ENCODE_BATCH))
@@ -97,9 +99,10 @@ def text_classification(
             "empty_texts": empty,
             "duplicates": duplicates,
             "two_labels": len(clash),
-            "broken_rows": source.problems.count,
-            "first_broken_rows": source.problems.lines(),
         }
+        if source.problems not in told:  # parts split off one file share its broken rows
+            told.append(source.problems)
+            parts[name] |= {"broken_rows": source.problems.count, "first_broken_rows": source.problems.lines()}
         warnings += _label_warnings(name, labels, train_labels)
         train_labels = train_labels or set(labels)
         if empty:

@@ -34,7 +34,7 @@ def examine() -> tuple[dict[str, str], list[str]]:
         except importlib.metadata.PackageNotFoundError:
             facts[name] = "not installed"
             faults.append(f"{name} is not installed: run make setup.")
-    facts["processors"] = f"{len(os.sched_getaffinity(0))} usable, {platform.machine()}"
+    facts["processors"] = f"{os.cpu_count()}, {platform.machine()}"
     try:
         from common.quiet import import_tensorflow
 

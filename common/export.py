@@ -127,7 +127,7 @@ def _prove(folder: Path, recipe: Any, served: endpoints.Served, held_out: list[E
         expected |= _flat(str(number), served.call({k: tf.constant(v) for k, v in batch.items()}))
     with tempfile.TemporaryDirectory() as place:
         save_arrays(Path(place) / "inputs.npz", questions)
-        names = [str(folder), str(Path(place) / "inputs.npz"), str(Path(place) / "outputs.npz")]
+        names = [str(folder.absolute()), str(Path(place) / "inputs.npz"), str(Path(place) / "outputs.npz")]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         environment |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(
@@ -173,6 +173,7 @@ def export(source: Path, to: Path, named: str | None = None, trust_code: bool = 
     held_out = read_json(samples)["examples"] if samples.exists() else []
     if to.exists() and not to.is_dir():
         raise RunError(f"{to} is a file. Name a folder by --to.")
+    made = not to.exists()
     to.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=to))
     try:
@@ -208,6 +209,8 @@ def export(source: Path, to: Path, named: str | None = None, trust_code: bool = 
         return _publish(temporary / "model", to)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if made and not any(to.iterdir()):
+            to.rmdir()
 
 
 def _publish(folder: Path, to: Path) -> Path:

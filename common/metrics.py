@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 SMALLEST = 1e-7  # a probability is taken to be at least this in log loss
+UNSEEN = "(unseen)"  # stands for all labels that training lacks
 BINS = 15  # of the calibration error
 
 
@@ -60,8 +61,8 @@ class Classification:
             }  # fmt: skip
         labels, confusion = self.labels, self.confusion[:-1]
         if support[-1]:
-            per_label["(unseen)"] = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": int(support[-1])}
-            labels, confusion = [*labels, "(unseen)"], self.confusion
+            per_label[UNSEEN] = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": int(support[-1])}
+            labels, confusion = [*labels, UNSEEN], self.confusion
         occurring = [
             m["f1"] for i, m in enumerate(per_label.values()) if support[i] or (i < len(hits) and predicted[i])
         ]

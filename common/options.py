@@ -114,6 +114,8 @@ class ConfigOption(click.Option):
         kind: Any = setting.type
         if kind is bool:
             names = [f"{setting.flag}/--no-{setting.flag[2:]}"]
+        elif limits["metavar"] == "SRC":
+            kind = click.Path()  # so that the shell completes file names
         elif limits["choices"]:
             kind = click.Choice(limits["choices"])
         elif kind in (int, float):

@@ -212,7 +212,9 @@ class Run:
         try:
             return config_class(**checked(config_class, self.about["settings"], str(self.path / "config.json")))
         except ConfigError as error:
-            raise RunError(f"{error} The run was made by another version of its recipe.") from None
+            raise RunError(
+                f"{error} The run was made by another version of its recipe: use that one, or train anew."
+            ) from None
 
     def recipe_name(self, named: str | None = None, trust_code: bool = False) -> str:
         """What to load the recipe by: one of ours by name; one's own only if the user names it or trusts the copy.

@@ -182,6 +182,9 @@ def splits(config: RunConfig, fields: Sequence[Field], default: Callable[[], tup
     if config.data:
         data = gather(config.data)
     else:
+        for flag in ("column", "encoding"):
+            if getattr(config, flag) and not (config.valid or config.test):
+                raise ConfigError(f"--{flag} says how a file is read, but none is given: add --data FILE.")
         source, attribution = default()
         data = {"": source}
         notes.append(source.name)

@@ -19,6 +19,7 @@ from typing import Any
 import recipes
 from common import __version__
 from common.errors import ConfigError, RunError, Stopped
+from common.metrics import UNSEEN
 from common.progress import Display, display, duration, say
 from common.recipe import Example, Source, Splits
 from common.runs import GROWING, Run, new_path
@@ -146,10 +147,7 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
         if checkpoint:
             trainer.restore(*checkpoint)
             say(f"Resumed {path} at epoch {trainer.epoch + 1}, step {trainer.step}.")
-        say(
-            f"Training {trainer.model.count_params():,} weights for"
-            f" {f'{config.epochs} epochs' if config.epochs else f'{config.max_minutes:g} minutes'} into {path}"
-        )
+        say(f"Training {trainer.model.count_params():,} weights for {_bound(config)} into {path}")
         _fit(recipe, trainer, current, config)
         seconds["training"] = trainer.seconds
         metrics = _final(task, trainer.model, current, config, splits, counts, seconds)
@@ -167,6 +165,12 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
     say(f"Trained in {duration(seconds['training'])}, {duration(time.perf_counter() - began)} in all.")
     _next_steps(recipe, path)
     return path
+
+
+def _bound(config: Any) -> str:
+    if config.epochs is None:
+        return f"{config.max_minutes:g} minutes"
+    return f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
 
 
 def prepare(config: Any) -> None:
@@ -210,7 +214,9 @@ def _encode(task: Any, splits: Splits) -> tuple[dict[str, Any], list[Any]]:
 
     encoder = pipeline.Encoder(encode)
     scratch = _scratch(packaged.cache_dir() / "encoded")
-    stores, writers = {}, []
+    stores: dict[str, Any] = {}
+    writers: list[Any] = []
+    told: list[Any] = []
     for name in ("train", "valid", "test"):
         source = getattr(splits, name)
         if source is None or name == "test":
@@ -225,22 +231,37 @@ def _encode(task: Any, splits: Splits) -> tuple[dict[str, Any], list[Any]]:
                 shown.show(done, None, f"{done:,} examples")
 
             stores[name] = pipeline.encoded(source, encoder, writers[-1], advance)
-        _say_problems(name, source)
+        if source.problems not in told:  # parts split off one file share its broken rows
+            told.append(source.problems)
+            _say_problems(source)
+        if not len(stores[name]):
+            say(f"Warning: the {name} part is empty; the last weights are kept. See --split and --valid.")
     return stores, writers
 
 
 def _scratch(folder: Path) -> Path:
     """A folder for this process's encoded data; what killed processes left there is removed."""
     for left in folder.glob("*"):
-        if left.name.isdecimal() and not Path(f"/proc/{left.name}").exists():
+        try:
+            os.kill(int(left.name), 0)  # asks only whether there is such a process
+        except (ValueError, ProcessLookupError):
             shutil.rmtree(left, ignore_errors=True)
+        except OSError:  # somebody else's
+            continue
     return folder / str(os.getpid())
 
 
-def _say_problems(name: str, source: Source) -> None:
+def _say_unseen(part: str, measured: Mapping[str, Any]) -> None:
+    unseen = measured.get("per_label", {}).get(UNSEEN)
+    if unseen:
+        count = unseen["support"]
+        say(f"Warning: {count:,} examples of the {part} part have labels that training lacks; they count as wrong.")
+
+
+def _say_problems(source: Source) -> None:
     problems = source.problems
     if problems.count:
-        say(f"{problems.count:,} broken rows of the {name} part's files were skipped:")
+        say(f"Skipped {problems.count:,} broken row{'s' if problems.count > 1 else ''} of {source.name}:")
         for line in problems.lines()[:5]:
             say(f"  {line}")
         if problems.count > 5:
@@ -327,6 +348,7 @@ def _final(
             source = getattr(splits, part)
             measured = served.measures(_counted(source, shown)) if source is not None else {"examples": 0}
             if measured["examples"]:
+                _say_unseen(part, measured)
                 metrics[part] = {k: v for k, v in measured.items() if k != "examples"}
                 counts[part] = measured["examples"]
     seconds["evaluation"] = time.perf_counter() - began
@@ -341,8 +363,11 @@ def _next_steps(recipe: str, path: Path) -> None:
     say(f"Report: {path / 'report.html'}")
     say("Next:")
     say(f'  python cli.py predict {shown} "your own text"')
-    say(f"  python cli.py export {shown} --to exports/{shlex.quote(Path(recipe).name)}")
-    say(f"  python cli.py run {name} --data your_own.csv")
+    say(f"  python cli.py export {shown} --to exports/{shlex.quote(path.name)}")
+    if Run.open(path).about["settings"]["data"]:
+        say(f"  python cli.py evaluate {shown} --data other.csv")
+    else:
+        say(f"  python cli.py run {name} --data your_own.csv")
 
 
 def evaluate(
@@ -357,7 +382,8 @@ def evaluate(
     say(f"Data: {note}")
     with display("Evaluating") as shown:
         measured = served.measures(_counted(source, shown))
-    _say_problems("evaluated", source)
+    _say_problems(source)
+    _say_unseen("evaluated", measured)
     if not measured["examples"]:
         raise ConfigError(f"{data} holds no example to score. Give --data another source.")
     return measured

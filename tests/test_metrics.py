@@ -93,6 +93,12 @@ def test_calibration_error_is_that_worked_by_hand():
     assert measured([0, 0, 1], scores, ["a", "b"])["calibration_error"] == pytest.approx(expected)
 
 
+def test_calibration_bins_hold_their_upper_end():
+    # 0.6 is 9/15 and ends its bin; 0.65 is in the next. In one bin the hit and the miss would nearly balance.
+    result = measured([0, 1], [[0.6, 0.4], [0.65, 0.35]], ["a", "b"])
+    assert result["calibration_error"] == pytest.approx((abs(0.6 - 1) + abs(0.65 - 0)) / 2)
+
+
 def test_calibration_error_of_sure_hits_is_none():
     assert measured([0, 1], [[1.0, 0.0], [0.0, 1.0]], ["a", "b"])["calibration_error"] == 0
 
