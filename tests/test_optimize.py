@@ -289,6 +289,44 @@ def test_update_after_an_overflow_equals_one_without_it():
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+# Replicas
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5, "weight_decay": 0.1, "average": 0.9}, {"scaled": True}])
+def test_two_replicas_equal_one_with_all_gradients(options):
+    start = numbers(1, 2, 3), numbers(2, ROWS, WIDTH)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        many = adam(*start, **options)
+    one = adam(*start, **options)
+    rows, weights = [[0, 4, 0], [4, 5]], [3.0, 1.0]  # by replica; both use row 4
+
+    @tf.function
+    def step(dense, values, rows, weight):
+        def on_replica(dense, values, rows, weight):
+            many.apply([dense, tf.IndexedSlices(values, rows, [ROWS, WIDTH])], weight, tf.constant(0.1))
+
+        strategy.run(on_replica, args=(dense, values, rows, weight))
+
+    for number in range(3):
+        dense = [SCALE_START * numbers(10 * number + replica, 2, 3) for replica in range(2)]
+        values_of = [SCALE_START * numbers(10 * number + 5 + i, len(part), WIDTH) for i, part in enumerate(rows)]
+        shared = [
+            strategy.experimental_distribute_values_from_function(
+                lambda context, parts=parts: tf.constant(parts[context.replica_id_in_sync_group])
+            )
+            for parts in (dense, values_of, rows, weights)
+        ]
+        step(*shared)
+        applied(one, [sum(dense), sparse(rows[0] + rows[1], np.concatenate(values_of))], weight=sum(weights))
+    for ours, expected in zip(
+        [*many.variables, *many.state().values()], [*one.variables, *one.state().values()], strict=True
+    ):
+        copies = [copy.numpy() for copy in strategy.experimental_local_results(ours)]
+        np.testing.assert_array_equal(copies[0], copies[1])
+        np.testing.assert_allclose(copies[0], expected.numpy(), rtol=1e-4, atol=1e-6)
+
+
 # The state
 
 

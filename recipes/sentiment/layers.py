@@ -134,8 +134,8 @@ class WideWords(keras.layers.Layer):
             for count, ids in zip(counts, (np.asarray(tokens), bigrams(tokens, self.buckets).numpy()), strict=True):
                 texts = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
                 wanted = (ids > 0) & (labels >= 0)[:, None]
-                once = np.unique(np.stack([texts[wanted], ids[wanted]]), axis=1)
-                np.add.at(count, (once[1], labels[once[0]]), 1)
+                once, found = np.divmod(np.unique(texts[wanted] * len(count) + ids[wanted]), len(count))
+                np.add.at(count, (found, labels[once]), 1)
         for rows, count in zip((self.word_rows, self.pair_rows), counts, strict=True):
             ratios = np.log((count + 1) / np.maximum(count.sum(axis=0), 1))
             ratios -= ratios.mean(axis=1, keepdims=True)

@@ -1,0 +1,73 @@
+"""The sentiment network's own layers against plain Python."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import tensorflow as tf
+
+from recipes.sentiment.layers import AffixEmbedding, WideWords, WordDropout, bigrams
+
+
+def test_bigrams_end_before_the_padding():
+    found = bigrams(np.array([[5, 7, 9, 0], [5, 7, 0, 0]]), 1000).numpy()
+    assert found[0, 0] == found[1, 0] > 0
+    assert (found[0] > 0).tolist() == [True, True, False]
+    assert (found[1] > 0).tolist() == [True, False, False]
+    assert found.max() <= 1000
+
+
+def test_wide_words_begin_as_naive_bayes():
+    texts, labels = [[2, 3, 3], [2, 4], [4, 4]], [0, 1, 1]
+    layer = WideWords(words=6, labels=2, buckets=50, rate=0.5)
+    layer.build(None, None)
+    layer.begin([(np.array([[2, 3, 3], [2, 4, 0], [4, 4, 0]]), np.array(labels))], scale=0.5)
+    counts = [Counter(), Counter()]
+    for text, label in zip(texts, labels, strict=True):
+        counts[label].update(set(text))  # once a text
+    for word in (2, 3, 4):
+        logs = [math.log((counts[label][word] + 1) / sum(counts[label].values())) for label in (0, 1)]
+        expected = [0.5 * (value - sum(logs) / 2) for value in logs]
+        np.testing.assert_allclose(layer.word_rows.numpy()[word], expected, atol=1e-6)
+    assert not layer.word_rows.numpy()[[0, 1, 5]].any()  # padding and words never seen
+
+
+def test_wide_words_begin_alike_however_texts_are_batched():
+    random = np.random.default_rng(1)
+    tokens, labels = random.integers(1, 30, [40, 9]), random.integers(-1, 3, 40)
+    rows = []
+    for size in (40, 7):
+        layer = WideWords(words=30, labels=3, buckets=100, rate=0)
+        layer.build(None, None)
+        layer.begin([(tokens[i : i + size], labels[i : i + size]) for i in range(0, 40, size)], scale=1.0)
+        rows.append((layer.word_rows.numpy(), layer.pair_rows.numpy()))
+    np.testing.assert_array_equal(rows[0][0], rows[1][0])
+    np.testing.assert_array_equal(rows[0][1], rows[1][1])
+
+
+def test_wide_words_sum_over_the_root_of_the_length():
+    layer = WideWords(words=6, labels=2, buckets=50, rate=0)
+    layer.build(None, None)
+    layer.word_rows.assign(np.arange(12.0).reshape(6, 2))
+    found = layer(tf.constant([[2, 3, 0, 0], [5, 5, 5, 5]]), tf.constant([2, 4])).numpy()
+    expected = [[(4 + 6) / math.sqrt(2), (5 + 7) / math.sqrt(2)], [4 * 10 / 2, 4 * 11 / 2]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_affix_vectors_are_summed_over_the_root_of_their_number():
+    layer = AffixEmbedding(buckets=9, units=3)
+    rows = np.random.default_rng(0).normal(size=[10, 3]).astype(np.float32)
+    layer(tf.zeros([1, 1, 2], tf.uint16))
+    layer.rows.embeddings.assign(rows)
+    found = layer(tf.constant([[[4, 7], [5, 0], [0, 0]]], tf.uint16)).numpy()[0]
+    np.testing.assert_allclose(found, [(rows[4] + rows[7]) / math.sqrt(2), rows[5], [0, 0, 0]], rtol=1e-6)
+
+
+def test_word_dropout_makes_unknown_words_in_training_only():
+    layer = WordDropout(0.5, unknown=9)
+    tokens = tf.constant([[3] * 200 + [0] * 200])
+    assert (layer(tokens).numpy() == tokens.numpy()).all()
+    dropped = layer(tokens, training=True).numpy()[0]
+    assert set(dropped[:200]) == {3, 9}
+    assert 60 < (dropped == 9).sum() < 140
+    assert not dropped[200:].any()
