@@ -148,7 +148,7 @@ def settings(config_class: ConfigType) -> dict[str, Setting]:
 def _one(setting: Setting, value: Any, place: str) -> Any:
     kind, limits = setting.type, setting.metadata
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**1000 else math.inf
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
         raise ConfigError(f"{place}: {setting.name} is {value!r}, but must be {names[kind]}.")

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from common.recipe import Batch, Example
 from common.store import Store, StoreWriter
+from common.text import utf8
 
 ENCODE_BATCH = 1024  # raw examples that are encoded in one call
 POOL_BATCHES = 16  # shuffled examples are sorted by length within pools of so many batches
@@ -35,8 +36,8 @@ def stacked(examples: list[Example]) -> Batch:
     [b'a', b'b']
     """
 
-    def raw(value: Any) -> Any:  # what a terminal could not decode goes through as the bytes that it was
-        return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    def raw(value: Any) -> Any:
+        return utf8(value) if isinstance(value, str) else value
 
     return {name: tf.constant([raw(example[name]) for example in examples]) for name in examples[0]}
 

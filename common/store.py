@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -141,5 +140,3 @@ class StoreWriter:
             file.close()
         if self.folder is not None and self.files:
             shutil.rmtree(self.folder, ignore_errors=True)
-            with suppress(OSError):  # it holds other stores still
-                self.folder.parent.rmdir()

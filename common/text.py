@@ -22,7 +22,8 @@ _RULES = (
     (r"\d{3,}(?:[.,:]\d+)*|\d+(?:[,:]\d+)+", f" {NUMBER} "),  # 5, 10 and 3.5 stay: they may be a verdict
     (rf"(\p{{L}})(n't){_END}", r"\1 \2 \3"),
     (rf"([\p{{L}}\p{{N}}])('(?:s|re|ve|ll|d|m)){_END}", r"\1 \2 \3"),
-    (r"(^|[^\d])<3($|[^\d])", r"\1 <3 \2"),
+    (rf"('(?:s|re|ve|ll|d|m)){_END}", r"\1 \2"),  # the first half of I'd've
+    (r"<(3\d)", r"< \1"),  # no heart
     (r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])", r" \1 "),  # scripts without blanks: each character is a word
 )
 _WORD = "|".join(
@@ -31,7 +32,7 @@ _WORD = "|".join(
         r"'(?:s|re|ve|ll|d|m)(?: |$)",  # as the rules above left it
         r"[\p{L}\p{M}\p{N}_]+(?:'[\p{L}\p{M}]+)*",
         r"[:;=]['^-]?[)(\[\]/\\|*]+",  # emoticons
-        r"<3(?: |$)",
+        "<3",
         r"[\x{1F1E6}-\x{1F1FF}]{2}",  # a flag
         r"\p{So}(?:[\x{FE0F}\x{1F3FB}-\x{1F3FF}]|\x{200D}\p{So})*",  # an emoji with its modifiers
         r"[!?]+|\.\.+",
@@ -50,8 +51,10 @@ def words(texts: tf.Tensor) -> tf.RaggedTensor:
     """
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
     texts = tf.strings.regex_replace(texts, _BLANKS, " ")  # first, since tf.strings.lower stops at a NUL
-    # ASCII and the dotted I by rules of our own, because for these ICU follows the locale of the serving machine.
-    texts = tf.strings.regex_replace(tf.strings.lower(texts), "İ", "i\u0307")
+    # ASCII and some forms of I by rules of our own, because for these ICU follows the locale of the serving machine.
+    texts = tf.strings.lower(texts)
+    for capital, small in zip("İÌÍĨĮ", ("i\u0307", *"ìíĩį"), strict=True):
+        texts = tf.strings.regex_replace(texts, capital, small)
     texts = tf.strings.lower(texts, encoding="utf-8")
     for pattern, replacement in _RULES:
         texts = tf.strings.regex_replace(texts, pattern, replacement)
@@ -71,7 +74,21 @@ def ends(tokens: tf.RaggedTensor, most: int) -> tf.RaggedTensor:
     return tf.ragged.boolean_mask(tokens, kept | tf.expand_dims(lengths <= most, 1))
 
 
-def counted(texts: Iterable[Sequence[str]], most: int = COUNTED_WORDS) -> Counter[str]:
+def utf8(text: str | bytes) -> bytes:
+    r"""The bytes of a text; what a terminal could not decode becomes the bytes that it was.
+
+    >>> utf8("caf\udce9")
+    b'caf\xe9'
+    """
+    if isinstance(text, bytes):
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a pair of surrogates, as JSON may hold
+        return text.encode("utf-8", "replace")
+
+
+def counted(texts: Iterable[Sequence[str | bytes]], most: int = COUNTED_WORDS) -> Counter[str]:
     """How often each word occurs in batches of texts; memory-bounded, rare words are forgotten when there are too many.
 
     Args:
@@ -81,7 +98,7 @@ def counted(texts: Iterable[Sequence[str]], most: int = COUNTED_WORDS) -> Counte
     split = tf.function(lambda batch: words(batch).values, input_signature=[tf.TensorSpec([None], tf.string)])
     counts: Counter[bytes] = Counter()
     for batch in texts:
-        counts.update(split(tf.constant(batch)).numpy().tolist())
+        counts.update(split(tf.constant([utf8(text) for text in batch])).numpy().tolist())
         rare = 0
         while len(counts) > (most if rare == 0 else most * 3 // 4):  # some room, so as not to sift at every batch
             rare += 1

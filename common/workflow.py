@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -154,8 +154,7 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
     except KeyboardInterrupt:
         raise Stopped(_go_on(recipe, path) if (path / "config.json").exists() else "Stopped.") from None
     finally:
-        for writer in writers:
-            writer.discard()
+        _discard(writers)
         if lock:
             lock.close()
     for part in ("valid", "test"):
@@ -217,26 +216,38 @@ def _encode(task: Any, splits: Splits) -> tuple[dict[str, Any], list[Any]]:
     stores: dict[str, Any] = {}
     writers: list[Any] = []
     told: list[Any] = []
-    for name in ("train", "valid", "test"):
-        source = getattr(splits, name)
-        if source is None or name == "test":
-            continue
-        writers.append(StoreWriter(scratch / name))
-        done = 0
-        with display(f"Reading the {name} part") as shown:
+    try:
+        for name in ("train", "valid", "test"):
+            source = getattr(splits, name)
+            if source is None or name == "test":
+                continue
+            writers.append(StoreWriter(scratch / name))
+            done = 0
+            with display(f"Reading the {name} part") as shown:
 
-            def advance(count: int, shown: Display = shown) -> None:
-                nonlocal done
-                done += count
-                shown.show(done, None, f"{done:,} examples")
+                def advance(count: int, shown: Display = shown) -> None:
+                    nonlocal done
+                    done += count
+                    shown.show(done, None, f"{done:,} examples")
 
-            stores[name] = pipeline.encoded(source, encoder, writers[-1], advance)
-        if source.problems not in told:  # parts split off one file share its broken rows
-            told.append(source.problems)
-            _say_problems(source)
-        if not len(stores[name]):
-            say(f"Warning: the {name} part is empty; the last weights are kept. See --split and --valid.")
+                stores[name] = pipeline.encoded(source, encoder, writers[-1], advance)
+            if source.problems not in told:  # parts split off one file share its broken rows
+                told.append(source.problems)
+                _say_problems(source)
+            if not len(stores[name]):
+                say(f"Warning: the {name} part is empty; the last weights are kept. See --split and --valid.")
+    except BaseException:
+        _discard(writers)
+        raise
     return stores, writers
+
+
+def _discard(writers: list[Any]) -> None:
+    for writer in writers:
+        writer.discard()
+    for writer in writers:
+        with suppress(OSError):  # it was never made, or another part is in it still
+            writer.folder.parent.rmdir()
 
 
 def _scratch(folder: Path) -> Path:
