@@ -1,5 +1,7 @@
 """What all tests share: TensorFlow imported quietly, and the real data beside the checkout where it is."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,34 @@ def trained(tmp_path_factory, reviews):
     printed = good("run", "sentiment", "--data", reviews, "--run-dir", folder, *SMALL, "--epochs", "6")
     assert printed.strip() == str(folder)
     return folder
+
+
+BUILDER = """
+import sys
+import tensorflow_datasets as tfds
+
+class Tiny(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {"body": tfds.features.Text(), "verdict": tfds.features.ClassLabel(names=["bad", "good"])}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(0, 60), "test": self._generate_examples(60, 75)}
+
+    def _generate_examples(self, first, last):
+        for number in range(first, last):
+            yield number, {"body": f"text {number}", "verdict": number % 2}
+
+Tiny(data_dir=sys.argv[1]).download_and_prepare()
+"""
+
+
+@pytest.fixture(scope="session")
+def tfds_folder(tmp_path_factory):
+    """A prepared data set, written by a process of its own, so that only its files are known here."""
+    folder = tmp_path_factory.mktemp("tfds")
+    (folder / "tiny.py").write_text(BUILDER)
+    subprocess.run([sys.executable, "tiny.py", folder / "data"], check=True, capture_output=True, cwd=folder)
+    return folder / "data"

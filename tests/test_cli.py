@@ -182,6 +182,36 @@ def test_valid_leaves_all_data_to_training_and_gives_no_test_score(tmp_path, rev
     assert "test" not in metrics
 
 
+def test_run_trains_on_a_public_set_by_name(tmp_path, tfds_folder, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
+    good("run", "sentiment", "--data", "tfds:tiny", "--run-dir", tmp_path / "a", *SMALL, "--epochs", "1", "--offline")
+    metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert metrics["examples"]["train"] + metrics["examples"]["valid"] == 60
+    assert metrics["examples"]["test"] == 15
+    assert json.loads(good("evaluate", tmp_path / "a", "--data", "tfds:tiny", "--json"))["examples"] == 15
+
+
+def test_max_minutes_alone_bounds_a_run_by_time(tmp_path, reviews):
+    good("run", "sentiment", "--data", reviews, "--run-dir", tmp_path / "a", *SMALL[:4], "--max-minutes", "0.1")
+    settings = json.loads((tmp_path / "a" / "config.json").read_text())["settings"]
+    assert (settings["epochs"], settings["max_minutes"]) == (None, 0.1)
+    assert (tmp_path / "a" / "metrics.json").exists()
+
+
+def test_default_data_without_a_network_names_the_file_and_its_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    message = fails("run", "sentiment", "--offline", "--run-dir", tmp_path / "a")
+    assert str(tmp_path / "kerasserole" / "archives" / "vaderSentiment-3.3.2.tar.gz") in message
+    assert not (tmp_path / "a").exists()
+
+
+def test_source_and_licence_of_the_default_data_are_kept_in_the_run(tmp_path):
+    good("run", "sentiment", "--limit", "60", "--run-dir", tmp_path / "a", *SMALL, "--epochs", "1")
+    kept = json.loads((tmp_path / "a" / "config.json").read_text())["data"]["attribution"]
+    assert kept["licence"] == "MIT"
+    assert "ICWSM 2014" in kept["source"]
+
+
 # A run's use
 
 

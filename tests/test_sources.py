@@ -1,8 +1,6 @@
 """Where examples come from and how they are split."""
 
 import csv
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
@@ -153,36 +151,6 @@ def test_tweets_of_two_files_are_read(shared):
 
 
 # Public data sets
-
-BUILDER = """
-import sys
-import tensorflow_datasets as tfds
-
-class Tiny(tfds.core.GeneratorBasedBuilder):
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        features = {"body": tfds.features.Text(), "verdict": tfds.features.ClassLabel(names=["bad", "good"])}
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(0, 60), "test": self._generate_examples(60, 75)}
-
-    def _generate_examples(self, first, last):
-        for number in range(first, last):
-            yield number, {"body": f"text {number}", "verdict": number % 2}
-
-Tiny(data_dir=sys.argv[1]).download_and_prepare()
-"""
-
-
-@pytest.fixture(scope="module")
-def tfds_folder(tmp_path_factory):
-    """A prepared data set, written by a process of its own, so that only its files are known here."""
-    folder = tmp_path_factory.mktemp("tfds")
-    (folder / "tiny.py").write_text(BUILDER)
-    subprocess.run([sys.executable, "tiny.py", folder / "data"], check=True, capture_output=True, cwd=folder)
-    return folder / "data"
 
 
 def test_tfds_fields_are_mapped_by_type(tfds_folder, monkeypatch):
