@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 MEMORY_BYTES = 1 << 29  # beyond this, columns go to disk; putting them together takes as much again
+RELEASE_READS = 256  # so many batches of a mapped store may stay in resident memory
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Store:
 
     def __init__(self, columns: Mapping[str, Column], count: int):
         self.columns, self.count = dict(columns), count
+        self.mapped = [m for c in columns.values() if (m := getattr(c.values, "_mmap", None)) is not None]
+        self.reads = 0
 
     def __len__(self) -> int:
         return self.count
@@ -66,6 +70,10 @@ class Store:
     def rows(self, indices: np.ndarray, lengths: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
         """A padded batch by column name."""
         lengths = lengths or {}
+        self.reads += 1
+        if self.reads % RELEASE_READS == 0:
+            for mapped in self.mapped:
+                mapped.madvise(mmap.MADV_DONTNEED)  # what was read is not held; the system may keep it as file cache
         return {name: column.rows(indices, lengths.get(name)) for name, column in self.columns.items()}
 
 

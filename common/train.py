@@ -203,14 +203,20 @@ class Trainer:
         by_epochs = self.config.epochs is not None and self.epoch >= self.config.epochs
         return by_epochs or self._out_of_time() or (self.step == 0 and self._waited_too_long())
 
+    def _validation_cost(self) -> float:
+        """Seconds of the next validation: as the last one; before there was one, a forward pass is a third of a step."""
+        if self.validation_seconds or self.valid is None or not self.per_second:
+            return self.validation_seconds
+        return len(self.valid) / (3 * self.per_second * self.batch_size)
+
     def _out_of_time(self) -> bool:
-        return self.seconds + self.validation_seconds >= self._limit
+        return self.seconds + self._validation_cost() >= self._limit
 
     def _call_steps(self) -> int:
         """How many steps the next call makes."""
         wanted = 1 if not self.per_second else max(1, round(CALL_SECONDS * self.per_second))
         if self.per_second and self._limit < math.inf:
-            left = self._limit - self.seconds - self.validation_seconds
+            left = self._limit - self.seconds - self._validation_cost()
             wanted = min(wanted, max(1, int(left * self.per_second)))
         return min(wanted, self.steps - self.step)
 
