@@ -204,7 +204,7 @@ class Trainer:
         return by_epochs or self._out_of_time() or (self.step == 0 and self._waited_too_long())
 
     def _validation_cost(self) -> float:
-        """Seconds of the next validation: as the last one; before there was one, a forward pass is a third of a step."""
+        """Seconds of the next validation: as the last one; before the first, a forward pass is a third of a step."""
         if self.validation_seconds or self.valid is None or not self.per_second:
             return self.validation_seconds
         return len(self.valid) / (3 * self.per_second * self.batch_size)
