@@ -28,6 +28,12 @@ def shared():
 
 
 @pytest.fixture(scope="session")
+def three_replicas():
+    """The strategy that all tests of replicas share: two in one process mix up their collective operations."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1", "CPU:2"])
+
+
+@pytest.fixture(scope="session")
 def reviews(tmp_path_factory):
     """A CSV file of 200 made-up reviews."""
     return write(tmp_path_factory.mktemp("data") / "reviews.csv", tiny_texts(200))

@@ -293,13 +293,13 @@ def test_update_after_an_overflow_equals_one_without_it():
 
 
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5, "weight_decay": 0.1, "average": 0.9}, {"scaled": True}])
-def test_two_replicas_equal_one_with_all_gradients(options):
+def test_replicas_equal_one_with_all_gradients(options, three_replicas):
     start = numbers(1, 2, 3), numbers(2, ROWS, WIDTH)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = three_replicas
     with strategy.scope():
         many = adam(*start, **options)
     one = adam(*start, **options)
-    rows, weights = [[0, 4, 0], [4, 5]], [3.0, 1.0]  # by replica; both use row 4
+    rows, weights = [[0, 4, 0], [4, 5], [1]], [3.0, 1.0, 2.0]  # by replica; two use row 4
 
     @tf.function
     def step(dense, values, rows, weight):
@@ -309,7 +309,7 @@ def test_two_replicas_equal_one_with_all_gradients(options):
         strategy.run(on_replica, args=(dense, values, rows, weight))
 
     for number in range(3):
-        dense = [SCALE_START * numbers(10 * number + replica, 2, 3) for replica in range(2)]
+        dense = [SCALE_START * numbers(10 * number + replica, 2, 3) for replica in range(3)]
         values_of = [SCALE_START * numbers(10 * number + 5 + i, len(part), WIDTH) for i, part in enumerate(rows)]
         shared = [
             strategy.experimental_distribute_values_from_function(
@@ -318,7 +318,11 @@ def test_two_replicas_equal_one_with_all_gradients(options):
             for parts in (dense, values_of, rows, weights)
         ]
         step(*shared)
-        applied(one, [sum(dense), sparse(rows[0] + rows[1], np.concatenate(values_of))], weight=sum(weights))
+        applied(
+            one,
+            [sum(dense), sparse([row for part in rows for row in part], np.concatenate(values_of))],
+            weight=sum(weights),
+        )
     for ours, expected in zip(
         [*many.variables, *many.state().values()], [*one.variables, *one.state().values()], strict=True
     ):

@@ -111,11 +111,10 @@ def test_restore_refuses_other_data():
         trainer.restore(arrays, {**numbers, "steps": 99})
 
 
-def test_mirrored_replicas_give_the_numbers_of_one_device():
+def test_mirrored_replicas_give_the_numbers_of_one_device(three_replicas):
     settings = {"epochs": 2, "noise": False, "average": 0.9, "weight_decay": 0.01, "clip_norm": 0.5}
     one = made(53, batch_size=18, **settings)
-    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1", "CPU:2"])
-    many = made(53, batch_size=18, strategy=mirrored, **settings)
+    many = made(53, batch_size=18, strategy=three_replicas, **settings)
     facts = trained(one), trained(many)
     for first, second in zip(*facts, strict=True):
         assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
