@@ -21,6 +21,7 @@ $(STAMP): requirements.txt
 
 run: setup
 	@$(PY) cli.py run sentiment
+	@echo "These commands want the environment first: . .venv/bin/activate" >&2
 
 test: setup lint
 	$(PY) -m pytest
