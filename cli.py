@@ -164,8 +164,9 @@ _target = click.argument(
 
 @main.command(cls=Command)
 @_target
-@click.option("--data", required=True, type=click.Path(), metavar="SRC", help="What to score on: a file, or tfds:NAME.")
+@click.option("--data", required=True, type=click.Path(), metavar="SRC", help="What to score on, as --data of run.")
 @click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column holds what; repeat for several.")
+@click.option("--label-names", metavar="FILE", help="Names of labels: a code, a tab and a name on each line.")
 @click.option("--encoding", metavar="NAME", help="Encoding of text files.  [default: found from the bytes]")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use a fixed random sample of N examples only.")
 @click.option("--strict", is_flag=True, help="Stop at the first broken row instead of skipping and counting it.")
@@ -208,7 +209,7 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
     "source",
     type=click.Path(),
     metavar="FILE",
-    help="Inputs from a file, one a line, a table or JSON lines; - is stdin.",
+    help="Inputs from a file: one a line, CSV, TSV, JSON lines or Parquet; - is lines of stdin.",
 )
 @click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column of a table holds what.")
 @click.option("--encoding", metavar="NAME", help="Encoding of a table.  [default: found from the bytes]")

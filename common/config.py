@@ -66,7 +66,10 @@ class RunConfig:
     """The settings that all recipes share; a recipe's own Config adds fields and changes defaults."""
 
     data: tuple[str, ...] = _data(
-        (), "What to train on: a file, or tfds:NAME; repeat for several.", metavar="SRC", shown="the recipe's own set"
+        (),
+        "What to train on: a file, a quoted glob, folders of texts, TEXTS,LABELS or tfds:NAME; repeat for several.",
+        metavar="SRC",
+        shown="the recipe's own set",
     )
     valid: tuple[str, ...] = _data(
         (), "What to choose the best weights on; nothing is then split off --data.", metavar="SRC"
@@ -74,6 +77,12 @@ class RunConfig:
     test: tuple[str, ...] = _data((), "What to score at the end.", metavar="SRC")
     column: tuple[str, ...] = _data(
         (), "Which column holds what, such as text=review or label=2; repeat for several.", metavar="FIELD=COLUMN"
+    )
+    label_names: str | None = _data(
+        None,
+        "Names of labels, in a file with a code, a tab and a name on each line.",
+        metavar="FILE",
+        shown="as in the data",
     )
     split: str = _data(
         "80,10,10", "Shares of --data for training, validation and test, by stable hash.", metavar="A,B,C"

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from common import readers
+from common import sources
 from common.endpoints import Served
-from common.errors import DataError
 from common.problems import Problems
 from common.progress import say
+from common.readers import files
+from common.readers.jsonl import SUFFIXES
 from common.recipe import Example, Field
-from common.sources import columns
 
 CHUNK = 512  # inputs that are predicted together when so many are waiting
-TABLES = (".csv", ".tsv")
+ROWS = (".csv", ".tsv", ".parquet", *SUFFIXES)  # files whose rows have columns; all others hold one input a line
 
 
 def _lines(file: IO[bytes], name: str, field: str, report: Callable[[str, str], None]) -> Iterator[Example]:
@@ -30,21 +30,6 @@ def _lines(file: IO[bytes], name: str, field: str, report: Callable[[str, str], 
             report(f"{name}:{number}", "is not valid utf-8")
 
 
-def _json_lines(file: IO[bytes], name: str, field: str, report: Callable[[str, str], None]) -> Iterator[Example]:
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError:
-            report(f"{name}:{number}", "is not JSON")
-            continue
-        if not isinstance(value, dict) or not isinstance(value.get(field), str):
-            report(f"{name}:{number}", f'is no object with a text "{field}"')
-            continue
-        yield {field: value[field]}
-
-
 def examples(
     source: str,
     fields: Sequence[Field],
@@ -52,7 +37,7 @@ def examples(
     encoding: str | None,
     report: Callable[[str, str], None],
 ) -> Iterator[Example]:
-    """The inputs that a file or stdin (-) holds: lines of text, or by suffix JSON lines or a table.
+    """The inputs that a file or stdin (-) holds: lines of text, or by suffix rows with columns.
 
     Args:
       report: is told the place of a bad input and what is wrong with it.
@@ -65,29 +50,13 @@ def examples(
         yield from _lines(sys.stdin.buffer, "stdin", inputs[0].name, report)
         return
     path = Path(source).expanduser()
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if any(suffix in TABLES for suffix in suffixes):
-        problems = Problems()
-        table = readers.table(path, inputs, columns(column, inputs), encoding, problems)
-        say(f"Input: {table.note}")
-        told = 0
-        for _, example in table.rows():
-            yield example
-            told = _tell(problems, told, report)
-        _tell(problems, told, report)
-        return
-    try:
-        with open(path, "rb") as file:
-            read = _json_lines if ".jsonl" in suffixes else _lines
-            yield from read(file, path.name, inputs[0].name, report)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). Give --input an existing file.") from None
-
-
-def _tell(problems: Problems, told: int, report: Callable[[str, str], None]) -> int:
-    for place, what in problems.first[told:]:
-        report(place, what)
-    return len(problems.first)
+    if files.suffix(path) in ROWS:
+        reader = sources.reader(path, inputs, column, encoding, Problems(tell=report))
+        say(f"Input: {reader.note}")
+        yield from (example for _, example in reader.rows())
+    else:
+        with files.opened(path) as file:
+            yield from _lines(file, path.name, inputs[0].name, report)
 
 
 def _waiting(items: Iterator[Example]) -> Iterator[list[Example]]:

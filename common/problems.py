@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from common.errors import DataError
 
 SHOWN = 20
@@ -12,6 +14,7 @@ class Problems:
 
     Args:
       strict: the first problem is an error.
+      tell: takes the place and what is wrong, for each.
 
     >>> problems = Problems()
     >>> problems.add("reviews.csv:17", "has 1 cell where the header has 2")
@@ -19,8 +22,8 @@ class Problems:
     (1, ['reviews.csv:17 has 1 cell where the header has 2'])
     """
 
-    def __init__(self, strict: bool = False):
-        self.strict = strict
+    def __init__(self, strict: bool = False, tell: Callable[[str, str], None] | None = None):
+        self.strict, self.tell = strict, tell
         self.clear()
 
     def clear(self) -> None:
@@ -36,9 +39,16 @@ class Problems:
         """
         if self.strict:
             raise DataError(f"{place} {what}. Mend the row, or leave out --strict to skip it.")
+        if self.tell:
+            self.tell(place, what)
         self.count += 1
         if len(self.first) < SHOWN:
             self.first.append((place, what))
+
+    def merge(self, other: Problems) -> None:
+        """Adds what another counted."""
+        self.count += other.count
+        self.first = (self.first + other.first)[:SHOWN]
 
     def lines(self) -> list[str]:
         """The first broken rows, one line each."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
-from common import readers, tfds
-from common.aligned import aligned
+from common import tfds
 from common.config import RunConfig
 from common.errors import ConfigError, DataError, suggestion
 from common.problems import Problems
+from common.readers import files
+from common.readers.aligned import aligned
+from common.readers.folders import label_folders
+from common.readers.jsonl import is_json_lines, json_lines
+from common.readers.labels import label_names
+from common.readers.parquet import MAGIC, parquet
+from common.readers.tables import table
 from common.recipe import Example, Field, Source, Splits
 
 SALT = b"kerasserole split 1"  # never changes, so that an example stays in its part for ever
@@ -67,49 +75,119 @@ def columns(given: Sequence[str], fields: Sequence[Field]) -> dict[str, str]:
     return found
 
 
+class Reader(Protocol):
+    """What every module of common/readers gives for a file."""
+
+    @property
+    def problems(self) -> Problems: ...
+
+    @property
+    def note(self) -> str: ...
+
+    def rows(self) -> Iterator[tuple[str, Example]]: ...
+
+
 @dataclass(frozen=True)
 class Opened:
-    """One named source, its parts by name if it has any ("train", "valid", "test"), else all under ""."""
+    """What was named, its parts by name if it has any ("train", "valid", "test"), else all under ""."""
 
     parts: Mapping[str, Source]
-    note: str
+    notes: tuple[str, ...]
     fingerprint: str
 
 
 def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
-    """What a --data, --valid or --test value names.
+    """What a --data, --valid or --test value names: a file, a glob, a folder, files joined by commas, or tfds:NAME.
 
     Raises:
       DataError: it is missing, damaged or of no known kind.
     """
+    names = label_names(Path(config.label_names).expanduser()) if config.label_names else {}
+    given = columns(config.column, fields)
     if spec.startswith("tfds:"):
-        parts, note, mark = tfds.opened(spec[5:], fields, columns(config.column, fields), config.offline)
-        return Opened(parts, note, mark)
+        parts, note, mark = tfds.opened(spec[5:], fields, given, config.offline)
+        renamed = {name: _renamed(source, fields, names, config.strict) for name, source in parts.items()}
+        return Opened(renamed, (note,), mark)
     path = Path(spec).expanduser()
-    problems = Problems(config.strict)
+    if path.is_dir():
+        folders = label_folders(path, tuple(fields), config.encoding, config.strict)
+        found = {part: _source(f"{spec} {part}".strip(), one, fields, names) for part, one in folders.items()}
+        digests = [_digest(file) for one in folders.values() for _, file in one.files()]
+        return Opened(found, tuple(one.note for one in folders.values()), _combined(digests))
     if "," in spec and not path.exists():
-        return _opened_aligned(spec, fields, config, problems)
-    table = readers.table(path, tuple(fields), columns(config.column, fields), config.encoding, problems)
+        paths = [Path(part).expanduser() for part in spec.split(",")]
+        readers: list[Reader] = [aligned(paths, fields, config.encoding, Problems(config.strict))]
+    else:
+        paths = _named(spec, path)
+        readers = [reader(one, fields, config.column, config.encoding, Problems(config.strict)) for one in paths]
+    sources = [_source(spec, one, fields, names) for one in readers]
+    notes = tuple(one.note for one in readers)
+    return Opened({"": _joined(spec, sources)}, notes, _combined([_digest(one) for one in paths]))
+
+
+def _named(spec: str, path: Path) -> list[Path]:
+    """The files that a path or a glob names, sorted."""
+    if path.exists() or not any(mark in spec for mark in "*?["):
+        return [path]
+    matching = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    found = sorted(one for one in map(Path, matching) if one.is_file())
+    if not found:
+        raise DataError(f"No file matches {spec}: check the path, or name another.")
+    return found
+
+
+def reader(
+    path: Path, fields: Sequence[Field], column: Sequence[str], encoding: str | None, problems: Problems
+) -> Reader:
+    """The reader for what a file holds: Parquet by its first bytes, JSON lines by suffix or first line, else a table.
+
+    Args:
+      column: FIELD=COLUMN values.
+      problems: is told of broken rows when the file is read.
+
+    Raises:
+      ConfigError: `column` or `encoding` name what there is not.
+      DataError: the file is missing, damaged, empty or of no known kind.
+    """
+    given = columns(column, fields)
+    with files.opened(path) as file:
+        magic = file.read(len(MAGIC))
+    if magic == MAGIC:
+        return parquet(path, tuple(fields), given, problems)
+    if files.suffix(path) == ".parquet":
+        raise DataError(f"{path} is no Parquet file, for it does not begin with PAR1: copy or download it again.")
+    _, text = files.sample(path, encoding)
+    if is_json_lines(path, text):
+        return json_lines(path, tuple(fields), given, encoding, problems)
+    return table(path, tuple(fields), given, encoding, problems)
+
+
+def _source(name: str, opened: Reader, fields: Sequence[Field], names: Mapping[str, str]) -> Source:
+    """A reader's examples, their labels renamed."""
+    labels = [field.name for field in fields if field.kind == "label"] if names else []
 
     def read() -> Iterator[Example]:
-        problems.clear()
-        for _, example in table.rows():
-            yield example
+        opened.problems.clear()
+        for place, example in opened.rows():
+            unknown = next((example[label] for label in labels if example[label] not in names), None)
+            if unknown is not None:
+                opened.problems.add(place, f'has the label "{unknown}", which --label-names does not name')
+                continue
+            yield example | {label: names[example[label]] for label in labels}
 
-    return Opened({"": Source(spec, read, problems)}, table.note, _digest(path))
+    return Source(name, read, opened.problems)
 
 
-def _opened_aligned(spec: str, fields: Sequence[Field], config: RunConfig, problems: Problems) -> Opened:
-    paths = [Path(part).expanduser() for part in spec.split(",")]
+def _renamed(source: Source, fields: Sequence[Field], names: Mapping[str, str], strict: bool) -> Source:
+    """A public set's examples, their labels renamed."""
 
-    def read() -> Iterator[Example]:
-        problems.clear()
-        return aligned(paths, fields, config.encoding, problems)
+    class Numbered:
+        problems, note = Problems(strict), ""
 
-    for _ in aligned(paths, fields, config.encoding, Problems()):  # so that unequal files are refused at once
-        pass
-    note = f"{spec}; " + ", ".join(f"{f.name} = lines of {p.name}" for f, p in zip(fields, paths, strict=True))
-    return Opened({"": Source(spec, read, problems)}, note, "".join(map(_digest, paths)))
+        def rows(self) -> Iterator[tuple[str, Example]]:
+            return ((f"{source.name}:{number}", example) for number, example in enumerate(source, 1))
+
+    return _source(source.name, Numbered(), fields, names) if names else source
 
 
 def _digest(path: Path) -> str:
@@ -117,16 +195,20 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _joined(name: str, sources: Sequence[Source], problems: Problems) -> Source:
+def _combined(parts: Sequence[str]) -> str:
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def _joined(name: str, sources: Sequence[Source]) -> Source:
     if len(sources) == 1:
         return sources[0]
+    problems = Problems()
 
     def read() -> Iterator[Example]:
         problems.clear()
         for source in sources:
             yield from source
-            problems.count += source.problems.count
-            problems.first += source.problems.first
+            problems.merge(source.problems)
 
     return Source(name, read, problems)
 
@@ -173,18 +255,20 @@ def splits(config: RunConfig, fields: Sequence[Field], default: Callable[[], tup
         found: dict[str, list[Source]] = {}
         for spec in specs:
             one = opened(spec, fields, config)
-            notes.append(one.note)
+            notes.extend(one.notes)
             prints.append(one.fingerprint)
             for name, source in one.parts.items():
                 found.setdefault(name, []).append(source)
-        return {name: _joined(" + ".join(s.name for s in group), group, Problems()) for name, group in found.items()}
+        return {name: _joined(" + ".join(s.name for s in group), group) for name, group in found.items()}
 
     if config.data:
         data = gather(config.data)
     else:
-        for flag in ("column", "encoding"):
+        for flag in ("column", "encoding", "label_names"):
             if getattr(config, flag) and not (config.valid or config.test):
-                raise ConfigError(f"--{flag} says how a file is read, but none is given: add --data FILE.")
+                raise ConfigError(
+                    f"--{flag.replace('_', '-')} says how a file is read, but none is given: add --data FILE."
+                )
         source, attribution = default()
         data = {"": source}
         notes.append(source.name)
@@ -215,14 +299,14 @@ def splits(config: RunConfig, fields: Sequence[Field], default: Callable[[], tup
     train = _limited(chosen["train"], config.limit)
     assert train is not None
     valid, test = (_limited(chosen.get(name), config.limit) for name in ("valid", "test"))
-    fingerprint = hashlib.blake2b("\n".join(prints).encode(), digest_size=16).hexdigest()
+    fingerprint = _combined(prints)
     return Splits(train, valid, test, tuple(notes), fingerprint, attribution)
 
 
-def whole(spec: str, fields: Sequence[Field], config: RunConfig) -> tuple[Source, str]:
-    """Every example of a source, or its test part if it names parts; and a note for people."""
+def whole(spec: str, fields: Sequence[Field], config: RunConfig) -> tuple[Source, tuple[str, ...]]:
+    """Every example of a source, or its test part if it names parts; and notes for people."""
     one = opened(spec, fields, config)
     source = one.parts.get("") or one.parts.get("test") or one.parts.get("valid") or next(iter(one.parts.values()))
     limited = _limited(source, config.limit)
     assert limited is not None
-    return limited, one.note
+    return limited, one.notes

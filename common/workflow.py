@@ -8,7 +8,7 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -24,6 +24,7 @@ from common.progress import Display, display, duration, say
 from common.recipe import Example, Source, Splits
 from common.runs import GROWING, Run, new_path
 
+FILES_SHOWN = 10  # how many files are named, where there are more
 SAMPLES = 32  # held-out inputs that a run keeps to prove its export with
 
 
@@ -104,8 +105,7 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
     from common.train import Trainer
 
     splits = recipe_class.load_data(config)
-    for note in splits.notes:
-        say(f"Data: {note}")
+    _say_notes(splits.notes)
     lock = old.lock() if old else None
     if old:
         if old.about["data"]["fingerprint"] != splits.fingerprint:
@@ -262,6 +262,13 @@ def _scratch(folder: Path) -> Path:
     return folder / str(os.getpid())
 
 
+def _say_notes(notes: Sequence[str]) -> None:
+    for note in notes[:FILES_SHOWN]:
+        say(f"Data: {note}")
+    if len(notes) > FILES_SHOWN:
+        say(f"Data: and {len(notes) - FILES_SHOWN:,} more files")
+
+
 def _say_unseen(part: str, measured: Mapping[str, Any]) -> None:
     unseen = measured.get("per_label", {}).get(UNSEEN)
     if unseen:
@@ -388,9 +395,9 @@ def evaluate(
     from common import endpoints, sources
 
     served = endpoints.load(target, named, trust_code)
-    config = replace(served.config, **{"column": (), "limit": None, **options})
-    source, note = sources.whole(data, served.recipe.fields, config)
-    say(f"Data: {note}")
+    config = replace(served.config, **{"column": (), "label_names": None, "limit": None, **options})
+    source, notes = sources.whole(data, served.recipe.fields, config)
+    _say_notes(notes)
     with display("Evaluating") as shown:
         measured = served.measures(_counted(source, shown))
     _say_problems(source)

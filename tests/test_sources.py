@@ -124,7 +124,7 @@ def test_own_data_brings_its_attribution():
 def test_line_aligned_files_are_joined_by_a_comma(tmp_path):
     (tmp_path / "text.txt").write_bytes("one\u2028still one\r\n two\nthree\n".encode())
     (tmp_path / "label.txt").write_text("0\n1\n0\n")
-    source, note = sources.whole(f"{tmp_path / 'text.txt'},{tmp_path / 'label.txt'}", FIELDS, RunConfig())
+    source, (note,) = sources.whole(f"{tmp_path / 'text.txt'},{tmp_path / 'label.txt'}", FIELDS, RunConfig())
     assert [(e["text"], e["label"]) for e in source] == [("one\u2028still one", "0"), (" two", "1"), ("three", "0")]
     assert "text = lines of text.txt" in note
 
@@ -132,8 +132,9 @@ def test_line_aligned_files_are_joined_by_a_comma(tmp_path):
 def test_line_aligned_files_of_unequal_length_are_refused_with_both_counts(tmp_path):
     (tmp_path / "text.txt").write_text("one\ntwo\nthree\n")
     (tmp_path / "label.txt").write_text("0\n1\n")
+    source, _ = sources.whole(f"{tmp_path / 'text.txt'},{tmp_path / 'label.txt'}", FIELDS, RunConfig())
     with pytest.raises(DataError, match=r"text.txt has 3 lines and label.txt has 2 lines"):
-        sources.whole(f"{tmp_path / 'text.txt'},{tmp_path / 'label.txt'}", FIELDS, RunConfig())
+        list(source)
 
 
 def test_line_aligned_files_without_a_label_lose_that_line(tmp_path):

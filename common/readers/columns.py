@@ -1,0 +1,163 @@
+"""Which column of a table holds which field of an example, and its cells as the text they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from common.errors import ConfigError, DataError, suggestion
+from common.recipe import Example, Field
+
+MOST_LABELS = 50  # a column with more different values is no label, unless it is said to be one
+
+
+def check_fields(columns: Mapping[str, str], fields: Sequence[Field]) -> None:
+    """Refuses columns of fields that there are not.
+
+    Raises:
+      ConfigError: there is one.
+    """
+    names = [field.name for field in fields]
+    for name in columns:
+        if name not in names:
+            raise ConfigError(
+                f"--column names the field {name}, but there are only: {', '.join(names)}.{suggestion(name, names)}"
+            )
+
+
+def as_text(value: Any) -> str | None:
+    """A cell of a typed table as text, None if it is empty.
+
+    >>> as_text(3), as_text(3.0), as_text(True), as_text("3.0"), as_text(None)
+    ('3', '3', 'true', '3.0', None)
+
+    Raises:
+      TypeError: it is a list or another thing that no text stands for.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):  # whole numbers become these where a column has gaps
+        return None if value != value else str(value).removesuffix(".0")
+    raise TypeError(f"holds a {type(value).__name__}, not a text")
+
+
+def example(cells: Mapping[str, str | None], fields: Sequence[Field]) -> tuple[Example, str]:
+    """The example that a row's cells make, labels without surrounding blanks; and what is wrong with it, or "".
+
+    Args:
+      cells: by field.
+    """
+    made: Example = {}
+    for field in fields:
+        cell = cells.get(field.name)
+        if field.kind == "label":
+            cell = (cell or "").strip() or None
+        if cell is None:
+            return {}, f"has no {field.name}"
+        made[field.name] = cell
+    return made, ""
+
+
+def listed(cells: Iterable[str]) -> str:
+    short = [cell if len(cell) <= 30 else cell[:29] + "…" for cell in islice(cells, 31)]
+    return ", ".join(f'"{cell}"' for cell in short[:30]) + (", …" if len(short) > 30 else "")
+
+
+def positions(
+    name: str,
+    first: Sequence[str],
+    header: Sequence[str] | None,
+    fields: Sequence[Field],
+    columns: Mapping[str, str],
+    rows: Iterable[Sequence[str]] = (),
+    advice: str = "name another file",
+) -> dict[str, int]:
+    """The column of each field: as given, else by name, else by what is left or what the rows hold.
+
+    Args:
+      name: of the file, for messages.
+      first: the first row or the names of the columns.
+      header: the names of the columns, if they have any.
+      columns: by field a column's name, or its number from 1, where the user gave one.
+      rows: the first ones; looked at where there is no header.
+      advice: what to do if there are fewer columns than fields.
+
+    Raises:
+      ConfigError: `columns` name what there is not.
+      DataError: a field's column cannot be told.
+    """
+    check_fields(columns, fields)
+    has = f"{'Its columns are' if header else 'It has no header, its first row is'}: {listed(first)}"
+    width = len(first)
+    found = {field: _given(name, field, column, header, width, has) for field, column in columns.items()}
+    if len(set(found.values())) < len(found):
+        given = " ".join(f"--column {field}={column}" for field, column in columns.items())
+        raise ConfigError(f"{given} names one column of {name} twice: give each field its own. {has}.")
+    if width < len(fields):
+        few = f"{name} has too few columns ({width}) for {' and '.join(field.name for field in fields)}"
+        raise DataError(f"{few}: {advice}. {has}.")
+    folded = [cell.casefold() for cell in header or ()]
+    for one in fields:
+        names = [known.casefold() for known in (one.name, *one.names)]
+        fitting = [at for known in names for at, cell in enumerate(folded) if cell == known]
+        free = [at for at in fitting if at not in found.values()]
+        if free and one.name not in found:
+            found[one.name] = free[0]
+    left = [one for one in fields if one.name not in found]
+    free = [at for at in range(width) if at not in found.values()]
+    if header is None:
+        found |= _guessed(left, free, rows)
+    elif len(left) == len(free) == 1:  # such as the other one of two columns
+        found[left[0].name] = free[0]
+    for one in left:
+        if one.name not in found:
+            near = (suggestion(known, header or ()) for known in (one.name, *one.names))
+            remedy = f"Say so by --column {one.name}=NAME, or by its number from 1 to {width}."
+            raise DataError(f"{name}: which column is the {one.name}? {has}. {remedy}{next(filter(None, near), '')}")
+    return {one.name: found[one.name] for one in fields}
+
+
+def _given(name: str, field: str, column: str, header: Sequence[str] | None, width: int, has: str) -> int:
+    """The column that the user named or numbered."""
+    column = column.strip()
+    folded = [cell.casefold() for cell in header or ()]
+    if column.casefold() in folded:
+        return folded.index(column.casefold())
+    if column.isdecimal() and 1 <= int(column) <= width:
+        return int(column) - 1
+    remedy = f"Name one, or give its number from 1 to {width}.{suggestion(column, header or ())}"
+    raise ConfigError(f"--column {field}={column}: {name} has no such column. {has}. {remedy}")
+
+
+def _guessed(fields: Sequence[Field], free: Sequence[int], rows: Iterable[Sequence[str]]) -> dict[str, int]:
+    """Columns of fields by what rows hold: labels repeat, texts are long. Nothing where that leaves a doubt."""
+    if len(fields) == len(free) == 1:
+        return {fields[0].name: free[0]}
+    kinds = {field.kind: field.name for field in fields}
+    if not fields or len(kinds) < len(fields) or not set(kinds) <= {"text", "label"}:
+        return {}
+    values: dict[int, set[int]] = {at: set() for at in free}  # hashes, for a cell may be large
+    length, count = dict.fromkeys(free, 0), 0
+    for row in rows:
+        count += 1
+        for at in free:
+            values[at].add(hash(row[at]))
+            length[at] += len(row[at])
+    if len(fields) == len(free):
+        label = min(free, key=lambda at: (len(values[at]), length[at], -at))  # the label mostly comes last
+        return {kinds["label"]: label, kinds["text"]: next(at for at in free if at != label)}
+    found = {}
+    if "text" in kinds:
+        found[kinds["text"]] = max(free, key=lambda at: length[at])
+    if "label" in kinds:
+        rest = [at for at in free if at not in found.values()]
+        labels = [at for at in rest if len(values[at]) <= MOST_LABELS and len(values[at]) < count]
+        if len(labels) != 1:  # two columns that repeat, such as a language beside the label: the user must say
+            return {}
+        found[kinds["label"]] = labels[0]
+    return found

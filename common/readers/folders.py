@@ -1,0 +1,119 @@
+"""A folder for each label, with a text file for each example, as the archive of IMDb reviews unpacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import ConfigError, DataError
+from common.problems import Problems
+from common.readers.columns import example
+from common.readers.files import damage, decoding, is_binary, opened, suffix, unreadable
+from common.recipe import Example, Field
+
+PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid"}
+PARTS |= {"dev": "valid", "test": "test", "testing": "test"}
+UNLABELLED = ("unsup", "unlabeled", "unlabelled", "unsupervised")  # folders of texts without a label
+SUFFIXES = (".txt", ".text", "")
+
+
+@dataclass(frozen=True)
+class LabelFolders:
+    """A folder whose sub-folders are labels.
+
+    Args:
+      labels: the names of the sub-folders, sorted.
+      left_out: sub-folders of texts without a label.
+      problems: is told of every file that cannot be used.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    left_out: tuple[str, ...]
+    encoding: str | None
+    fields: tuple[Field, ...] = field(repr=False)
+    problems: Problems = field(repr=False, compare=False)
+
+    @property
+    def note(self) -> str:
+        listed = ", ".join(self.labels[:5]) + (f" and {len(self.labels) - 5} more" if len(self.labels) > 5 else "")
+        without = f"; {', '.join(self.left_out)} left out, as it has no label" if self.left_out else ""
+        return f"{self.path}: a folder of text files for each label: {listed}{without}"
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """(label, file) of every text file, sorted by label and name; hidden files are passed over."""
+        for label in self.labels:
+            for path in _listed(self.path / label):
+                if path.is_file() and not path.name.startswith("."):
+                    yield label, path
+
+    def rows(self) -> Iterator[tuple[str, Example]]:
+        """(place, example) of every file that can be used, such as ("pos/1.txt", {"text": "fine", "label": "pos"}).
+
+        Line ends at the end of a text are no part of it.
+
+        Raises:
+          DataError: a file or folder cannot be read, or a file is broken and `problems` is strict.
+        """
+        text, target = (next(one.name for one in self.fields if one.kind == kind) for kind in ("text", "label"))
+        for label, path in self.files():
+            place = f"{label}/{path.name}"
+            if suffix(path) not in SUFFIXES and not _is_number(suffix(path)):
+                self.problems.add(place, f"is no text file (its name ends in {suffix(path)}, not .txt)")
+                continue
+            with opened(path) as file:
+                data = file.read()
+            encoding, content = decoding(data, True, self.encoding)
+            wrong = "is binary data, not text" if is_binary(content, encoding) else damage(content, encoding)
+            made: Example = {}
+            if not wrong:
+                cells = {text: content.lstrip("\ufeff").rstrip("\r\n"), target: label}
+                made, wrong = example(cells, self.fields)
+            if wrong:
+                self.problems.add(place, wrong)
+            else:
+                yield place, made
+
+
+def label_folders(
+    path: Path, fields: tuple[Field, ...], encoding: str | None, strict: bool = False
+) -> dict[str, LabelFolders]:
+    """Folders of labels by part: "train", "valid" and "test" if `path` has folders of such names, else "".
+
+    Raises:
+      ConfigError: an example holds other things than a text and a label.
+      DataError: there are no sub-folders with files, or a folder cannot be read.
+    """
+    if sorted(one.kind for one in fields) != ["label", "text"]:
+        raise ConfigError(f"{path} is a folder, where a file is wanted: name a file in it.")
+    inside = [one.name for one in _listed(path) if one.is_dir() and not one.name.startswith(".")]
+    parts = {PARTS[name.casefold()]: path / name for name in inside if name.casefold() in PARTS}
+    found = {}
+    for part, place in (parts or {"": path}).items():
+        names = [one.name for one in _listed(place) if one.is_dir() and not one.name.startswith(".")]
+        labels = tuple(name for name in names if name.casefold() not in UNLABELLED)
+        left_out = tuple(name for name in names if name.casefold() in UNLABELLED)
+        if not labels:
+            tables = next(
+                (one.name for one in _listed(place) if suffix(one) in (".csv", ".tsv", ".jsonl", ".parquet")), ""
+            )
+            remedy = f"name its files, such as '{place}/*{suffix(Path(tables))}'" if tables else "name another"
+            raise DataError(f"{place} has no folder of text files for each label: {remedy}.")
+        found[part] = LabelFolders(place, labels, left_out, encoding, tuple(fields), Problems(strict))
+    return found
+
+
+def _is_number(suffix: str) -> bool:
+    return suffix[1:].isdecimal()  # the files of 20 Newsgroups are named 10.5 and the like by some
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir(), key=lambda path: path.name)
+    except PermissionError:
+        raise unreadable(folder) from None
+    except NotADirectoryError:
+        raise DataError(f"{folder} is a file, where a folder for each label is wanted: name another.") from None
+    except FileNotFoundError:
+        raise DataError(f"{folder} does not exist: check the path, or name another.") from None

@@ -1,0 +1,120 @@
+"""JSON lines: an object on each line (jsonlines.org), its keys the columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from common.errors import DataError
+from common.problems import Problems
+from common.readers.columns import as_text, example, positions
+from common.readers.files import BROKEN, opened_text, sample, suffix
+from common.recipe import Example, Field
+
+SUFFIXES = (".jsonl", ".ndjson", ".json")
+KEY_ROWS = 50  # objects whose keys are the columns; later ones may hold more
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """A file whose keys are known.
+
+    Args:
+      keys: by field.
+      problems: is told of every line that cannot be used.
+    """
+
+    path: Path
+    encoding: str
+    keys: dict[str, str]
+    fields: tuple[Field, ...] = field(repr=False)
+    problems: Problems = field(repr=False, compare=False)
+
+    @property
+    def note(self) -> str:
+        taken = ", ".join(f'{name} = "{key}"' for name, key in self.keys.items())
+        return f"{self.path.name}: JSON lines, {self.encoding}; {taken}"
+
+    def rows(self) -> Iterator[tuple[str, Example]]:
+        """(place, example) of every line that can be used, such as ("a.jsonl:2", {"text": "fine", "label": "pos"}).
+
+        Raises:
+          DataError: the file cannot be read to its end, or a line is broken and `problems` is strict.
+        """
+        for number, value, wrong in _objects(self.path, self.encoding):
+            made: Example = {}
+            if not wrong:
+                cells = {}
+                for name, key in self.keys.items():
+                    try:
+                        cells[name] = as_text(value.get(key))
+                    except TypeError as error:
+                        wrong = wrong or f'"{key}" {error}'
+            if not wrong:
+                made, wrong = example(cells, self.fields)
+            if wrong:
+                self.problems.add(f"{self.path.name}:{number}", wrong)
+            else:
+                yield f"{self.path.name}:{number}", made
+
+
+def is_json_lines(path: Path, text: str) -> bool:
+    """Whether a file that begins with `text` holds JSON lines, by its suffix or its first line."""
+    if suffix(path) in SUFFIXES:
+        return True
+    first = text.lstrip("\ufeff \t\r\n").partition("\n")[0]
+    return suffix(path) not in (".csv", ".tsv") and first.startswith("{") and isinstance(_parsed(first), dict)
+
+
+def json_lines(
+    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], encoding: str | None, problems: Problems
+) -> JsonLines:
+    """A file of JSON lines, its keys found from the first ones.
+
+    Args: as those of `tables.table`.
+
+    Raises:
+      ConfigError: `columns` or `encoding` name what there is not.
+      DataError: the file is missing, damaged, empty or holds no objects.
+    """
+    encoding, text = sample(path, encoding)
+    if text.lstrip("\ufeff \t\r\n").startswith("["):
+        raise DataError(f"{path} holds a JSON array: write each object on a line of its own, as jq -c '.[]' does.")
+    names: dict[str, None] = {}
+    first_wrong = ""
+    for number, value, wrong in islice(_objects(path, encoding), KEY_ROWS):
+        names |= dict.fromkeys(value)
+        first_wrong = first_wrong or (wrong and f"{path.name}:{number} {wrong}")
+    if not names:
+        reason = f" ({first_wrong})" if first_wrong else ""
+        raise DataError(f"{path} holds no JSON objects{reason}: write one on each line, or name another file.")
+    keys = tuple(names)
+    found = positions(path.name, keys, keys, fields, columns, advice="give each object a key for each")
+    return JsonLines(path, encoding, {name: keys[at] for name, at in found.items()}, tuple(fields), problems)
+
+
+def _objects(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """(line, object, what is wrong with it or "") of every line but blank ones; lines end at LF only."""
+    with opened_text(path, encoding, "\n") as lines:
+        for number, line in enumerate(lines, 1):
+            line = line.strip("\ufeff \t\r\n")
+            if not line:
+                continue
+            value = _parsed(line)
+            if BROKEN in line:
+                yield number, {}, f"is not valid {encoding}"
+            elif isinstance(value, dict):
+                yield number, value, ""
+            else:
+                yield number, {}, "is not JSON" if value is None else "is JSON, but no object"
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,133 @@
+"""Parquet files, read in pieces by pyarrow: typed columns, with the label names that Hugging Face's files carry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.errors import DataError
+from common.problems import Problems
+from common.readers.columns import as_text, example, positions
+from common.readers.files import damaged, unreadable
+from common.recipe import Example, Field
+
+MAGIC = b"PAR1"
+ROWS = 1024  # at a time
+BUFFER = 2**20  # bytes; without one, pyarrow reads whole column chunks, which may be the whole file
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """A file whose columns are known.
+
+    Args:
+      columns: by field.
+      names: by column the names of labels that are kept as numbers from 0.
+      problems: is told of every row that cannot be used.
+    """
+
+    path: Path
+    columns: dict[str, str]
+    names: dict[str, list[str]]
+    fields: tuple[Field, ...] = field(repr=False)
+    problems: Problems = field(repr=False, compare=False)
+
+    @property
+    def note(self) -> str:
+        named = {name: " (named)" if column in self.names else "" for name, column in self.columns.items()}
+        taken = ", ".join(f'{name} = "{column}"{named[name]}' for name, column in self.columns.items())
+        return f"{self.path.name}: Parquet; {taken}"
+
+    def rows(self) -> Iterator[tuple[str, Example]]:
+        """(place, example) of every row that can be used; the place counts rows from 1, such as "a.parquet:2".
+
+        Raises:
+          DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
+        """
+        number = 0
+        with _opened(self.path) as file:
+            for batch in file.iter_batches(ROWS, columns=sorted(set(self.columns.values()))):
+                values = {name: _values(batch.column(column)) for name, column in self.columns.items()}
+                for index in range(len(batch)):
+                    number += 1
+                    cells, wrong = {}, ""
+                    for name, column in self.columns.items():
+                        try:
+                            cells[name] = self._cell(column, values[name][index])
+                        except (TypeError, UnicodeDecodeError) as error:
+                            broken = isinstance(error, UnicodeDecodeError)
+                            wrong = wrong or ("is not valid utf-8" if broken else f'"{column}" {error}')
+                    made: Example = {}
+                    if not wrong:
+                        made, wrong = example(cells, self.fields)
+                    if wrong:
+                        self.problems.add(f"{self.path.name}:{number}", wrong)
+                    else:
+                        yield f"{self.path.name}:{number}", made
+
+    def _cell(self, column: str, value: Any) -> str | None:
+        names = self.names.get(column)
+        if names and isinstance(value, int):
+            return names[value] if 0 <= value < len(names) else None  # -1 means that there is none
+        return as_text(value.decode("utf-8") if isinstance(value, bytes) else value)
+
+
+def parquet(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], problems: Problems) -> Parquet:
+    """A Parquet file, its columns found by name.
+
+    Args: as those of `tables.table`.
+
+    Raises:
+      ConfigError: `columns` name what there is not.
+      DataError: the file is missing, damaged, empty or lacks a column.
+    """
+    with _opened(path) as file:
+        if not file.metadata.num_rows:
+            raise DataError(f"{path} holds no row: name another file.")
+        schema = file.schema_arrow
+    found = positions(path.name, schema.names, schema.names, fields, columns)
+    taken = {name: schema.names[at] for name, at in found.items()}
+    return Parquet(path, taken, _label_names(schema.metadata or {}), tuple(fields), problems)
+
+
+def _label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The names of ClassLabel features, as the library `datasets` writes them into a file."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {key: one["names"] for key, one in features.items() if one.get("_type") == "ClassLabel"}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _values(column: Any) -> list[Any]:
+    import pyarrow
+
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
+        # As bytes, so that one text that is no UTF-8 does not cost its neighbours.
+        large = pyarrow.types.is_large_string(column.type)
+        column = column.view(pyarrow.large_binary() if large else pyarrow.binary())
+    return column.to_pylist()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(f"{path} needs pyarrow to be read ({error}): run make setup.") from None
+    try:
+        with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
+            yield file
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist: check the path, or name another file.") from None
+    except PermissionError:
+        raise unreadable(path) from None
+    except (pyarrow.ArrowException, OSError) as error:
+        raise damaged(path, error) from None
