@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from common.parallel import in_parallel
 from common.recipe import Batch, Example
 from common.store import Store, StoreWriter
 from common.text import utf8
 
 ENCODE_BATCH = 1024  # raw examples that are encoded in one call
+BATCH_BYTES = 8 * 2**20  # of raw examples in one call
 POOL_BATCHES = 16  # shuffled examples are sorted by length within pools of so many batches
 PREFETCH = 4
 
 
-def in_batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
-    """Lists of `size` examples, the last one shorter.
+def in_batches(examples: Iterable[Example], size: int, most: int = BATCH_BYTES) -> Iterator[list[Example]]:
+    """Lists of `size` examples, fewer where they are long; the last one is shorter.
+
+    Args:
+      most: characters or bytes beyond which a batch takes no more.
 
     >>> [len(batch) for batch in in_batches([{}] * 5, 2)]
     [2, 2, 1]
     """
-    iterator = iter(examples)
-    while batch := list(islice(iterator, size)):
+    batch: list[Example] = []
+    held = 0
+    for example in examples:
+        batch.append(example)
+        held += sum(len(value) for value in example.values() if isinstance(value, str | bytes))
+        if len(batch) == size or held >= most:
+            yield batch
+            batch, held = [], 0
+    if batch:
         yield batch
 
 
@@ -57,15 +69,19 @@ class Encoder:
     def __init__(self, encode: Callable[[Batch], Batch]):
         self.encode = encode
         self.compiled: Any = None
+        self.compiling = Lock()
 
     def __call__(
         self, examples: list[Example]
     ) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]:
         """(dense arrays, (values, lengths) of ragged ones), each by name."""
         batch = stacked(examples)
-        if self.compiled is None:
-            specs = {name: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for name, value in batch.items()}
-            self.compiled = tf.function(self.encode, input_signature=[specs])
+        with self.compiling:
+            if self.compiled is None:
+                specs = {name: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for name, value in batch.items()}
+                compiled = tf.function(self.encode, input_signature=[specs])
+                compiled.get_concrete_function()  # traced here, by one thread
+                self.compiled = compiled
         dense: dict[str, np.ndarray] = {}
         ragged: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for name, value in self.compiled(batch).items():
@@ -90,9 +106,10 @@ def encoded(
       writer: where the store grows; in memory, or on disk when large.
       advance: told how many examples each step added.
     """
-    for batch in in_batches(examples, ENCODE_BATCH):
-        writer.append(*encode(batch))
-        advance(len(batch))
+    batches = in_batches(examples, ENCODE_BATCH)
+    for count, dense, ragged in in_parallel(lambda batch: (len(batch), *encode(batch)), batches):
+        writer.append(dense, ragged)
+        advance(count)
     return writer.close()
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from common.text import BOUNDARY, PADDING, Vocabulary, affixes, counted, ends, frequent, words
+from common.text import BOUNDARY, PADDING, Affixes, Vocabulary, affixes, counted, ends, frequent, words
 
 ROOT = Path(__file__).parents[1]
 PROPERTY = settings(max_examples=60, deadline=None)
@@ -368,22 +368,21 @@ def test_frequent_does_not_depend_on_the_order_of_counting():
 # affixes
 
 
-def affix_ids(rows, prefixes=(1, 3), suffixes=(2,), buckets=1_000_000):
-    return affixes(tf.ragged.constant(rows, dtype=tf.string, ragged_rank=1), prefixes, suffixes, buckets)
+def affix_ids(words, prefixes=(1, 3), suffixes=(2,), buckets=1_000_000):
+    return affixes(tf.constant(words, tf.string), prefixes, suffixes, buckets).numpy()
 
 
 def test_affixes_have_one_id_a_word_and_kind():
-    found = affix_ids([["good", "film"], [], ["x"]])
-    assert found.dtype == tf.int32
-    assert found.row_lengths().numpy().tolist() == [2, 0, 1]
-    assert found.values.shape == (3, 3)
+    found = affix_ids(["good", "film", "x"])
+    assert found.dtype == np.int32
+    assert found.shape == (3, 3)
 
 
 @PROPERTY
 @given(pair=st.tuples(st.text("aé漢", min_size=1, max_size=5), st.text("aé漢", min_size=1, max_size=5)))
 def test_affixes_are_alike_where_characters_are(pair):
     first, second = pair
-    [[left, right]] = affix_ids([[first, second]]).to_list()
+    left, right = affix_ids([first, second]).tolist()
     assert [a == b for a, b in zip(left, right, strict=True)] == [
         first[:1] == second[:1],
         first[:3] == second[:3],
@@ -392,16 +391,33 @@ def test_affixes_are_alike_where_characters_are(pair):
 
 
 def test_affixes_beginnings_differ_from_ends():
-    [[[beginning, end]]] = affix_ids([["ab"]], [2], [2]).to_list()
+    [[beginning, end]] = affix_ids(["ab"], [2], [2])
     assert beginning != end
 
 
 @PROPERTY
 @given(row=st.lists(st.text(max_size=6), max_size=6), buckets=st.integers(1, 9))
 def test_affixes_lie_between_one_and_the_buckets(row, buckets):
-    ids = affix_ids([row], buckets=buckets).values.numpy()
+    ids = affix_ids(row, buckets=buckets)
     assert ids.shape == (len(row), 3)
     assert np.all((ids >= 1) & (ids <= buckets))
+
+
+@PROPERTY
+@given(rows=st.lists(st.lists(st.sampled_from(["good", "bad", "😀", "zebra", "", "éclair"]), max_size=5), max_size=4))
+def test_affixes_of_known_words_are_those_cut_anew(rows):
+    vocabulary = Vocabulary(KNOWN, 1)
+    tokens = tf.ragged.constant(rows, dtype=tf.string, ragged_rank=1)
+    found = Affixes(vocabulary, KNOWN, (1, 3), (2,), 1000).ids(tokens, vocabulary.ids(tokens))
+    assert found.row_lengths().numpy().tolist() == [len(row) for row in rows]
+    assert found.values.numpy().tolist() == affix_ids([w for row in rows for w in row], buckets=1000).tolist()
+
+
+def test_affixes_without_known_words():
+    vocabulary = Vocabulary([], 1)
+    tokens = tf.ragged.constant([["good"]])
+    found = Affixes(vocabulary, [], (1, 3), (2,), 1000).ids(tokens, vocabulary.ids(tokens))
+    assert found.values.numpy().tolist() == affix_ids(["good"], buckets=1000).tolist()
 
 
 # Vocabulary

@@ -30,6 +30,8 @@ class Recipe:
         self.config, self.assets = config, assets
         self.labels: list[str] = assets["labels"]
         self.vocabulary = text.Vocabulary(assets["words"], buckets=1)
+        buckets = max(config.affix_buckets, 1)
+        self.affixes = text.Affixes(self.vocabulary, assets["words"], PREFIXES, SUFFIXES, buckets)
         ids = tf.range(len(self.labels), dtype=tf.int32)
         self.label_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.labels, ids), -1)
 
@@ -74,7 +76,7 @@ class Recipe:
         # The boundary keeps an empty text from being an empty row.
         boundary = tf.fill([ids.nrows(), 1], text.BOUNDARY)
         tokens = tf.concat([ids, tf.RaggedTensor.from_tensor(boundary)], axis=1)
-        affixes = text.affixes(words, PREFIXES, SUFFIXES, max(self.config.affix_buckets, 1))
+        affixes = self.affixes.ids(words, ids)
         none = tf.zeros([ids.nrows(), 1, self.config.affix_kinds], tf.int32)
         affixes = tf.concat([affixes, tf.RaggedTensor.from_tensor(none)], axis=1)
         return {"tokens": tokens, "affixes": tf.cast(affixes, tf.uint16)}  # half the size where they are kept
