@@ -153,11 +153,21 @@ def _label_warnings(part: str, labels: Counter[str], known: set[str]) -> list[st
         )
     if known and (missing := sorted(known - set(labels))):
         found.append(f"Labels that the {part} part lacks: {', '.join(missing[:SEVERAL])}.")
-    folded = Counter(" ".join(label.lower().split()) for label in labels)
-    for label, count in folded.items():
-        if count > 1:
-            found.append(f'{count} labels of the {part} part differ in case or blanks only: "{label}".')
-    return found
+    return found + alike(labels)
+
+
+def alike(labels: Iterable[str]) -> list[str]:
+    """A warning of each group of labels that differ in case or blanks only.
+
+    >>> alike(["Pos", "pos", "neg"])
+    ['The labels "Pos" and "pos" differ in case or blanks only: if they are one, make them so by --label-names.']
+    """
+    groups: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        groups.setdefault(" ".join(label.casefold().split()), []).append(label)
+    listed = [" and ".join(f'"{label}"' for label in group) for group in groups.values() if len(group) > 1]
+    remedy = "if they are one, make them so by --label-names"
+    return [f"The labels {names} differ in case or blanks only: {remedy}." for names in listed]
 
 
 def lines(report: Mapping[str, Any]) -> Any:

@@ -89,6 +89,7 @@ class RunConfig:
     )
     encoding: str | None = _data(None, "Encoding of text files.", metavar="NAME", shown="found from the bytes")
     limit: int | None = _data(None, "Use a fixed random sample of N examples of each part only.", low=1, metavar="N")
+    keep_encoded: bool = _data(True, "Keep the encoded data for the next run on the same data and settings.")
     strict: bool = _data(False, "Stop at the first broken row instead of skipping and counting it.")
     offline: bool = _data(False, "Never use the network.")
 
@@ -211,6 +212,30 @@ def from_file(config_class: ConfigType, path: Path) -> dict[str, Any]:
     except ValueError as error:  # both bad TOML and bad UTF-8
         raise ConfigError(f"{path}: is not TOML ({error}).") from None
     return checked(config_class, values, str(path))
+
+
+def watched(config: RunConfig) -> tuple[RunConfig, set[str]]:
+    """A twin of a config, and the names of the fields that are read from it from now on.
+
+    >>> twin, read = watched(RunConfig(seed=3))
+    >>> twin.seed, read
+    (3, {'seed'})
+    """
+    fields = {item.name for item in dataclasses.fields(config)}
+    read: set[str] = set()
+
+    class Watched(type(config)):  # type: ignore[misc]
+        def __getattribute__(self, name: str) -> Any:
+            if name == "__dict__":  # all at once, as vars() does
+                read.update(fields)
+            elif name in fields:
+                read.add(name)
+            return super().__getattribute__(name)
+
+    twin = object.__new__(Watched)
+    for name in fields:
+        object.__setattr__(twin, name, getattr(config, name))
+    return twin, read
 
 
 def as_json(config: RunConfig) -> dict[str, Any]:

@@ -153,6 +153,9 @@ class Recipe(Protocol):
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
         """The exported functions; one is named serving_default."""
 
+    def doubts(self) -> list[str]:
+        """What is doubtful in what was learned from the data, such as labels that differ in case only, for people."""
+
     def odd_inputs(self) -> list[Example]:
         """Inputs of the kind that break models, with which an export is proved besides held-out ones."""
 

@@ -103,17 +103,18 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
       DataError: it is missing, damaged or of no known kind.
     """
     names = label_names(Path(config.label_names).expanduser()) if config.label_names else {}
+    named = str(sorted(names.items()))
     given = columns(config.column, fields)
     if spec.startswith("tfds:"):
         parts, note, mark = tfds.opened(spec[5:], fields, given, config.offline)
         renamed = {name: _renamed(source, fields, names, config.strict) for name, source in parts.items()}
-        return Opened(renamed, (note,), mark)
+        return Opened(renamed, (note,), _combined([mark, named]))
     path = Path(spec).expanduser()
     if path.is_dir():
         folders = label_folders(path, tuple(fields), config.encoding, config.strict)
         found = {part: _source(f"{spec} {part}".strip(), one, fields, names) for part, one in folders.items()}
-        digests = [_digest(file) for one in folders.values() for _, file in one.files()]
-        return Opened(found, tuple(one.note for one in folders.values()), _combined(digests))
+        digests = [str(file.relative_to(path)) + _digest(file) for one in folders.values() for _, file in one.files()]
+        return Opened(found, tuple(one.note for one in folders.values()), _combined([*digests, named]))
     if "," in spec and not path.exists():
         paths = [Path(part).expanduser() for part in spec.split(",")]
         readers: list[Reader] = [aligned(paths, fields, config.encoding, Problems(config.strict))]
@@ -122,7 +123,7 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
         readers = [reader(one, fields, config.column, config.encoding, Problems(config.strict)) for one in paths]
     sources = [_source(spec, one, fields, names) for one in readers]
     notes = tuple(one.note for one in readers)
-    return Opened({"": _joined(spec, sources)}, notes, _combined([_digest(one) for one in paths]))
+    return Opened({"": _joined(spec, sources)}, notes, _combined([*map(_digest, paths), named]))
 
 
 def _named(spec: str, path: Path) -> list[Path]:

@@ -78,10 +78,15 @@ class Store:
 
 
 class StoreWriter:
-    """Gathers encoded batches into a Store; moves to files in `folder` once `memory_bytes` are exceeded."""
+    """Gathers encoded batches into a Store; they go to files when `memory_bytes` are exceeded.
 
-    def __init__(self, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES):
-        self.folder, self.memory_bytes = folder, memory_bytes
+    Args:
+      folder: for the files of this store alone, made when the first one is written; None keeps all in memory.
+    """
+
+    def __init__(self, folder: Path | None = None, memory_bytes: int | None = None):
+        self.folder = folder
+        self.memory_bytes = MEMORY_BYTES if memory_bytes is None else memory_bytes
         self.chunks: dict[str, list[np.ndarray]] = {}
         self.lengths: dict[str, list[np.ndarray]] = {}
         self.files: dict[str, IO[bytes]] = {}
@@ -111,7 +116,7 @@ class StoreWriter:
         self.types.setdefault(name, values.dtype)
         self.bytes += values.nbytes
         if self.files:
-            values.tofile(self.files[name])
+            _write(self.files[name], values)
         else:
             self.chunks.setdefault(name, []).append(values)
 
@@ -120,20 +125,17 @@ class StoreWriter:
         for number, (name, chunks) in enumerate(self.chunks.items()):
             self.files[name] = open(folder / f"{number}.bin", "wb")
             for values in chunks:
-                values.tofile(self.files[name])
+                _write(self.files[name], values)
         self.chunks.clear()
 
     def close(self) -> Store:
         """The store of all that was added."""
         columns = {}
+        for file in self.files.values():
+            file.close()
         for name, shape in self.shapes.items():
             if self.files:
-                file = self.files[name]
-                file.close()
-                # The file may hold no byte (a column of empty rows), which cannot be mapped.
-                empty = Path(file.name).stat().st_size == 0
-                flat: Any = np.zeros(0, self.types[name]) if empty else np.memmap(file.name, self.types[name], "r")
-                values = flat.reshape(-1, *shape)
+                values = _mapped(Path(self.files[name].name), self.types[name], shape)
             else:
                 values = np.concatenate(self.chunks[name])
             starts = None
@@ -142,9 +144,60 @@ class StoreWriter:
             columns[name] = Column(values, starts)
         return Store(columns, self.count)
 
+    def keep(self, store: Store) -> dict[str, Any]:
+        """Completes the files of the closed store, so that `load` can open it; what they hold, as a JSON object."""
+        if self.folder is None:
+            raise ValueError("a store without a folder cannot be kept")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        columns = {}
+        for number, (name, column) in enumerate(store.columns.items()):
+            path = self.folder / f"{number}.bin"
+            if name not in self.files:
+                with open(path, "wb") as file:
+                    _write(file, column.values)
+            if column.starts is not None:
+                np.save(self.folder / f"{number}.starts.npy", column.starts)
+            columns[name] = {
+                "type": self.types[name].str, "shape": list(self.shapes[name]), "bytes": path.stat().st_size,
+                "ragged": column.starts is not None,
+            }  # fmt: skip
+        return {"count": store.count, "columns": columns}
+
     def discard(self) -> None:
         """Removes what was written to disk."""
         for file in self.files.values():
             file.close()
-        if self.folder is not None and self.files:
+        if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def load(folder: Path, about: Mapping[str, Any]) -> Store:
+    """A store that a StoreWriter kept, in memory if it is small enough, else memory-mapped.
+
+    Args:
+      about: what `keep` returned.
+
+    Raises:
+      OSError, ValueError, KeyError: files are missing or are not those that were kept.
+    """
+    small = sum(one["bytes"] for one in about["columns"].values()) <= MEMORY_BYTES
+    columns = {}
+    for number, (name, one) in enumerate(about["columns"].items()):
+        path, shape, kind = folder / f"{number}.bin", tuple(one["shape"]), np.dtype(one["type"])
+        if path.stat().st_size != one["bytes"]:
+            raise ValueError(f"{path} has another size than it was written with")
+        values = np.fromfile(path, kind).reshape(-1, *shape) if small else _mapped(path, kind, shape)
+        starts = np.load(folder / f"{number}.starts.npy", allow_pickle=False) if one["ragged"] else None
+        columns[name] = Column(values, starts)
+    return Store(columns, about["count"])
+
+
+def _write(file: IO[bytes], values: np.ndarray) -> None:
+    # Not ndarray.tofile, whose error does not tell that the disk is full.
+    file.write(np.ascontiguousarray(values).data.cast("B") if values.size else b"")
+
+
+def _mapped(path: Path, kind: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    # A file without a byte (a column of empty rows) cannot be mapped.
+    flat: Any = np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
+    return flat.reshape(-1, *shape)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import shutil
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -20,11 +19,10 @@ import recipes
 from common import __version__
 from common.errors import ConfigError, RunError, Stopped
 from common.metrics import UNSEEN
-from common.progress import Display, display, duration, say
-from common.recipe import Example, Source, Splits
+from common.progress import display, duration, say
+from common.recipe import Splits
 from common.runs import GROWING, Run, new_path
 
-FILES_SHOWN = 10  # how many files are named, where there are more
 SAMPLES = 32  # held-out inputs that a run keeps to prove its export with
 
 
@@ -100,28 +98,17 @@ def run(recipe: str, given: Mapping[str, Any], run_dir: Path | None = None, resu
 def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> Path:
     began = time.perf_counter()
     prepare(config)
-    recipe_class = recipes.load(recipe)
     from common.distribute import strategy
+    from common.prepare import prepared
     from common.train import Trainer
 
-    splits = recipe_class.load_data(config)
-    _say_notes(splits.notes)
     lock = old.lock() if old else None
-    if old:
-        if old.about["data"]["fingerprint"] != splits.fingerprint:
-            raise RunError(
-                f"The data has changed since {old.path} was begun. Resume with the same files, or start a new run."
-            )
-        assets = old.assets()
-    else:
-        with display("Learning the vocabulary") as shown:
-            read = splits.train.read
-            assets = recipe_class.learn(config, replace(splits.train, read=lambda: _counted(read(), shown)))
-        config = recipe_class.settle(config, assets)
-    task = recipe_class(config, assets)
+    ready = prepared(recipe, config, versions(), *((old.assets(), old.about["data"]["fingerprint"]) if old else ()))
+    task, config, splits, stores = ready.task, ready.config, ready.splits, ready.stores
     path = old.path if old else run_dir or new_path(recipe, datetime.now())
-    stores, writers = _encode(task, splits)
     try:
+        for doubt in task.doubts():
+            say(f"Warning: {doubt}")
         if old:
             current = old
             current.reopen(config)
@@ -135,7 +122,8 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
                 },
             }  # fmt: skip
             held_out = splits.test or splits.valid or splits.train
-            current = Run.create(path, recipe, config, assets, list(islice(held_out, SAMPLES)), facts)
+            samples = list(islice(held_out, SAMPLES))
+            current = Run.create(path, recipe, config, ready.assets, samples, facts)
             lock = current.lock()
         counts = {name: len(store) for name, store in stores.items()}
         say("Examples: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
@@ -154,7 +142,7 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
     except KeyboardInterrupt:
         raise Stopped(_go_on(recipe, path) if (path / "config.json").exists() else "Stopped.") from None
     finally:
-        _discard(writers)
+        ready.close()
         if lock:
             lock.close()
     for part in ("valid", "test"):
@@ -194,96 +182,11 @@ def seed(value: int) -> None:
     keras.utils.set_random_seed(value)
 
 
-def _counted(source: Iterable[Example], shown: Display) -> Iterator[Any]:
-    for number, example in enumerate(source, 1):
-        if number % 1000 == 0:
-            shown.show(number, None, f"{number:,} examples")
-        yield example
-
-
-def _encode(task: Any, splits: Splits) -> tuple[dict[str, Any], list[Any]]:
-    """The encoded parts by name, and their writers, which must be discarded at the end."""
-    from common import packaged, pipeline
-    from common.store import StoreWriter
-    from common.train import FEATURE, TARGET
-
-    def encode(batch: Any) -> dict[str, Any]:
-        inputs = {FEATURE + name: value for name, value in task.encode(batch).items()}
-        return inputs | {TARGET + name: value for name, value in task.encode_target(batch).items()}
-
-    encoder = pipeline.Encoder(encode)
-    scratch = _scratch(packaged.cache_dir() / "encoded")
-    stores: dict[str, Any] = {}
-    writers: list[Any] = []
-    told: list[Any] = []
-    try:
-        for name in ("train", "valid", "test"):
-            source = getattr(splits, name)
-            if source is None or name == "test":
-                continue
-            writers.append(StoreWriter(scratch / name))
-            done = 0
-            with display(f"Reading the {name} part") as shown:
-
-                def advance(count: int, shown: Display = shown) -> None:
-                    nonlocal done
-                    done += count
-                    shown.show(done, None, f"{done:,} examples")
-
-                stores[name] = pipeline.encoded(source, encoder, writers[-1], advance)
-            if source.problems not in told:  # parts split off one file share its broken rows
-                told.append(source.problems)
-                _say_problems(source)
-            if not len(stores[name]):
-                say(f"Warning: the {name} part is empty; the last weights are kept. See --split and --valid.")
-    except BaseException:
-        _discard(writers)
-        raise
-    return stores, writers
-
-
-def _discard(writers: list[Any]) -> None:
-    for writer in writers:
-        writer.discard()
-    for writer in writers:
-        with suppress(OSError):  # it was never made, or another part is in it still
-            writer.folder.parent.rmdir()
-
-
-def _scratch(folder: Path) -> Path:
-    """A folder for this process's encoded data; what killed processes left there is removed."""
-    for left in folder.glob("*"):
-        try:
-            os.kill(int(left.name), 0)  # asks only whether there is such a process
-        except (ValueError, ProcessLookupError):
-            shutil.rmtree(left, ignore_errors=True)
-        except OSError:  # somebody else's
-            continue
-    return folder / str(os.getpid())
-
-
-def _say_notes(notes: Sequence[str]) -> None:
-    for note in notes[:FILES_SHOWN]:
-        say(f"Data: {note}")
-    if len(notes) > FILES_SHOWN:
-        say(f"Data: and {len(notes) - FILES_SHOWN:,} more files")
-
-
 def _say_unseen(part: str, measured: Mapping[str, Any]) -> None:
     unseen = measured.get("per_label", {}).get(UNSEEN)
     if unseen:
         count = unseen["support"]
         say(f"Warning: {count:,} examples of the {part} part have labels that training lacks; they count as wrong.")
-
-
-def _say_problems(source: Source) -> None:
-    problems = source.problems
-    if problems.count:
-        say(f"Skipped {problems.count:,} broken row{'s' if problems.count > 1 else ''} of {source.name}:")
-        for line in problems.lines()[:5]:
-            say(f"  {line}")
-        if problems.count > 5:
-            say("  (cli.py check lists more; --strict makes them an error)")
 
 
 @contextmanager
@@ -354,6 +257,7 @@ def _final(
     task: Any, model: Any, current: Run, config: Any, splits: Splits, counts: dict[str, int], seconds: dict[str, float]
 ) -> dict[str, Any]:
     from common.endpoints import of_model
+    from common.prepare import counted
     from common.report import write_report
     from common.weights import set_model_weights
 
@@ -364,7 +268,7 @@ def _final(
     with display("Evaluating") as shown:
         for part in ("valid", "test"):
             source = getattr(splits, part)
-            measured = served.measures(_counted(source, shown)) if source is not None else {"examples": 0}
+            measured = served.measures(counted(source, shown)) if source is not None else {"examples": 0}
             if measured["examples"]:
                 _say_unseen(part, measured)
                 metrics[part] = {k: v for k, v in measured.items() if k != "examples"}
@@ -393,14 +297,16 @@ def evaluate(
 ) -> dict[str, Any]:
     """The measures of a run or export over every example of a source, or its test part."""
     from common import endpoints, sources
+    from common.prepare import counted, problem_lines, say_notes
 
     served = endpoints.load(target, named, trust_code)
     config = replace(served.config, **{"column": (), "label_names": None, "limit": None, **options})
     source, notes = sources.whole(data, served.recipe.fields, config)
-    _say_notes(notes)
+    say_notes(notes)
     with display("Evaluating") as shown:
-        measured = served.measures(_counted(source, shown))
-    _say_problems(source)
+        measured = served.measures(counted(source, shown))
+    for line in problem_lines(source):
+        say(line)
     _say_unseen("evaluated", measured)
     if not measured["examples"]:
         raise ConfigError(f"{data} holds no example to score. Give --data another source.")

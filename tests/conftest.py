@@ -16,6 +16,22 @@ tf.config.set_logical_device_configuration(
 )
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """A cache of the tests' own, with the default data of the user's."""
+    from common.packaged import cache_dir
+
+    data, cache = cache_dir() / "data", tmp_path_factory.mktemp("cache")
+    (cache / "kerasserole").mkdir()
+    data.mkdir(parents=True, exist_ok=True)
+    (cache / "kerasserole" / "data").symlink_to(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        yield cache
+
+
 SHARED = ROOT.parent / "shared" / "data"
 
 

@@ -349,7 +349,11 @@ def test_as_toml_says_where_a_value_came_from():
 
 
 def test_as_toml_holds_every_setting_once():
-    config = Toy(**{name: 1 for name, s in settings(Toy).items() if s.optional and s.type is not str}, encoding="utf-8")
+    config = Toy(
+        **{name: 1 for name, s in settings(Toy).items() if s.optional and s.type is not str},
+        encoding="utf-8",
+        label_names="names.txt",
+    )
     assert set(tomllib.loads(as_toml(config, {}))) == set(settings(Toy))
     assert len(as_toml(Toy(), {}).splitlines()) == len(settings(Toy))
 

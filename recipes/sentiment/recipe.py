@@ -126,6 +126,9 @@ class Recipe:
 
         return {"serving_default": Endpoint(classify, {"text": tf.TensorSpec([None], tf.string, "text")})}
 
+    def doubts(self) -> list[str]:
+        return check.alike(self.labels)
+
     def odd_inputs(self) -> list[Example]:
         long = "word " * 2_000
         texts = ["", " ", "zxqv wvutsrq", "😀👩‍👩‍👧🇩🇪 ❤️", long, "x" * 10_000, "漢字かな", "a\x00b", b"caf\xe9 \xff\xfe"]
