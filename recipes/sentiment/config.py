@@ -13,7 +13,7 @@ ABOUT = About(
     output="label",
     model="many-to-one LSTM with a linear part beside it",
     data="10,568 movie review snippets (Hutto and Gilbert 2014, MIT)",
-    formats="CSV, TSV, line-aligned text files, `tfds:NAME`",
+    formats="CSV, TSV, JSON lines, Parquet, folders, line-aligned files, `tfds:NAME`",
 )
 
 PREFIXES, SUFFIXES = (3, 4, 5), (3, 4)  # characters of a word's beginnings and ends
