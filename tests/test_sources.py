@@ -210,3 +210,50 @@ def test_csv_writer_of_python_is_read_back(tmp_path):
         csv.writer(file).writerows([("text", "label"), *rows])
     source, _ = sources.whole(str(tmp_path / "a.csv"), FIELDS, RunConfig())
     assert [(example["text"], example["label"]) for example in source] == rows
+
+
+# Several files
+
+
+def spec(path, **settings):
+    return [(e["text"], e["label"]) for e in sources.whole(str(path), FIELDS, RunConfig(**settings))[0]]
+
+
+def test_a_glob_names_files_in_alphabetical_order(tmp_path):
+    for name, text in (("b.csv", "second"), ("a.csv", "first"), ("c.tsv", "other")):
+        (tmp_path / name).write_text(f"text,label\n{text},x\n")
+    assert spec(tmp_path / "*.csv") == [("first", "x"), ("second", "x")]
+    assert spec(tmp_path / "[b].csv") == [("second", "x")]
+    with pytest.raises(DataError, match=r"No file matches .*/\*\.json: check the path"):
+        spec(tmp_path / "*.json")
+
+
+def test_files_of_a_glob_have_layouts_of_their_own_and_any_depth(tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "1.csv").write_text("label;text\nx;one\n")
+    (tmp_path / "deep" / "er" / "2.jsonl").write_text('{"text": "two", "label": "y"}\n')
+    assert spec(tmp_path / "**" / "*.*") == [("one", "x"), ("two", "y")]
+
+
+@pytest.mark.parametrize("name", ["a[1].csv", "a*.csv", "what?.csv", "one,two.csv"])
+def test_a_file_with_a_mark_in_its_name_is_itself(tmp_path, name):
+    (tmp_path / name).write_text("text,label\nfine,x\n")
+    assert spec(tmp_path / name) == [("fine", "x")]
+
+
+def test_broken_rows_of_several_files_are_counted_together(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("text,label\nfine,x\ndull,\n")
+    source, notes = sources.whole(str(tmp_path / "*.csv"), FIELDS, RunConfig())
+    assert len(notes) == 2 and len(list(source)) == 2
+    assert source.problems.lines() == ["a.csv:3 has no label", "b.csv:3 has no label"]
+    with pytest.raises(DataError, match=r"a\.csv:3 has no label"):
+        spec(tmp_path / "*.csv", strict=True)
+
+
+def test_a_file_is_read_by_what_it_holds(tmp_path):
+    (tmp_path / "rows").write_text('{"text": "one", "label": "y"}\n')
+    assert spec(tmp_path / "rows") == [("one", "y")]
+    (tmp_path / "a.parquet").write_text("text,label\nfine,x\n")
+    with pytest.raises(DataError, match="is no Parquet file"):
+        spec(tmp_path / "a.parquet")

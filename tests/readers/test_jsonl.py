@@ -1,0 +1,124 @@
+"""JSON lines: keys, typed values, and lines that are none."""
+
+import gzip
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import ConfigError, DataError
+from common.problems import Problems
+from common.readers.jsonl import is_json_lines, json_lines
+from common.recipe import Field
+
+FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))
+
+
+def opened(tmp_path, content, name="a.jsonl", encoding=None, **columns):
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return json_lines(path, FIELDS, columns, encoding, Problems())
+
+
+def pairs(reader):
+    return [(one["text"], one["label"]) for _, one in reader.rows()]
+
+
+def test_rows_have_places_and_keys_are_found_by_name(tmp_path):
+    reader = opened(tmp_path, '{"id": 1, "review": "fine", "stars": 5}\n\n{"stars": 1, "review": "dull"}\n')
+    assert list(reader.rows()) == [
+        ("a.jsonl:1", {"text": "fine", "label": "5"}),
+        ("a.jsonl:3", {"text": "dull", "label": "1"}),
+    ]
+    assert reader.note == 'a.jsonl: JSON lines, utf-8; text = "review", label = "stars"'
+    assert pairs(reader) == [("fine", "5"), ("dull", "1")]  # as often as one likes
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [("3", "3"), ("3.0", "3"), ("2.5", "2.5"), ("true", "true"), ('" pos "', "pos"), ('"3.0"', "3.0"), ("-0.0", "-0")],
+)
+def test_labels_of_other_types_are_taken_as_text(tmp_path, value, label):
+    assert pairs(opened(tmp_path, f'{{"text": "a", "label": {value}}}\n')) == [("a", label)]
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "is JSON, but no object"),
+        ("3", "is JSON, but no object"),
+        ("[" * 10_000, "is not JSON"),
+        ('{"text": "a"}', "has no label"),
+        ('{"text": "a", "label": null}', "has no label"),
+        ('{"text": "a", "label": " "}', "has no label"),
+        ('{"text": null, "label": "b"}', "has no text"),
+        ('{"text": ["a"], "label": "b"}', '"text" holds a list, not a text'),
+        ('{"text": "a", "label": {}}', '"label" holds a dict, not a text'),
+        (b'{"text": "caf\xe9", "label": "b"}', "is not valid utf-8"),
+        ('{"text": "a", "label": NaN}', "has no label"),
+    ],
+)
+def test_broken_lines_are_told_and_skipped(tmp_path, line, wrong):
+    raw = line.encode() if isinstance(line, str) else line
+    # The broken line is beyond the sample from which the encoding is taken.
+    reader = opened(tmp_path, b'{"text": "a", "label": "b"}\n' + b" " * 2**20 + b"\n" + raw + b"\n", encoding="utf-8")
+    assert pairs(reader) == [("a", "b")]
+    assert reader.problems.lines() == [f"a.jsonl:3 {wrong}"]
+
+
+def test_line_ends_of_unicode_are_text_and_marks_are_not(tmp_path):
+    text = "one\u2028two\u2029three\x85four\x0bfive\x0c"
+    line = json.dumps({"text": text, "label": "b"}, ensure_ascii=False)
+    assert pairs(opened(tmp_path, "\ufeff" + line + "\r\n" + line)) == [(text, "b")] * 2
+
+
+def test_columns_by_the_user(tmp_path):
+    content = '{"body": "x", "title": "y", "verdict": 1}\n'
+    assert pairs(opened(tmp_path, content, text="body", label="verdict")) == [("x", "1")]
+    assert pairs(opened(tmp_path, content, text="2", label="3")) == [("y", "1")]
+    with pytest.raises(ConfigError, match=r'no such column.*Did you mean "verdict"'):
+        opened(tmp_path, content, text="body", label="verdikt")
+    with pytest.raises(DataError, match="which column is the text"):
+        opened(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[{}]", r"holds a JSON array: write each object on a line"),
+        ("1\n2\n", r"holds no JSON objects \(a.jsonl:1 is JSON"),
+    ],
+)
+def test_files_without_objects_are_refused(tmp_path, content, told):
+    with pytest.raises(DataError, match=told):
+        opened(tmp_path, content)
+
+
+def test_json_lines_are_known_by_suffix_or_by_their_first_line():
+    assert is_json_lines(Path("a.ndjson.gz"), "")
+    assert is_json_lines(Path("reviews"), '\n{"text": "a"}\nrest')
+    assert not is_json_lines(Path("reviews"), "{not json\n")
+    assert not is_json_lines(Path("reviews.csv"), '{"text": "a"}\n')
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+LABEL = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(str.strip)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(TEXT, LABEL), min_size=1, max_size=6),
+    plain=st.booleans(),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_what_json_writes_is_read_back(rows, plain, end):
+    lines = [json.dumps({"text": text, "label": label}, ensure_ascii=plain) + end for text, label in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        data = "".join(lines).encode()
+        reader = opened(Path(folder), data if plain else gzip.compress(data))
+        assert pairs(reader) == [(text, label.strip()) for text, label in rows]
+        assert not reader.problems.count

@@ -1,0 +1,141 @@
+"""Parquet: typed columns, label names, damage, and reading in pieces."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import ConfigError, DataError
+from common.problems import Problems
+from common.readers.parquet import parquet
+from common.recipe import Field
+
+FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))
+
+
+def written(folder, columns, metadata=None, name="a.parquet", **options):
+    table = pyarrow.table(columns)
+    if metadata:
+        table = table.replace_schema_metadata(metadata)
+    pyarrow.parquet.write_table(table, folder / name, **options)
+    return folder / name
+
+
+def opened(path, **columns):
+    return parquet(path, FIELDS, columns, Problems())
+
+
+def pairs(reader):
+    return [(one["text"], one["label"]) for _, one in reader.rows()]
+
+
+def test_rows_have_places_and_columns_are_found_by_name(tmp_path):
+    path = written(tmp_path, {"id": [7, 8], "review": ["fine", "dull"], "stars": [5, 1]})
+    reader = opened(path)
+    expected = [("a.parquet:1", {"text": "fine", "label": "5"}), ("a.parquet:2", {"text": "dull", "label": "1"})]
+    assert list(reader.rows()) == list(reader.rows()) == expected
+    assert reader.note == 'a.parquet: Parquet; text = "review", label = "stars"'
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (pyarrow.array([1, 0], pyarrow.int8()), ["1", "0"]),
+        (pyarrow.array([1.0, 2.5]), ["1", "2.5"]),
+        (pyarrow.array([True, False]), ["true", "false"]),
+        (pyarrow.array(["x", "y"]).dictionary_encode(), ["x", "y"]),
+        (pyarrow.array([" x", "y "], pyarrow.large_string()), ["x", "y"]),
+        (pyarrow.array([b"x", "é".encode()]), ["x", "é"]),
+    ],
+    ids=["int", "float", "bool", "dictionary", "large", "bytes"],
+)
+def test_typed_labels_are_taken_as_text(tmp_path, labels, expected):
+    path = written(tmp_path, {"text": ["a", "b"], "label": labels})
+    assert [label for _, label in pairs(opened(path))] == expected
+
+
+def test_numbers_with_gaps_are_whole_and_gaps_are_broken(tmp_path):
+    reader = opened(written(tmp_path, {"text": ["a", "b", None], "label": [1.0, None, 2.0]}))
+    assert pairs(reader) == [("a", "1")]
+    assert reader.problems.lines() == ["a.parquet:2 has no label", "a.parquet:3 has no text"]
+
+
+def test_one_text_that_is_no_utf8_does_not_cost_its_neighbours(tmp_path):
+    texts = pyarrow.array([b"a", b"caf\xe9", b"c"]).view(pyarrow.string())
+    reader = opened(written(tmp_path, {"text": texts, "label": ["x"] * 3}))
+    assert pairs(reader) == [("a", "x"), ("c", "x")]
+    assert reader.problems.lines() == ["a.parquet:2 is not valid utf-8"]
+
+
+def test_lists_are_refused_by_name(tmp_path):
+    reader = opened(written(tmp_path, {"text": [["a"]], "label": ["x"]}))
+    assert pairs(reader) == []
+    assert reader.problems.lines() == ['a.parquet:1 "text" holds a list, not a text']
+
+
+def test_label_names_of_hugging_face_are_used(tmp_path):
+    feature = {"names": ["neg", "pos"], "_type": "ClassLabel"}
+    metadata = {"huggingface": json.dumps({"info": {"features": {"text": {"_type": "Value"}, "label": feature}}})}
+    reader = opened(written(tmp_path, {"text": ["a", "b", "c"], "label": [1, 0, -1]}, metadata))
+    assert pairs(reader) == [("a", "pos"), ("b", "neg")]
+    assert reader.problems.lines() == ["a.parquet:3 has no label"]
+    assert 'label = "label" (named)' in reader.note
+
+
+def test_damaged_files_are_refused(tmp_path):
+    path = written(
+        tmp_path, {"text": ["a" * 1000] * 100, "label": ["x"] * 100}, compression="none", use_dictionary=False
+    )
+    whole = path.read_bytes()
+    for data in (whole[:-10], whole[:50], b"PAR1"):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=r"a.parquet is damaged \(.*\): copy or download the file again"):
+            opened(path)
+    path.write_bytes(whole[:20] + b"\xff" * 200 + whole[220:])
+    with pytest.raises(DataError, match="is damaged"):
+        pairs(opened(path))
+
+
+def test_files_that_lack_something_are_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no row"):
+        opened(written(tmp_path, {"text": pyarrow.array([], pyarrow.string()), "label": pyarrow.array([], "string")}))
+    path = written(tmp_path, {"body": ["a"], "title": ["t"], "verdict": ["x"]})
+    with pytest.raises(DataError, match=r'which column is the text.*"body", "title", "verdict"'):
+        opened(path)
+    with pytest.raises(ConfigError, match="no such column"):
+        opened(path, text="bodi")
+    assert pairs(opened(path, text="body", label="3")) == [("a", "x")]
+    with pytest.raises(DataError, match="does not exist"):
+        opened(tmp_path / "no.parquet")
+
+
+def test_one_large_group_of_rows_is_read_in_pieces(tmp_path):
+    texts = [f"{number} " + "word " * 400 for number in range(20_000)]  # 40 MB
+    path = written(tmp_path, {"text": texts, "label": ["x"] * 20_000}, compression="none", use_dictionary=False)
+    del texts
+    before = most = pyarrow.total_allocated_bytes()
+    count = 0
+    for _ in opened(path).rows():
+        count += 1
+        most = max(most, pyarrow.total_allocated_bytes()) if count % 100 == 0 else most
+    assert count == 20_000
+    assert most - before < path.stat().st_size / 4
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+LABEL = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(str.strip)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(st.tuples(TEXT, LABEL), min_size=1, max_size=6), groups=st.integers(1, 3))
+def test_what_pyarrow_writes_is_read_back(rows, groups):
+    with tempfile.TemporaryDirectory() as folder:
+        columns = {"text": [text for text, _ in rows], "label": [label for _, label in rows]}
+        reader = opened(written(Path(folder), columns, row_group_size=groups))
+        assert pairs(reader) == [(text, label.strip()) for text, label in rows]
+        assert not reader.problems.count
