@@ -22,7 +22,7 @@ from common.options import Command, RecipeGroup, Root, complete_runs, failure, g
 
 
 def _path(name: str, help: str, metavar: str = "DIR", **more: Any) -> click.Option:
-    return click.Option([name], type=click.Path(path_type=Path), help=help, metavar=metavar, **more)
+    return click.Option([name], type=click.Path(path_type=Path, readable=False), help=help, metavar=metavar, **more)
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -158,13 +158,15 @@ main.add_command(
 _trust = click.option("--trust-code", is_flag=True, help="Run the recipe's code that the run holds, if it is not ours.")
 _recipe = click.option("--recipe", metavar="FOLDER", help="The recipe's folder, if it is one of your own.")
 _target = click.argument(
-    "target", metavar="RUN_OR_EXPORT", type=click.Path(path_type=Path), shell_complete=complete_runs
+    "target", metavar="RUN_OR_EXPORT", type=click.Path(path_type=Path, readable=False), shell_complete=complete_runs
 )
 
 
 @main.command(cls=Command)
 @_target
-@click.option("--data", required=True, type=click.Path(), metavar="SRC", help="What to score on, as --data of run.")
+@click.option(
+    "--data", required=True, type=click.Path(readable=False), metavar="SRC", help="What to score on, as --data of run."
+)
 @click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column holds what; repeat for several.")
 @click.option("--label-names", metavar="FILE", help="Names of labels: a code, a tab and a name on each line.")
 @click.option("--encoding", metavar="NAME", help="Encoding of text files.  [default: found from the bytes]")
@@ -207,7 +209,7 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
 @click.option(
     "--input",
     "source",
-    type=click.Path(),
+    type=click.Path(readable=False),
     metavar="FILE",
     help="Inputs from a file: one a line, CSV, TSV, JSON lines or Parquet; - is lines of stdin.",
 )
@@ -243,9 +245,13 @@ def predict(
 
 
 @main.command(cls=Command)
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path), shell_complete=complete_runs)
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path, readable=False), shell_complete=complete_runs)
 @click.option(
-    "--to", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Written as DIR/1, DIR/2, ..."
+    "--to",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path, readable=False),
+    help="Written as DIR/1, DIR/2, ...",
 )
 @_recipe
 @_trust
@@ -274,7 +280,7 @@ def export(run: Path, to: Path, recipe: str | None, trust_code: bool) -> None:
 
 @main.command(cls=Command)
 @click.argument("recipe")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path, readable=False))
 def copy(recipe: str, folder: Path) -> None:
     """Copy a recipe to a folder of your own, to change it.
 

@@ -115,7 +115,7 @@ class ConfigOption(click.Option):
         if kind is bool:
             names = [f"{setting.flag}/--no-{setting.flag[2:]}"]
         elif limits["metavar"] == "SRC":
-            kind = click.Path()  # so that the shell completes file names
+            kind = click.Path(readable=False)  # so that the shell completes file names
         elif limits["choices"]:
             kind = click.Choice(limits["choices"])
         elif kind in (int, float):
