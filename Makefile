@@ -35,10 +35,13 @@ lint: $(STAMP)
 figures: setup
 	@$(PY) benchmarks/measure.py
 
-# Anew from requirements.in; uv must be installed. No index address enters the file.
+# Anew from requirements.in, and for the benchmarks; uv must be installed. No index address enters the file.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" requirements.in --output-file requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" benchmarks/requirements.in -c requirements.txt \
+	  --output-file benchmarks/requirements.txt
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
