@@ -102,6 +102,7 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
     from common.prepare import prepared
     from common.train import Trainer
 
+    imported = time.perf_counter()
     lock = old.lock() if old else None
     ready = prepared(recipe, config, versions(), *((old.assets(), old.about["data"]["fingerprint"]) if old else ()))
     task, config, splits, stores = ready.task, ready.config, ready.splits, ready.stores
@@ -127,7 +128,7 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
             lock = current.lock()
         counts = {name: len(store) for name, store in stores.items()}
         say("Examples: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
-        seconds = {"data": time.perf_counter() - began}
+        seconds = {"data": time.perf_counter() - imported}
 
         seed(config.seed)
         trainer = Trainer(task, config, stores["train"], stores.get("valid"), strategy())
