@@ -33,7 +33,8 @@ class Config(RunConfig):
 
     vocabulary: int = option(30_000, "Largest number of words with a row of their own.", low=1)
     min_count: int = option(2, "A word seen fewer times counts as unknown.", low=1)
-    max_length: int = option(400, "Words kept of a text, half of them from its end.", low=2)
+    max_length: int = option(800, "Words kept of a text, half of them from its end.", low=2)
+    lstm_length: int = option(128, "Words of these that the LSTM reads, half of them from the end.", low=2)
     embedding_units: int = option(64, "Size of a word's vector.", low=1)
     affix_buckets: int = option(
         20_000, "Rows shared by hashed beginnings and ends of words; 0 for none.", low=0, high=65_534
@@ -45,7 +46,9 @@ class Config(RunConfig):
     pair_buckets: int = option(
         2**17, "Rows shared by hashed word pairs in the linear part beside the LSTM; 0 for no such part.", low=0
     )
-    wide_scale: float = option(0.7, "How strongly the linear part begins as naive Bayes.", low=0)
+    wide_scale: float | None = option(
+        None, "How strongly the linear part begins as naive Bayes.", low=0, shown="fits the data"
+    )
     lstm_loss: float = option(0.5, "Share of the loss on the LSTM alone, without the linear part.", low=0, high=1)
     word_dropout: float = option(0.05, "Share of words taken as unknown in training.", low=0, below=1)
     embedding_dropout: float = option(0.3, "Share of embedding units dropped from a whole text.", low=0, below=1)

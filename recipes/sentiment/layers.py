@@ -8,6 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+SAMPLE = 64  # batches, at most, from which the scale of naive Bayes is chosen
+SCALES = np.geomspace(0.05, 4, 60)
+
 
 @keras.saving.register_keras_serializable("kerasserole")
 class WordDropout(keras.layers.Layer):
@@ -30,6 +33,34 @@ class WordDropout(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "unknown": self.unknown}
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Ends(keras.layers.Layer):
+    """Rows longer than `most` without their middle, so that the LSTM takes fewer steps.
+
+    Call arguments:
+      steps: [batch, time, ...], right-padded.
+      lengths: int32 [batch].
+
+    Returns: [batch, at most `most`, ...].
+    """
+
+    def __init__(self, most: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.most = most
+
+    def call(self, steps: Any, lengths: Any) -> Any:
+        position = tf.range(tf.minimum(tf.shape(steps)[1], self.most))
+        skipped = tf.maximum(lengths - self.most, 0)[:, None]
+        places = position + tf.where(position < self.most // 2, 0, skipped)  # [batch, kept]
+        return tf.gather(steps, places, batch_dims=1)
+
+    def compute_output_shape(self, steps_shape: Any, lengths_shape: Any) -> Any:
+        return (steps_shape[0], None, *steps_shape[2:])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "most": self.most}
 
 
 @keras.saving.register_keras_serializable("kerasserole")
@@ -82,9 +113,43 @@ def bigrams(tokens: Any, buckets: int) -> Any:
     return tf.where(second > 0, mixed, tf.zeros_like(mixed))
 
 
+def once(ids: Any) -> Any:
+    """Each row's ids in falling order, a repeated one replaced with 0: [batch, time] to [batch, time].
+
+    >>> once(tf.constant([[3, 5, 3, 0]])).numpy().tolist()
+    [[5, 3, 0, 0]]
+    """
+    ordered = tf.sort(ids, axis=1, direction="DESCENDING")
+    again = tf.pad(ordered[:, 1:] == ordered[:, :-1], [[0, 0], [1, 0]])[:, : tf.shape(ids)[1]]
+    return tf.where(again, tf.zeros_like(ordered), ordered)
+
+
+def _found(ids: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(text, id) of each different id of each text whose label is known, without padding."""
+    distinct = once(ids).numpy()
+    texts, places = np.nonzero((distinct > 0) & (labels >= 0)[:, None])
+    return texts, distinct[texts, places]
+
+
+def _log_ratios(count: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """Naive Bayes log ratios, smoothed and centred over labels; 0 for what was never counted.
+
+    Counts are divided by their label's share before 1 is added. Added to bare counts, it would make a word that was
+    seen once, under a common label, speak for the rare labels.
+
+    Args:
+      count: [rows, labels].
+      totals: of each label, [labels] or [rows, labels].
+    """
+    shares = totals / np.maximum(totals.mean(axis=-1, keepdims=True), 1e-9)  # 1 where labels are equally common
+    ratios = np.log(count / np.maximum(shares, 1e-9) + 1)
+    ratios -= ratios.mean(axis=1, keepdims=True)
+    return np.where(count.sum(axis=1, keepdims=True) > 0, ratios, 0.0)
+
+
 @keras.saving.register_keras_serializable("kerasserole")
 class WideWords(keras.layers.Layer):
-    """A linear classifier on words and word pairs beside the LSTM, divided by the root of the length.
+    """A linear classifier on a text's different words and word pairs, divided by the root of its length.
 
     Wide and deep (Cheng et al. 2016), begun from naive Bayes log-count ratios (Wang and Manning 2012) rather than from
     zero: `begin` sets them from the training part.
@@ -110,37 +175,73 @@ class WideWords(keras.layers.Layer):
     def build(self, *shapes: Any) -> None:
         self.word_rows = self.add_weight(shape=(self.words, self.labels), initializer="zeros", name="word_rows")
         self.pair_rows = self.add_weight(shape=(self.buckets + 1, self.labels), initializer="zeros", name="pair_rows")
+        self.bias = self.add_weight(shape=(self.labels,), initializer="zeros", name="bias")
 
     def call(self, tokens: Any, lengths: Any, training: bool = False) -> Any:
         total = tf.zeros([tf.shape(tokens)[0], self.labels], tf.float32)
         for rows, ids in ((self.word_rows, tokens), (self.pair_rows, bigrams(tokens, self.buckets))):
+            ids = once(ids)
             kept = self.dropout(tf.cast(ids > 0, tf.float32), training=training)
             vectors = tf.cast(tf.gather(rows.value, ids), tf.float32)
             total += tf.reduce_sum(vectors * tf.cast(kept, tf.float32)[:, :, None], axis=1)
-        return total / tf.sqrt(tf.cast(lengths, tf.float32))[:, None]
+        return total / tf.sqrt(tf.cast(lengths, tf.float32))[:, None] + self.bias.value
 
     def compute_output_shape(self, tokens_shape: Any, lengths_shape: Any) -> Any:
         return (tokens_shape[0], self.labels)
 
-    def begin(self, batches: Any, scale: float) -> None:
-        """Sets the rows to scaled, class-centred naive Bayes log ratios, each word or pair counted once a text.
+    def begin(self, batches: Any, scale: float | None) -> float:
+        """Sets the rows to scaled naive Bayes log ratios, and the bias to the logs of the labels' shares.
 
         Args:
           batches: (tokens [batch, time], label ids [batch]) of the training part; labels below 0 are passed over.
-          scale: 1 would be naive Bayes itself.
+          scale: 1 would be naive Bayes itself; None takes the one that fits texts left out of the counts best.
+
+        Returns: the scale.
         """
-        counts = [np.zeros(rows.shape) for rows in (self.word_rows, self.pair_rows)]
-        for tokens, labels in batches:
-            for count, ids in zip(counts, (np.asarray(tokens), bigrams(tokens, self.buckets).numpy()), strict=True):
-                texts = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
-                wanted = (ids > 0) & (labels >= 0)[:, None]
-                once, found = np.divmod(np.unique(texts[wanted] * len(count) + ids[wanted]), len(count))
-                np.add.at(count, (found, labels[once]), 1)
-        for rows, count in zip((self.word_rows, self.pair_rows), counts, strict=True):
-            ratios = np.log((count + 1) / np.maximum(count.sum(axis=0), 1))
-            ratios -= ratios.mean(axis=1, keepdims=True)
-            ratios[count.sum(axis=1) == 0] = 0
-            rows.assign(scale * ratios)
+        tables = (self.word_rows, self.pair_rows)
+        counts = [np.zeros(rows.shape) for rows in tables]
+        texts = np.zeros(self.labels)
+        sample: list[Any] = []  # every stride-th batch
+        stride = 1
+        for index, (tokens, labels) in enumerate(batches):
+            texts += np.bincount(labels[labels >= 0], minlength=self.labels)
+            for count, ids in zip(counts, (tokens, bigrams(tokens, self.buckets)), strict=True):
+                rows, found = _found(ids, labels)
+                np.add.at(count, (found, labels[rows]), 1)
+            if scale is None and index % stride == 0:
+                sample.append((tokens, labels))
+                if len(sample) == SAMPLE:
+                    sample, stride = sample[::2], 2 * stride
+        prior = np.log(np.maximum(texts, 1) / max(texts.sum(), 1))
+        if scale is None:
+            scale = self._fitting_scale(counts, prior, sample)
+        for table, count in zip(tables, counts, strict=True):
+            table.assign(scale * _log_ratios(count, count.sum(axis=0)))
+        self.bias.assign(prior - prior.mean())
+        return scale
+
+    def _fitting_scale(self, counts: list[np.ndarray], prior: np.ndarray, sample: list[Any]) -> float:
+        """The scale with the least cross entropy on texts whose own words are taken out of the counts."""
+        logits, targets = [np.zeros([0, self.labels])], [np.zeros([0], np.int64)]
+        for tokens, labels in sample:
+            total = np.zeros([len(labels), self.labels])
+            own = np.eye(self.labels)[np.maximum(labels, 0)]  # [batch, labels]
+            for count, ids in zip(counts, (tokens, bigrams(tokens, self.buckets)), strict=True):
+                texts, found = _found(ids, labels)
+                rest = count.sum(axis=0) - own * np.bincount(texts, minlength=len(labels))[:, None]
+                np.add.at(total, texts, _log_ratios(count[found] - own[texts], rest[texts]))
+            lengths = np.maximum((np.asarray(tokens) > 0).sum(axis=1), 1)
+            logits.append((total / np.sqrt(lengths)[:, None])[labels >= 0])
+            targets.append(labels[labels >= 0])
+        left_out, target = np.concatenate(logits), np.concatenate(targets)
+
+        def loss(scale: float) -> float:
+            scaled = scale * left_out + prior
+            most = scaled.max(axis=1)
+            sums = most + np.log(np.exp(scaled - most[:, None]).sum(axis=1))
+            return float(np.sum(sums - scaled[np.arange(len(target)), target]))
+
+        return min((float(scale) for scale in SCALES), key=loss)
 
     def get_config(self) -> dict[str, Any]:
         own = {"words": self.words, "labels": self.labels, "buckets": self.buckets, "rate": self.rate}

@@ -8,7 +8,7 @@ from common.layers.pooling import Pooling
 from common.layers.recurrent import lstm
 
 from .config import Config
-from .layers import AffixEmbedding, WideWords, WordDropout
+from .layers import AffixEmbedding, Ends, WideWords, WordDropout
 
 
 def build(config: Config, words: int, labels: int) -> keras.Model:
@@ -26,15 +26,18 @@ def build(config: Config, words: int, labels: int) -> keras.Model:
     lengths = keras.ops.sum(keras.ops.cast(keras.ops.not_equal(tokens, 0), "int32"), axis=1)
     start = keras.initializers.RandomUniform(-0.1, 0.1)
 
-    seen = WordDropout(noise * config.word_dropout, words - 1, name="word_dropout")(tokens)
+    ends = Ends(config.lstm_length, name="ends")
+    read, read_affixes = ends(tokens, lengths), ends(affixes, lengths)
+    read_lengths = keras.ops.minimum(lengths, config.lstm_length)
+    seen = WordDropout(noise * config.word_dropout, words - 1, name="word_dropout")(read)
     embedding = keras.layers.Embedding(words, config.embedding_units, embeddings_initializer=start, name="words")
     states = embedding(seen)  # [batch, time, embedding_units]
     if config.affix_buckets:
-        states += AffixEmbedding(config.affix_buckets, config.embedding_units, name="affix_vectors")(affixes)
+        states += AffixEmbedding(config.affix_buckets, config.embedding_units, name="affix_vectors")(read_affixes)
     states = keras.layers.SpatialDropout1D(noise * config.embedding_dropout, name="embedding_dropout")(states)
     for layer in range(1, config.lstm_layers + 1):
-        states = lstm(states, lengths, config.lstm_units, config.bidirectional, f"lstm_{layer}")
-    pooled = Pooling(config.pooling, config.bidirectional, name="pooling")(states, lengths)
+        states = lstm(states, read_lengths, config.lstm_units, config.bidirectional, f"lstm_{layer}")
+    pooled = Pooling(config.pooling, config.bidirectional, name="pooling")(states, read_lengths)
     pooled = keras.layers.Dropout(noise * config.state_dropout, name="state_dropout")(pooled)
     lstm_logits = logits = keras.layers.Dense(labels, dtype="float32", name="labels")(pooled)
     if config.pair_buckets:

@@ -18,6 +18,8 @@ from common.recipe import Assets, Batch, Endpoint, Example, Source, Splits
 from . import data, model
 from .config import PREFIXES, SUFFIXES, Config
 
+LONG = 50  # words; a text that is longer counts as several where the number of epochs is chosen
+
 
 class Recipe:
     """Text to label."""
@@ -48,18 +50,19 @@ class Recipe:
                 labels.update(example["label"] for example in batch)
                 yield [example["text"] for example in batch]
 
-        words = text.frequent(text.counted(texts()), config.vocabulary, config.min_count)
+        uses = text.counted(texts())
+        words = text.frequent(uses, config.vocabulary, config.min_count)
         if len(labels) < 2:
             found = f'only the label "{next(iter(labels))}"' if labels else "no example"
             raise DataError(f"{train.name}: there is {found}, but a classifier needs two labels. Give more --data.")
         counts = [labels[label] for label in sorted(labels)]
-        return {"labels": sorted(labels), "label_counts": counts, "words": words}
+        return {"labels": sorted(labels), "label_counts": counts, "words": words, "word_count": sum(uses.values())}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         if config.epochs is None and config.max_minutes is None:
-            examples = sum(assets["label_counts"])
-            # The naive Bayes start leaves little to learn, and more passes overfit small sets.
+            # The naive Bayes start leaves little to learn, and more passes overfit small sets. Long texts need fewer.
+            examples = max(sum(assets["label_counts"]), assets["word_count"] / LONG)
             return dataclasses.replace(config, epochs=min(max(round(25_000 / max(examples, 1)), 3), 8))
         return config
 

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import tensorflow as tf
 
-from recipes.sentiment.layers import AffixEmbedding, WideWords, WordDropout, bigrams
+from recipes.sentiment.layers import AffixEmbedding, Ends, WideWords, WordDropout, bigrams, once
 
 
 def test_bigrams_end_before_the_padding():
@@ -17,6 +17,16 @@ def test_bigrams_end_before_the_padding():
     assert found.max() <= 1000
 
 
+def test_once_keeps_each_id_of_a_row_once():
+    assert once(tf.constant([[3, 5, 3, 0], [2, 2, 2, 2]])).numpy().tolist() == [[5, 3, 0, 0], [2, 0, 0, 0]]
+
+
+def test_ends_leaves_out_the_middle_of_long_rows_only():
+    rows = tf.constant([[1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 0, 0, 0, 0]])
+    assert Ends(4)(rows, tf.constant([7, 3])).numpy().tolist() == [[1, 2, 6, 7], [1, 2, 3, 0]]
+    assert Ends(9)(rows, tf.constant([7, 3])).numpy().tolist() == rows.numpy().tolist()
+
+
 def test_wide_words_begin_as_naive_bayes():
     texts, labels = [[2, 3, 3], [2, 4], [4, 4]], [0, 1, 1]
     layer = WideWords(words=6, labels=2, buckets=50, rate=0.5)
@@ -25,11 +35,27 @@ def test_wide_words_begin_as_naive_bayes():
     counts = [Counter(), Counter()]
     for text, label in zip(texts, labels, strict=True):
         counts[label].update(set(text))  # once a text
+    mean = (counts[0].total() + counts[1].total()) / 2
     for word in (2, 3, 4):
-        logs = [math.log((counts[label][word] + 1) / sum(counts[label].values())) for label in (0, 1)]
+        logs = [math.log(counts[label][word] / (counts[label].total() / mean) + 1) for label in (0, 1)]
         expected = [0.5 * (value - sum(logs) / 2) for value in logs]
         np.testing.assert_allclose(layer.word_rows.numpy()[word], expected, atol=1e-6)
     assert not layer.word_rows.numpy()[[0, 1, 5]].any()  # padding and words never seen
+    difference = layer.bias.numpy()[1] - layer.bias.numpy()[0]
+    np.testing.assert_allclose(difference, math.log(2), rtol=1e-6)  # twice as many texts
+
+
+def test_wide_words_take_the_scale_that_fits_texts_left_out():
+    random = np.random.default_rng(2)
+    labels = random.integers(0, 2, 300)
+    noise = random.integers(5, 400, [300, 8])
+    found = []
+    for clue in (random.integers(2, 4, 300), labels + 2):  # says nothing; says all
+        layer = WideWords(words=400, labels=2, buckets=500, rate=0)
+        layer.build(None, None)
+        tokens = np.concatenate([clue[:, None], noise], axis=1)
+        found.append(layer.begin([(tokens[:150], labels[:150]), (tokens[150:], labels[150:])], scale=None))
+    assert found[0] < 0.3 < 1 < found[1]
 
 
 def test_wide_words_begin_alike_however_texts_are_batched():
@@ -45,12 +71,12 @@ def test_wide_words_begin_alike_however_texts_are_batched():
     np.testing.assert_array_equal(rows[0][1], rows[1][1])
 
 
-def test_wide_words_sum_over_the_root_of_the_length():
+def test_wide_words_sum_once_each_over_the_root_of_the_length():
     layer = WideWords(words=6, labels=2, buckets=50, rate=0)
     layer.build(None, None)
     layer.word_rows.assign(np.arange(12.0).reshape(6, 2))
     found = layer(tf.constant([[2, 3, 0, 0], [5, 5, 5, 5]]), tf.constant([2, 4])).numpy()
-    expected = [[(4 + 6) / math.sqrt(2), (5 + 7) / math.sqrt(2)], [4 * 10 / 2, 4 * 11 / 2]]
+    expected = [[(4 + 6) / math.sqrt(2), (5 + 7) / math.sqrt(2)], [10 / 2, 11 / 2]]  # a repeated word counts once
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
