@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from common import sources
 from common.endpoints import Served
 from common.problems import Problems
 from common.progress import say
 from common.readers import files
+from common.readers.columns import unusable
 from common.readers.jsonl import SUFFIXES
 from common.recipe import Example, Field
 
@@ -22,12 +23,23 @@ CHUNK = 512  # inputs that are predicted together when so many are waiting
 ROWS = (".csv", ".tsv", ".parquet", *SUFFIXES)  # files whose rows have columns; all others hold one input a line
 
 
-def _lines(file: IO[bytes], name: str, field: str, report: Callable[[str, str], None]) -> Iterator[Example]:
+def _lines(
+    file: Iterable[str], name: str, field: str, encoding: str, report: Callable[[str, str], None]
+) -> Iterator[Example]:
     for number, line in enumerate(file, 1):
-        try:
-            yield {field: line.rstrip(b"\r\n").decode("utf-8")}
-        except UnicodeDecodeError:
-            report(f"{name}:{number}", "is not valid utf-8")
+        text = line.rstrip("\r\n").removeprefix("\ufeff" if number == 1 else "")
+        if wrong := files.damage(text, encoding):
+            report(f"{name}:{number}", wrong)
+        else:
+            yield {field: text}
+
+
+def _typed(texts: Sequence[str], field: str, report: Callable[[str, str], None]) -> Iterator[Example]:
+    for number, text in enumerate(texts, 1):
+        if wrong := unusable(text):
+            report(f"input {number}", wrong)
+        else:
+            yield {field: text}
 
 
 def examples(
@@ -40,23 +52,36 @@ def examples(
     """The inputs that a file or stdin (-) holds: lines of text, or by suffix rows with columns.
 
     Args:
+      encoding: as the user gave it; None finds that of a file, and takes stdin for UTF-8.
       report: is told the place of a bad input and what is wrong with it.
 
     Raises:
+      ConfigError: `column` or `encoding` name what there is not.
       DataError: the file cannot be read.
     """
     inputs = tuple(field for field in fields if field.kind != "label")
     if source == "-":
-        yield from _lines(sys.stdin.buffer, "stdin", inputs[0].name, report)
+        found, _ = files.decoding(b"", False, encoding)
+        stdin = io.TextIOWrapper(sys.stdin.buffer, found, files.ERRORS, newline="\n")
+        try:
+            yield from _lines(stdin, "stdin", inputs[0].name, found, report)
+        except UnicodeError:
+            raise files.unmarked(found) from None
+        finally:
+            stdin.detach()  # else it would be closed
         return
-    path = Path(source).expanduser()
+    path = files.located(source)
     if files.suffix(path) in ROWS:
         reader = sources.reader(path, inputs, column, encoding, Problems(tell=report))
         say(f"Input: {reader.note}")
         yield from (example for _, example in reader.rows())
-    else:
-        with files.opened(path) as file:
-            yield from _lines(file, path.name, inputs[0].name, report)
+        return
+    with files.opened(path) as file:
+        empty = not file.read(1)
+    if not empty:
+        found, _ = files.sample(path, encoding)
+        with files.opened_text(path, found, "\n") as lines:
+            yield from _lines(lines, path.name, inputs[0].name, found, report)
 
 
 def _waiting(items: Iterator[Example]) -> Iterator[list[Example]]:
@@ -110,8 +135,7 @@ def predict(
         say(f"{place} {what}; it is left out.")
 
     first = next(field.name for field in served.recipe.fields if field.kind != "label")
-    given = iter([{first: text} for text in texts])
-    items = examples(source, served.recipe.fields, column, encoding, report) if source else given
+    items = examples(source, served.recipe.fields, column, encoding, report) if source else _typed(texts, first, report)
     for batch in _waiting(items):
         for prediction in served.predictions(batch):
             emit(json.dumps(prediction, ensure_ascii=False))

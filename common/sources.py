@@ -16,6 +16,7 @@ from common.errors import ConfigError, DataError, suggestion
 from common.problems import Problems
 from common.readers import files
 from common.readers.aligned import aligned
+from common.readers.columns import unusable
 from common.readers.folders import label_folders
 from common.readers.jsonl import is_json_lines, json_lines
 from common.readers.labels import label_names
@@ -102,21 +103,24 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
     Raises:
       DataError: it is missing, damaged or of no known kind.
     """
-    names = label_names(Path(config.label_names).expanduser()) if config.label_names else {}
+    names = label_names(files.located(config.label_names)) if config.label_names else {}
     named = str(sorted(names.items()))
     given = columns(config.column, fields)
     if spec.startswith("tfds:"):
         parts, note, mark = tfds.opened(spec[5:], fields, given, config.offline)
         renamed = {name: _renamed(source, fields, names, config.strict) for name, source in parts.items()}
         return Opened(renamed, (note,), _combined([mark, named]))
-    path = Path(spec).expanduser()
+    if not spec.strip():
+        raise ConfigError("The name of a source is empty: name a file, a folder or tfds:NAME.")
+    path = files.located(spec)
+    _check_name(spec)
     if path.is_dir():
         folders = label_folders(path, tuple(fields), config.encoding, config.strict)
         found = {part: _source(f"{spec} {part}".strip(), one, fields, names) for part, one in folders.items()}
         digests = [str(file.relative_to(path)) + _digest(file) for one in folders.values() for _, file in one.files()]
         return Opened(found, tuple(one.note for one in folders.values()), _combined([*digests, named]))
     if "," in spec and not path.exists():
-        paths = [Path(part).expanduser() for part in spec.split(",")]
+        paths = [files.located(part) for part in spec.split(",")]
         readers: list[Reader] = [aligned(paths, fields, config.encoding, Problems(config.strict))]
     else:
         paths = _named(spec, path)
@@ -124,6 +128,12 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
     sources = [_source(spec, one, fields, names) for one in readers]
     notes = tuple(one.note for one in readers)
     return Opened({"": _joined(spec, sources)}, notes, _combined([*map(_digest, paths), named]))
+
+
+def _check_name(name: str) -> None:
+    """Refuses names that no report of a run could hold, before an hour of training."""
+    if unusable(name):
+        raise DataError(f"{name!a} is not valid utf-8: rename the file.")
 
 
 def _named(spec: str, path: Path) -> list[Path]:
@@ -134,6 +144,8 @@ def _named(spec: str, path: Path) -> list[Path]:
     found = sorted(one for one in map(Path, matching) if one.is_file())
     if not found:
         raise DataError(f"No file matches {spec}: check the path, or name another.")
+    for one in found:
+        _check_name(str(one))
     return found
 
 
@@ -192,12 +204,15 @@ def _renamed(source: Source, fields: Sequence[Field], names: Mapping[str, str], 
 
 
 def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except PermissionError:
+        raise files.unreadable(path) from None
 
 
 def _combined(parts: Sequence[str]) -> str:
-    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b("\n".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _joined(name: str, sources: Sequence[Source]) -> Source:

@@ -1,6 +1,7 @@
 """Where examples come from and how they are split."""
 
 import csv
+import os
 from collections import Counter
 
 import pytest
@@ -257,3 +258,59 @@ def test_a_file_is_read_by_what_it_holds(tmp_path):
     (tmp_path / "a.parquet").write_text("text,label\nfine,x\n")
     with pytest.raises(DataError, match="is no Parquet file"):
         spec(tmp_path / "a.parquet")
+
+
+def test_a_file_whose_name_begins_with_a_tilde_is_itself(tmp_path, monkeypatch):
+    (tmp_path / "~draft.csv").write_text("text,label\nfine,x\n")
+    monkeypatch.chdir(tmp_path)
+    assert spec("~draft.csv") == [("fine", "x")]
+    with pytest.raises(DataError, match=r"~no such user/a\.csv does not exist"):
+        spec("~no such user/a.csv")
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_no_folder(name):
+    with pytest.raises(ConfigError, match="The name of a source is empty: name a file, a folder or tfds:NAME"):
+        sources.whole(name, FIELDS, RunConfig())
+
+
+def test_a_name_that_is_no_utf8_is_refused_before_a_report_would_hold_it(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv")
+    with open(path, "w") as file:
+        file.write("text,label\nfine,x\n")
+    for name in (path, f"{tmp_path}/caf*.csv"):
+        with pytest.raises(DataError, match=r"caf\\udce9\.csv' is not valid utf-8: rename the file"):
+            spec(name)
+
+
+def test_a_glob_is_sorted_through_all_folders_and_finds_files_only(tmp_path):
+    for name in ("b/1.csv", "a/2.csv", "a/1.csv", "0.csv", ".hidden.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"text,label\n{name},x\n")
+    (tmp_path / "folder.csv").mkdir()
+    assert [text for text, _ in spec(f"{tmp_path}/**/*.csv")] == ["0.csv", "a/1.csv", "a/2.csv", "b/1.csv"]
+    assert [text for text, _ in spec(f"{tmp_path}/[ab]/[!2].csv")] == ["a/1.csv", "b/1.csv"]
+    assert [text for text, _ in spec(f"{tmp_path}/?.csv")] == ["0.csv"]
+
+
+def test_the_folder_of_a_glob_may_hold_marks_only_if_escaped(tmp_path):
+    folder = tmp_path / "run[1]"
+    folder.mkdir()
+    (folder / "a.csv").write_text("text,label\nfine,x\n")
+    assert spec(f"{tmp_path}/run[[]1]/*.csv") == [("fine", "x")]
+    with pytest.raises(DataError, match="No file matches"):
+        spec(f"{folder}/*.csv")
+
+
+def test_several_sources_of_several_kinds_are_one(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\none,x\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "two", "label": "y"}\n')
+    (tmp_path / "t").write_text("three\n")
+    (tmp_path / "l").write_text("x\n")
+    (tmp_path / "folder" / "y").mkdir(parents=True)
+    (tmp_path / "folder" / "y" / "1.txt").write_text("four\n")
+    given = tuple(f"{tmp_path}/{name}" for name in ("a.csv", "b.jsonl", "folder"))
+    config = RunConfig(data=(*given[:2], f"{tmp_path}/t,{tmp_path}/l", given[2]), split="100,0,0")
+    found = sources.splits(config, FIELDS, own)
+    assert [(e["text"], e["label"]) for e in found.train] == [("one", "x"), ("two", "y"), ("three", "x"), ("four", "y")]
+    assert len(found.notes) == 4

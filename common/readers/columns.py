@@ -59,8 +59,25 @@ def example(cells: Mapping[str, str | None], fields: Sequence[Field]) -> tuple[E
             cell = (cell or "").strip() or None
         if cell is None:
             return {}, f"has no {field.name}"
+        if wrong := unusable(cell):
+            return {}, wrong
         made[field.name] = cell
     return made, ""
+
+
+def unusable(cell: str) -> str:
+    r"""Why a text cannot be used, or "".
+
+    >>> unusable("fine"), unusable("half of \ud83d")
+    ('', 'holds half a character (a lone surrogate)')
+    """
+    if "\0" in cell:
+        return "holds a NUL byte"
+    try:
+        cell.encode()
+    except UnicodeEncodeError:  # as escapes of JSON can say it, where a text was cut
+        return "holds half a character (a lone surrogate)"
+    return ""
 
 
 def listed(cells: Iterable[str]) -> str:
@@ -128,7 +145,7 @@ def _given(name: str, field: str, column: str, header: Sequence[str] | None, wid
     folded = [cell.casefold() for cell in header or ()]
     if column.casefold() in folded:
         return folded.index(column.casefold())
-    if column.isdecimal() and 1 <= int(column) <= width:
+    if column.isdecimal() and len(column) < 10 and 1 <= int(column) <= width:
         return int(column) - 1
     remedy = f"Name one, or give its number from 1 to {width}.{suggestion(column, header or ())}"
     raise ConfigError(f"--column {field}={column}: {name} has no such column. {has}. {remedy}")

@@ -7,6 +7,7 @@ import codecs
 import gzip
 import io
 import lzma
+import re
 import stat
 import zlib
 from collections import Counter
@@ -27,6 +28,7 @@ BOMS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 CONTROLS = {chr(code) for code in range(32)} - set("\t\n\v\f\r\x1b")
+SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a zstd frame without data, with which pzstd begins
 BROKEN = "\udc80"  # stands where bytes could not be decoded: a lone surrogate, which no valid text holds
 ERRORS = "kerasserole-mark"
 
@@ -37,6 +39,14 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(ERRORS, _mark)
+
+
+def located(name: str) -> Path:
+    """The path that a person named, ~ being their home folder where it can be."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # no such user: a file may well be named "~draft.csv"
+        return Path(name)
 
 
 def suffix(path: Path) -> str:
@@ -70,11 +80,11 @@ def opened(path: Path) -> Iterator[Any]:
             elif magic.startswith(b"BZh"):
                 with bz2.BZ2File(plain) as unpacked_too:
                     yield unpacked_too
-            elif magic.startswith(b"\x28\xb5\x2f\xfd"):
+            elif magic.startswith(b"\x28\xb5\x2f\xfd") or SKIPPED.match(magic):
                 with _zstd(path) as decompressed:
                     yield decompressed
             elif magic.startswith(b"PK\x03\x04"):
-                sheet = path.suffix.lower() == ".xlsx"
+                sheet = path.suffix.lower() in (".xlsx", ".xlsm", ".ods")
                 what = "a spreadsheet: save it as CSV" if sheet else "a zip archive: unpack it"
                 raise DataError(f"{path} is {what}, and name that file.")
             else:
@@ -94,6 +104,11 @@ def opened(path: Path) -> Iterator[Any]:
 def damaged(path: Path, error: Exception) -> DataError:
     reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
     return DataError(f"{path} is damaged ({reason}): copy or download the file again.")
+
+
+def unmarked(encoding: str) -> ConfigError:
+    remedy = f"say {encoding}-le or {encoding}-be"
+    return ConfigError(f'--encoding is "{encoding}", but there is no byte order mark: {remedy}.')
 
 
 def unreadable(path: Path) -> DataError:
@@ -131,7 +146,7 @@ def decoding(data: bytes, final: bool, given: str | None) -> tuple[str, str]:
       final: the data is the whole file; otherwise the last character may be cut.
 
     Raises:
-      ConfigError: `given` is no encoding.
+      ConfigError: `given` is no encoding, or wants a byte order mark that there is not.
     """
     marked = next((name for bom, name in BOMS if data.startswith(bom)), None)
     try:
@@ -149,7 +164,10 @@ def decoding(data: bytes, final: bool, given: str | None) -> tuple[str, str]:
             encoding = "utf-8"
         except UnicodeDecodeError:
             encoding = "cp1252"
-    return encoding, codecs.getincrementaldecoder(encoding)(ERRORS).decode(data, final)
+    try:
+        return encoding, codecs.getincrementaldecoder(encoding)(ERRORS).decode(data, final)
+    except UnicodeError:  # of UTF-16 and UTF-32 only; no other decoder stops with our way to handle errors
+        raise unmarked(encoding) from None
 
 
 def sample(path: Path, given: str | None) -> tuple[str, str]:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from common.errors import ConfigError, DataError
 from common.problems import Problems
-from common.readers.columns import example
-from common.readers.files import damage, decoding, is_binary, opened, suffix, unreadable
+from common.readers.columns import example, unusable
+from common.readers.files import COMPRESSIONS, damage, decoding, is_binary, opened, suffix, unreadable
 from common.recipe import Example, Field
 
 PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid"}
 PARTS |= {"dev": "valid", "test": "test", "testing": "test"}
 UNLABELLED = ("unsup", "unlabeled", "unlabelled", "unsupervised")  # folders of texts without a label
 SUFFIXES = (".txt", ".text", "")
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class LabelFolders:
         """
         text, target = (next(one.name for one in self.fields if one.kind == kind) for kind in ("text", "label"))
         for label, path in self.files():
-            place = f"{label}/{path.name}"
+            place = f"{label}/{path.name}".encode("utf-8", "backslashreplace").decode()  # a name may be any bytes
             if suffix(path) not in SUFFIXES and not _is_number(suffix(path)):
                 self.problems.add(place, f"is no text file (its name ends in {suffix(path)}, not .txt)")
                 continue
@@ -83,25 +84,39 @@ def label_folders(
 
     Raises:
       ConfigError: an example holds other things than a text and a label.
-      DataError: there are no sub-folders with files, or a folder cannot be read.
+      DataError: there are no sub-folders with files, two are the same part, or a folder cannot be read.
     """
     if sorted(one.kind for one in fields) != ["label", "text"]:
         raise ConfigError(f"{path} is a folder, where a file is wanted: name a file in it.")
     inside = [one.name for one in _listed(path) if one.is_dir() and not one.name.startswith(".")]
-    parts = {PARTS[name.casefold()]: path / name for name in inside if name.casefold() in PARTS}
+    parts: dict[str, Path] = {}
+    for name in inside:
+        part = PARTS.get(name.casefold(), "")
+        if part in parts:
+            pair = f"{parts[part].name} and {name}"
+            raise DataError(f"{path} has two folders of its {part} part, {pair}: move one of them out.")
+        if part:
+            parts[part] = path / name
     found = {}
     for part, place in (parts or {"": path}).items():
         names = [one.name for one in _listed(place) if one.is_dir() and not one.name.startswith(".")]
         labels = tuple(name for name in names if name.casefold() not in UNLABELLED)
         left_out = tuple(name for name in names if name.casefold() in UNLABELLED)
         if not labels:
-            tables = next(
-                (one.name for one in _listed(place) if suffix(one) in (".csv", ".tsv", ".jsonl", ".parquet")), ""
-            )
-            remedy = f"name its files, such as '{place}/*{suffix(Path(tables))}'" if tables else "name another"
+            tables = next((one for one in _listed(place) if suffix(one) in TABLES), None)
+            remedy = f"name its files, such as '{place}/*{_end(tables)}'" if tables else "name another"
             raise DataError(f"{place} has no folder of text files for each label: {remedy}.")
+        if odd := next((name for name in labels if unusable(name)), None):
+            raise DataError(f"{place} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
         found[part] = LabelFolders(place, labels, left_out, encoding, tuple(fields), Problems(strict))
+        if not any(found[part].files()):
+            raise DataError(f"The folders in {place} hold no files: name another folder, or one of them.")
     return found
+
+
+def _end(path: Path) -> str:
+    """The suffixes of a table, as they are written: ".csv.gz" of "a.2019.csv.gz"."""
+    return "".join(path.suffixes[-2:] if path.suffix.lower() in COMPRESSIONS else path.suffixes[-1:])
 
 
 def _is_number(suffix: str) -> bool:

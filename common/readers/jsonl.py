@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,6 +17,8 @@ from common.readers.files import BROKEN, opened_text, sample, suffix
 from common.recipe import Example, Field
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
+ARRAY = re.compile(r"\[\s*\{\s*\"")  # of objects
+OBJECT = re.compile(r'\{\s*"(?:[^"\\]|\\.)*+"\s*:')  # begun
 KEY_ROWS = 50  # objects whose keys are the columns; later ones may hold more
 
 
@@ -63,11 +66,15 @@ class JsonLines:
 
 
 def is_json_lines(path: Path, text: str) -> bool:
-    """Whether a file that begins with `text` holds JSON lines, by its suffix or its first line."""
+    """Whether a file that begins with `text` holds JSON lines (or an array), by its suffix or its first line."""
     if suffix(path) in SUFFIXES:
         return True
-    first = text.lstrip("\ufeff \t\r\n").partition("\n")[0]
-    return suffix(path) not in (".csv", ".tsv") and first.startswith("{") and isinstance(_parsed(first), dict)
+    text = text.lstrip("\ufeff \t\r\n")
+    if suffix(path) in (".csv", ".tsv") or not text.startswith(("{", "[")):
+        return False
+    first, end, _ = text.partition("\n")
+    cut = not end and OBJECT.match(first)  # a line that is longer than the sample
+    return bool(ARRAY.match(text) or cut or isinstance(_parsed(first), dict))
 
 
 def json_lines(

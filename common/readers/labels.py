@@ -18,10 +18,11 @@ def label_names(path: Path, encoding: str | None = None) -> dict[str, str]:
     with opened_text(path, encoding, "\n") as file:
         lines = [(number, line.strip("\ufeff\r\n ")) for number, line in enumerate(file, 1)]
     lines = [(number, line) for number, line in lines if line.strip()]
-    cut = next((mark for mark in ("\t", ",") if all(mark in line for _, line in lines)), None)
+    tabs = any("\t" in line for _, line in lines)  # a single line without one is a slip, not another layout
+    cut = "\t" if tabs else "," if all("," in line for _, line in lines) else None
     names: dict[str, str] = {}
     for at, (number, line) in enumerate(lines):
-        code, name = (part.strip() for part in line.split(cut, 1)) if cut else (str(at), line)
+        code, name = (part.strip() for part in line.partition(cut)[::2]) if cut else (str(at), line)
         wrong = damage(line, encoding) or ("" if code and name else "lacks a code or a name")
         if wrong or names.setdefault(code, name) != name:
             wrong = wrong or f'names "{code}" a second time'

@@ -83,7 +83,7 @@ def parquet(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], p
 
     Raises:
       ConfigError: `columns` name what there is not.
-      DataError: the file is missing, damaged, empty or lacks a column.
+      DataError: the file is missing, damaged or empty, lacks a column, or a column is of no fitting type.
     """
     with _opened(path) as file:
         if not file.metadata.num_rows:
@@ -91,16 +91,36 @@ def parquet(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], p
         schema = file.schema_arrow
     found = positions(path.name, schema.names, schema.names, fields, columns)
     taken = {name: schema.names[at] for name, at in found.items()}
+    for name, at in found.items():
+        if schema.names.count(taken[name]) > 1:
+            raise DataError(f'{path} has several columns named "{taken[name]}": rename all but one.')
+        if not _is_plain(schema.types[at]):
+            held = f'The column "{taken[name]}" of {path} holds {schema.types[at]}, not texts or numbers'
+            raise DataError(f"{held}: name another by --column {name}=NAME.")
     return Parquet(path, taken, _label_names(schema.metadata or {}), tuple(fields), problems)
 
 
 def _label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """The names of ClassLabel features, as the library `datasets` writes them into a file."""
     try:
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        return {key: one["names"] for key, one in features.items() if one.get("_type") == "ClassLabel"}
+        features = json.loads(metadata[b"huggingface"])["info"]["features"].items()
     except (KeyError, ValueError, TypeError, AttributeError):
         return {}
+    classes = {key: one for key, one in features if isinstance(one, dict) and one.get("_type") == "ClassLabel"}
+    named = {key: one.get("names") for key, one in classes.items()}
+    return {key: [str(name) for name in names] for key, names in named.items() if isinstance(names, list)}
+
+
+def _is_plain(type: Any) -> bool:
+    """Whether a text stands for each value of an Arrow type."""
+    from pyarrow import types
+
+    if types.is_dictionary(type):
+        type = type.value_type
+    texts = (types.is_string, types.is_large_string, types.is_string_view)
+    bytes_ = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
+    numbers = (types.is_integer, types.is_floating, types.is_boolean, types.is_null)
+    return any(one(type) for one in (*texts, *bytes_, *numbers))
 
 
 def _values(column: Any) -> list[Any]:
@@ -123,11 +143,14 @@ def _opened(path: Path) -> Iterator[Any]:
     except ImportError as error:
         raise DataError(f"{path} needs pyarrow to be read ({error}): run make setup.") from None
     try:
+        with open(path, "rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise DataError(f"{path} is a compressed Parquet file, which cannot be read in pieces: unpack it.")
         with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
             yield file
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: check the path, or name another file.") from None
     except PermissionError:
         raise unreadable(path) from None
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of names of columns
         raise damaged(path, error) from None

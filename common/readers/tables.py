@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,9 +114,19 @@ def table(
         start = first if header is None else next(rows, None)
         if start is None:
             raise DataError(f"{path} has a header but no rows: add a row for each example, or name another file.")
-        sound = (row for _, row, wrong in chain([start], rows) if len(row) == len(cells) and not wrong)
+        counts: Counter[bool] = Counter()
+
+        def sound() -> Iterator[list[str]]:
+            for _, row, wrong in islice(chain([start], rows), GUESS_ROWS):
+                counts[fits := len(row) == len(cells) and not wrong] += 1
+                if fits:
+                    yield row
+
         advice = "separate cells by commas (.csv) or tabs (.tsv)"
-        found = positions(path.name, cells, header, fields, columns, islice(sound, GUESS_ROWS), advice)
+        found = positions(path.name, cells, header, fields, columns, sound(), advice)
+        if counts[False] > counts[True]:  # such as prose whose first line holds a comma
+            few = f"only {counts[True]:,} of its first {counts.total():,} rows have {len(cells)} cells as the first one"
+            raise DataError(f"{path} is no table, for {few}: {advice}.")
     return Table(path, delimiter, encoding, header, found, len(cells), fields, problems)
 
 

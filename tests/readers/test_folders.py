@@ -1,5 +1,9 @@
 """A folder for each label: parts, order, and files that are no texts."""
 
+import bz2
+import gzip
+import lzma
+import os
 import tempfile
 from pathlib import Path
 
@@ -91,6 +95,72 @@ def test_folders_without_labels_say_what_to_do(tmp_path):
         label_folders(tmp_path, FIELDS, None)
     with pytest.raises(ConfigError, match="a file is wanted"):
         label_folders(tmp_path, FIELDS[:1], None)
+
+
+@pytest.mark.parametrize(
+    ("name", "glob"),
+    [("a.2019.csv.gz", "*.csv.gz"), ("A.CSV", "*.CSV"), ("a.json", "*.json"), ("a.tsv.zst", "*.tsv.zst")],
+)
+def test_the_glob_of_tables_in_a_folder_would_find_them(tmp_path, name, glob):
+    made(tmp_path, {name: "x"})
+    with pytest.raises(DataError) as caught:
+        label_folders(tmp_path, FIELDS, None)
+    assert f"name its files, such as '{tmp_path}/{glob}'." in str(caught.value)
+    assert [path.name for path in tmp_path.glob(glob)] == [name]
+
+
+def test_folders_without_files_are_refused(tmp_path):
+    made(tmp_path, {"aclImdb/train/pos/1.txt": "a", ".hidden/x.txt": "b"})
+    with pytest.raises(DataError, match=r"The folders in .* hold no files: name another folder, or one of them"):
+        label_folders(tmp_path, FIELDS, None)
+    made(tmp_path, {"aclImdb/train/unsup/1.txt": "a"})
+    assert pairs(label_folders(tmp_path / "aclImdb", FIELDS, None)["train"]) == [("a", "pos")]
+
+
+def test_two_folders_of_one_part_are_refused(tmp_path):
+    made(tmp_path, {"train/pos/1.txt": "a", "dev/pos/2.txt": "b", "val/pos/3.txt": "c"})
+    with pytest.raises(DataError, match="two folders of its valid part, dev and val: move one of them out"):
+        label_folders(tmp_path, FIELDS, None)
+
+
+@pytest.mark.parametrize("name", ["Train", "training", "TRAIN"])
+def test_parts_have_other_names_too(tmp_path, name):
+    made(tmp_path, {f"{name}/pos/1.txt": "a", "validation/pos/2.txt": "b", "Test/pos/3.txt": "c", "doc/x.txt": "d"})
+    assert set(label_folders(tmp_path, FIELDS, None)) == {"train", "valid", "test"}
+
+
+def test_a_label_is_a_text_of_utf8(tmp_path):
+    made(tmp_path, {"pos/1.txt": "a"})
+    odd = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(odd)  # noqa: PTH102 (bytes)
+    with pytest.raises(DataError, match=r"a folder whose name is not valid utf-8, 'caf\\udce9': rename it"):
+        label_folders(tmp_path, FIELDS, None)
+
+
+def test_a_file_may_have_any_name(tmp_path):
+    made(tmp_path, {"pos/1.txt": "a"})
+    with open(os.fsencode(tmp_path) + b"/pos/caf\xe9.txt", "wb") as file:
+        file.write(b"b\n")
+    found = opened(str(tmp_path), FIELDS, RunConfig())
+    assert [one["text"] for one in found.parts[""]] == ["a", "b"]
+    reader = label_folders(tmp_path, FIELDS, None)[""]
+    assert [place for place, _ in reader.rows()] == ["pos/1.txt", "pos/caf\\udce9.txt"]
+
+
+def test_what_is_no_file_is_passed_over(tmp_path):
+    made(tmp_path, {"pos/1.txt": "a", "pos/deep/2.txt": "b"})
+    os.mkfifo(tmp_path / "pos" / "pipe.txt")
+    (tmp_path / "pos" / "gone.txt").symlink_to(tmp_path / "nothing")
+    (tmp_path / "pos" / "ring.txt").symlink_to(tmp_path / "pos" / "ring.txt")
+    reader = label_folders(tmp_path, FIELDS, None)[""]
+    assert pairs(reader) == [("a", "pos")]
+    assert not reader.problems.count
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
+def test_compressed_texts_are_read(tmp_path, compress):
+    made(tmp_path, {"pos/1.txt.gz": compress(b"fine\r\n"), "neg/2": compress(b"dull")})
+    assert pairs(label_folders(tmp_path, FIELDS, None)[""]) == [("dull", "neg"), ("fine", "pos")]
 
 
 def test_moved_files_change_the_fingerprint(tmp_path):

@@ -1,10 +1,13 @@
 """JSON lines: keys, typed values, and lines that are none."""
 
+import bz2
 import gzip
 import json
+import lzma
 import tempfile
 from pathlib import Path
 
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +16,19 @@ from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.jsonl import is_json_lines, json_lines
 from common.recipe import Field
+from common.sources import reader
 
 FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))
+
+
+def zstd(data):
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+COMPRESS = {"plain": bytes, "gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress, "zst": zstd}
 
 
 def opened(tmp_path, content, name="a.jsonl", encoding=None, **columns):
@@ -105,8 +119,8 @@ def test_json_lines_are_known_by_suffix_or_by_their_first_line():
     assert not is_json_lines(Path("reviews.csv"), '{"text": "a"}\n')
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-LABEL = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(str.strip)
+CHARS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+TEXT, LABEL = st.text(CHARS, max_size=20), st.text(CHARS, max_size=8).filter(str.strip)
 
 
 @settings(max_examples=60, deadline=None)
@@ -122,3 +136,83 @@ def test_what_json_writes_is_read_back(rows, plain, end):
         reader = opened(Path(folder), data if plain else gzip.compress(data))
         assert pairs(reader) == [(text, label.strip()) for text, label in rows]
         assert not reader.problems.count
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        (r'{"text": "cut \ud83d", "label": "b"}', "holds half a character (a lone surrogate)"),
+        (r'{"text": "cut \udc80", "label": "b"}', "holds half a character (a lone surrogate)"),
+        (r'{"text": "a", "label": "\ud83d"}', "holds half a character (a lone surrogate)"),
+        (r'{"text": "a\u0000b", "label": "b"}', "holds a NUL byte"),
+        ('{"text": "a\0b", "label": "b"}', "is not JSON"),
+        ('{"text": "a", "label": ' + "1" * 5000 + "}", "is not JSON"),
+    ],
+)
+def test_texts_that_are_none_are_told_and_skipped(tmp_path, line, wrong):
+    reader = opened(tmp_path, '{"text": "a \\ud83d\\ude00", "label": "b"}\n' + line + "\n")
+    assert pairs(reader) == [("a 😀", "b")]
+    assert reader.problems.lines() == [f"a.jsonl:2 {wrong}"]
+
+
+def test_keys_may_come_late_and_missing_ones_are_broken_rows(tmp_path):
+    rows = ['{"text": "a"}', '{"text": "b"}', '{"text": "c", "label": 1}', '{"label": 2, "extra": [1]}']
+    reader = opened(tmp_path, "\n".join(rows))
+    assert pairs(reader) == [("c", "1")]
+    assert reader.problems.lines() == ["a.jsonl:1 has no label", "a.jsonl:2 has no label", "a.jsonl:4 has no text"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_marked_files_are_read(tmp_path, encoding):
+    assert pairs(opened(tmp_path, '{"text": "é", "label": "x"}\n'.encode(encoding))) == [("é", "x")]
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ('[{"text": "a"}, {"text": "b"}]', True),  # refused as an array, not taken for a table
+        ('[\n  {\n    "text": "a"', True),
+        ('{"text": "' + "long " * 10, True),  # the sample ends in the first line
+        ('{"te\\"xt" : 1, "more', True),
+        ("{smile}, fine, 1\n", False),
+        ("[laughs], fine, 1\n", False),
+        ('{"smile", 1', False),
+        ('"text": 1\n', False),
+    ],
+)
+def test_json_is_known_by_its_beginning(text, known):
+    assert is_json_lines(Path("reviews"), text) == known
+    assert not is_json_lines(Path("reviews.tsv"), text)
+
+
+@pytest.mark.parametrize("content", ['[{"text": "a", "label": "x"}]', '[\n {\n  "text": "a"\n }\n]'])
+def test_an_array_is_refused_by_any_name(tmp_path, content):
+    (tmp_path / "reviews").write_text(content)
+    with pytest.raises(DataError, match="reviews holds a JSON array: write each object on a line"):
+        reader(tmp_path / "reviews", FIELDS, (), None, Problems())
+
+
+def test_a_first_line_longer_than_the_sample_is_json(tmp_path):
+    (tmp_path / "reviews").write_text(json.dumps({"text": "long " * 300_000, "label": "x"}) + "\n")
+    [(_, row)] = reader(tmp_path / "reviews", FIELDS, (), None, Problems()).rows()
+    assert (len(row["text"]), row["label"]) == (1_500_000, "x")
+
+
+ODD = st.sampled_from(["\u2028", "\u2029", "\x85", "\x0b\x0c", "\t", "\r", "a\nb", "😀", '"', "\ufeff", "\\u0041", "{"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(TEXT | ODD, LABEL), min_size=1, max_size=6),
+    kind=st.sampled_from([*COMPRESS]),
+    frames=st.integers(1, 3),
+)
+def test_compressed_lines_are_read_back_by_their_content(rows, kind, frames):
+    lines = [json.dumps({"label": label, "text": text}, ensure_ascii=False) + "\n" for text, label in rows]
+    size = -(-len(lines) // frames)
+    parts = ["".join(lines[at : at + size]) for at in range(0, len(lines), size)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "reviews"
+        path.write_bytes(b"".join(COMPRESS[kind](part.encode()) for part in parts))
+        found = reader(path, FIELDS, (), "utf-8", Problems(strict=True))
+        assert pairs(found) == [(text, label.strip()) for text, label in rows]

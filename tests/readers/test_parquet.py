@@ -1,7 +1,10 @@
 """Parquet: typed columns, label names, damage, and reading in pieces."""
 
+import gzip
 import json
+import lzma
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow
@@ -10,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common import sources
 from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.parquet import parquet
 from common.recipe import Field
 
+NAMED = {"names": ["neg", "pos"], "_type": "ClassLabel"}
 FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))
 
 
@@ -72,19 +77,87 @@ def test_one_text_that_is_no_utf8_does_not_cost_its_neighbours(tmp_path):
     assert reader.problems.lines() == ["a.parquet:2 is not valid utf-8"]
 
 
-def test_lists_are_refused_by_name(tmp_path):
-    reader = opened(written(tmp_path, {"text": [["a"]], "label": ["x"]}))
-    assert pairs(reader) == []
-    assert reader.problems.lines() == ['a.parquet:1 "text" holds a list, not a text']
+@pytest.mark.parametrize(
+    ("labels", "type"),
+    [
+        ([["a"]], r"list<\w+: string>"),
+        ([{"a": 1}], "struct<a: int64>"),
+        (pyarrow.array([1], pyarrow.timestamp("ns")), r"timestamp\[ns\]"),
+        ([Decimal("1.5")], r"decimal128\(2, 1\)"),
+    ],
+)
+def test_columns_of_other_types_are_refused_by_name(tmp_path, labels, type):
+    told = f'The column "label" of .*a.parquet holds {type}, not texts or numbers: name another by --column label=NAME'
+    with pytest.raises(DataError, match=told):
+        opened(written(tmp_path, {"text": ["a"], "label": labels}))
+
+
+def test_columns_of_one_name_are_refused(tmp_path):
+    table = pyarrow.Table.from_arrays([pyarrow.array([one]) for one in "abc"], names=["text", "text", "label"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match='has several columns named "text": rename all but one'):
+        opened(tmp_path / "a.parquet")
+
+
+def test_a_dot_in_a_name_is_part_of_it(tmp_path):
+    path = written(tmp_path, {"text": ["a"], "text.raw": ["b"], "label.name": ["x"]})
+    assert pairs(opened(path, label="label.name")) == [("a", "x")]
+    assert pairs(opened(path, text="text.raw", label="label.name")) == [("b", "x")]
+
+
+def test_a_text_with_a_nul_is_a_broken_row(tmp_path):
+    reader = opened(written(tmp_path, {"text": ["a\0b", "c"], "label": ["x", "y"]}))
+    assert pairs(reader) == [("c", "y")]
+    assert reader.problems.lines() == ["a.parquet:1 holds a NUL byte"]
+
+
+def test_places_count_through_all_groups_of_rows(tmp_path):
+    texts = [f"t{number}" for number in range(2500)]
+    reader = opened(written(tmp_path, {"text": texts, "label": ["x"] * 2500}, row_group_size=700))
+    assert [place for place, _ in reader.rows()] == [f"a.parquet:{number}" for number in range(1, 2501)]
+    assert [one["text"] for _, one in reader.rows()] == texts
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_a_compressed_file_is_to_be_unpacked(tmp_path, compress):
+    path = written(tmp_path, {"text": ["a"], "label": ["x"]})
+    path.write_bytes(compress(path.read_bytes()))
+    with pytest.raises(DataError, match="is a compressed Parquet file, which cannot be read in pieces: unpack it"):
+        sources.reader(path, FIELDS, (), None, Problems())
 
 
 def test_label_names_of_hugging_face_are_used(tmp_path):
-    feature = {"names": ["neg", "pos"], "_type": "ClassLabel"}
-    metadata = {"huggingface": json.dumps({"info": {"features": {"text": {"_type": "Value"}, "label": feature}}})}
+    metadata = {"huggingface": json.dumps({"info": {"features": {"text": {"_type": "Value"}, "label": NAMED}}})}
     reader = opened(written(tmp_path, {"text": ["a", "b", "c"], "label": [1, 0, -1]}, metadata))
     assert pairs(reader) == [("a", "pos"), ("b", "neg")]
     assert reader.problems.lines() == ["a.parquet:3 has no label"]
     assert 'label = "label" (named)' in reader.note
+
+
+@pytest.mark.parametrize(
+    ("features", "labels"),
+    [
+        ({"tokens": [{"_type": "Value"}], "label": NAMED}, ["pos", "neg"]),  # lists stand for sequences
+        ({"other": {"_type": "ClassLabel", "num_classes": 2}, "label": NAMED}, ["pos", "neg"]),
+        ({"label": {"_type": "ClassLabel", "names": [10, 20]}}, ["20", "10"]),
+        ({"label": {"_type": "ClassLabel", "names": None}}, ["1", "0"]),
+        ({"label": {"_type": "Value", "dtype": "int64"}}, ["1", "0"]),
+        ({"stars": NAMED}, ["1", "0"]),
+        ([], ["1", "0"]),
+        (None, ["1", "0"]),
+    ],
+)
+def test_other_features_of_hugging_face_do_no_harm(tmp_path, features, labels):
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    reader = opened(written(tmp_path, {"text": ["a", "b"], "label": [1, 0]}, metadata))
+    assert [label for _, label in pairs(reader)] == labels
+    assert ("(named)" in reader.note) == (labels != ["1", "0"])
+
+
+@pytest.mark.parametrize("metadata", ["{", "[]", "null", '{"info": null}'])
+def test_metadata_of_another_kind_does_no_harm(tmp_path, metadata):
+    reader = opened(written(tmp_path, {"text": ["a"], "label": [1]}, {"huggingface": metadata}))
+    assert pairs(reader) == [("a", "1")]
 
 
 def test_damaged_files_are_refused(tmp_path):
@@ -96,6 +169,10 @@ def test_damaged_files_are_refused(tmp_path):
         path.write_bytes(data)
         with pytest.raises(DataError, match=r"a.parquet is damaged \(.*\): copy or download the file again"):
             opened(path)
+    for data in (whole[:40_000] + whole[60_000:], whole.replace(b"label", b"lab\xffl")):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match="is damaged"):
+            pairs(opened(path))
     path.write_bytes(whole[:20] + b"\xff" * 200 + whole[220:])
     with pytest.raises(DataError, match="is damaged"):
         pairs(opened(path))
@@ -127,15 +204,22 @@ def test_one_large_group_of_rows_is_read_in_pieces(tmp_path):
     assert most - before < path.stat().st_size / 4
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-LABEL = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(str.strip)
+CHARS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+ODD = st.sampled_from(["\u2028", "\u2029", "\x85", "\x0b\x0c", "\t", "\r", "a\nb", "😀", '"', "\ufeff"])
+TEXT, LABEL = st.text(CHARS, max_size=20) | ODD, st.text(CHARS, max_size=8).filter(str.strip)
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=st.lists(st.tuples(TEXT, LABEL), min_size=1, max_size=6), groups=st.integers(1, 3))
-def test_what_pyarrow_writes_is_read_back(rows, groups):
+@given(
+    rows=st.lists(st.tuples(TEXT, LABEL), min_size=1, max_size=6),
+    groups=st.integers(1, 3),
+    compression=st.sampled_from(["none", "snappy", "gzip", "zstd", "brotli"]),
+    type=st.sampled_from([pyarrow.string(), pyarrow.large_string(), pyarrow.binary(), pyarrow.string_view()]),
+)
+def test_what_pyarrow_writes_is_read_back(rows, groups, compression, type):
     with tempfile.TemporaryDirectory() as folder:
-        columns = {"text": [text for text, _ in rows], "label": [label for _, label in rows]}
-        reader = opened(written(Path(folder), columns, row_group_size=groups))
+        columns = {"text": pyarrow.array([text.encode() for text, _ in rows]).cast(type)}
+        columns |= {"label": [label for _, label in rows]}
+        reader = opened(written(Path(folder), columns, row_group_size=groups, compression=compression))
         assert pairs(reader) == [(text, label.strip()) for text, label in rows]
         assert not reader.problems.count

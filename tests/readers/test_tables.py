@@ -321,6 +321,12 @@ def test_cell_over_the_limit_is_skipped(made, monkeypatch):
     assert (lines, rows) == (["a.csv:2 is not CSV (field larger than field limit (100))"], ["y"])
 
 
+def test_prose_with_a_comma_in_its_first_line_is_no_table(made):
+    told = message(made("a.txt", "Well, it was fine\n" + "a line of prose\n" * 9 + "Two, such\n"))
+    assert "a.txt is no table, for only 2 of its first 11 rows have 2 cells as the first one: separate cells" in told
+    assert pairs(made("a.csv", "fine,1\ndull,0\n")) == [("fine", "1"), ("dull", "0")]
+
+
 def test_quote_that_never_closes_is_a_problem(made):
     lines, rows = broken(made("a.csv", 'text,label\nfine,1\nbad,"0\nlost,1\n'))
     assert lines == ["a.csv:3 opens a quote that is never closed, which loses the rest of the file"]
