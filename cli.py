@@ -214,7 +214,9 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
     help="Inputs from a file: one a line, CSV, TSV, JSON lines or Parquet; - is lines of stdin.",
 )
 @click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column of a table holds what.")
-@click.option("--encoding", metavar="NAME", help="Encoding of a table.  [default: found from the bytes]")
+@click.option(
+    "--encoding", metavar="NAME", help="Encoding of the input.  [default: found from the bytes; stdin is UTF-8]"
+)
 @_recipe
 @_trust
 def predict(

@@ -113,7 +113,10 @@ def text_classification(
             )
         seen[name] = prints
     if not parts.get("train", {}).get("examples"):
-        raise DataError(f"{splits.train.name} holds no training example. Give --data another source or --split.")
+        broken = splits.train.problems.summary()
+        raise DataError(
+            f"{splits.train.name} holds no training example.{broken} Give --data another source or --split."
+        )
     overlap = _overlap(seen)
     for pair, count in overlap.items():
         if count:

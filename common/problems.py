@@ -50,6 +50,13 @@ class Problems:
         self.count += other.count
         self.first = (self.first + other.first)[:SHOWN]
 
+    def summary(self) -> str:
+        """A sentence on how many rows are broken and the first of them, or ""; to stand behind another one."""
+        if not self.count:
+            return ""
+        rows = "row is" if self.count == 1 else "rows are"
+        return f" {self.count:,} {rows} broken, first {self.lines()[0]}."
+
     def lines(self) -> list[str]:
         """The first broken rows, one line each."""
         return [f"{place} {what}" for place, what in self.first]

@@ -342,3 +342,11 @@ def test_processes_that_fetch_one_archive_at_once_all_have_it(tmp_path):
     assert [(one.returncode, out) for one, (out, _) in zip(processes, outputs, strict=True)] == [(0, f"{folder}\n")] * 3
     assert sorted(path.name for path in folder.iterdir()) == ["ATTRIBUTION.txt", "LICENSE", "w.txt"]
     assert (folder / "w.txt").read_bytes() == words
+
+
+def test_rows_that_are_all_broken_are_counted_in_the_sentence(tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\n" + "fine,\n" * 3)
+    told = "3 rows are broken, first reviews.csv:2 has no label."
+    for command in ("check", "run"):
+        assert told in fails(command, "sentiment", "--data", path, "--split", "100,0,0")

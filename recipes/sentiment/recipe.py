@@ -54,7 +54,10 @@ class Recipe:
         words = text.frequent(uses, config.vocabulary, config.min_count)
         if len(labels) < 2:
             found = f'only the label "{next(iter(labels))}"' if labels else "no example"
-            raise DataError(f"{train.name}: there is {found}, but a classifier needs two labels. Give more --data.")
+            broken = train.problems.summary()
+            raise DataError(
+                f"{train.name}: there is {found}, but a classifier needs two labels.{broken} Give more --data."
+            )
         counts = [labels[label] for label in sorted(labels)]
         return {"labels": sorted(labels), "label_counts": counts, "words": words, "word_count": sum(uses.values())}
 
