@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from common import sources
+from common import opening
 from common.endpoints import Served
 from common.problems import Problems
 from common.progress import say
@@ -72,7 +72,7 @@ def examples(
         return
     path = files.located(source)
     if files.suffix(path) in ROWS:
-        reader = sources.reader(path, inputs, column, encoding, Problems(tell=report))
+        reader = opening.reader(path, inputs, column, encoding, Problems(tell=report))
         say(f"Input: {reader.note}")
         yield from (example for _, example in reader.rows())
         return

@@ -1,27 +1,15 @@
-"""Raw examples from what a person named: files, or tfds:NAME; and their split into training, validation and test."""
+"""The raw examples of a run: what a person named, split into training, validation and test."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
-from typing import Protocol
 
-from common import tfds
 from common.config import RunConfig
-from common.errors import ConfigError, DataError, suggestion
-from common.problems import Problems
-from common.readers import files
-from common.readers.aligned import aligned
-from common.readers.columns import unusable
-from common.readers.folders import label_folders
-from common.readers.jsonl import is_json_lines, json_lines
-from common.readers.labels import label_names
-from common.readers.parquet import MAGIC, parquet
-from common.readers.tables import table
+from common.errors import ConfigError, DataError
+from common.opening import combined, joined, opened
 from common.recipe import Example, Field, Source, Splits
 
 SALT = b"kerasserole split 1"  # never changes, so that an example stays in its part for ever
@@ -55,178 +43,6 @@ def shares(split: str) -> tuple[float, float, float]:
     if not good:
         raise ConfigError(f'--split is "{split}", but must be three shares such as 80,10,10, the first above 0.')
     return parts[0] / sum(parts), parts[1] / sum(parts), parts[2] / sum(parts)
-
-
-def columns(given: Sequence[str], fields: Sequence[Field]) -> dict[str, str]:
-    """The `--column FIELD=COLUMN` values by field.
-
-    Raises:
-      ConfigError: a value without "=" or of a field that there is not.
-    """
-    names, found = [field.name for field in fields], {}
-    for value in given:
-        name, equals, column = value.partition("=")
-        if not equals or not column:
-            raise ConfigError(f'--column is "{value}", but must be FIELD=COLUMN, such as {names[0]}=body.')
-        if name not in names:
-            raise ConfigError(
-                f'--column names the field "{name}", but there are only: {", ".join(names)}.{suggestion(name, names)}'
-            )
-        found[name] = column
-    return found
-
-
-class Reader(Protocol):
-    """What every module of common/readers gives for a file."""
-
-    @property
-    def problems(self) -> Problems: ...
-
-    @property
-    def note(self) -> str: ...
-
-    def rows(self) -> Iterator[tuple[str, Example]]: ...
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What was named, its parts by name if it has any ("train", "valid", "test"), else all under ""."""
-
-    parts: Mapping[str, Source]
-    notes: tuple[str, ...]
-    fingerprint: str
-
-
-def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
-    """What a --data, --valid or --test value names: a file, a glob, a folder, files joined by commas, or tfds:NAME.
-
-    Raises:
-      DataError: it is missing, damaged or of no known kind.
-    """
-    names = label_names(files.located(config.label_names)) if config.label_names else {}
-    named = str(sorted(names.items()))
-    given = columns(config.column, fields)
-    if spec.startswith("tfds:"):
-        parts, note, mark = tfds.opened(spec[5:], fields, given, config.offline)
-        renamed = {name: _renamed(source, fields, names, config.strict) for name, source in parts.items()}
-        return Opened(renamed, (note,), _combined([mark, named]))
-    if not spec.strip():
-        raise ConfigError("The name of a source is empty: name a file, a folder or tfds:NAME.")
-    path = files.located(spec)
-    _check_name(spec)
-    if path.is_dir():
-        folders = label_folders(path, tuple(fields), config.encoding, config.strict)
-        found = {part: _source(f"{spec} {part}".strip(), one, fields, names) for part, one in folders.items()}
-        digests = [str(file.relative_to(path)) + _digest(file) for one in folders.values() for _, file in one.files()]
-        return Opened(found, tuple(one.note for one in folders.values()), _combined([*digests, named]))
-    if "," in spec and not path.exists():
-        paths = [files.located(part) for part in spec.split(",")]
-        readers: list[Reader] = [aligned(paths, fields, config.encoding, Problems(config.strict))]
-    else:
-        paths = _named(spec, path)
-        readers = [reader(one, fields, config.column, config.encoding, Problems(config.strict)) for one in paths]
-    sources = [_source(spec, one, fields, names) for one in readers]
-    notes = tuple(one.note for one in readers)
-    return Opened({"": _joined(spec, sources)}, notes, _combined([*map(_digest, paths), named]))
-
-
-def _check_name(name: str) -> None:
-    """Refuses names that no report of a run could hold, before an hour of training."""
-    if unusable(name):
-        raise DataError(f"{name!a} is not valid utf-8: rename the file.")
-
-
-def _named(spec: str, path: Path) -> list[Path]:
-    """The files that a path or a glob names, sorted."""
-    if path.exists() or not any(mark in spec for mark in "*?["):
-        return [path]
-    matching = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    found = sorted(one for one in map(Path, matching) if one.is_file())
-    if not found:
-        raise DataError(f"No file matches {spec}: check the path, or name another.")
-    for one in found:
-        _check_name(str(one))
-    return found
-
-
-def reader(
-    path: Path, fields: Sequence[Field], column: Sequence[str], encoding: str | None, problems: Problems
-) -> Reader:
-    """The reader for what a file holds: Parquet by its first bytes, JSON lines by suffix or first line, else a table.
-
-    Args:
-      column: FIELD=COLUMN values.
-      problems: is told of broken rows when the file is read.
-
-    Raises:
-      ConfigError: `column` or `encoding` name what there is not.
-      DataError: the file is missing, damaged, empty or of no known kind.
-    """
-    given = columns(column, fields)
-    with files.opened(path) as file:
-        magic = file.read(len(MAGIC))
-    if magic == MAGIC:
-        return parquet(path, tuple(fields), given, problems)
-    if files.suffix(path) == ".parquet":
-        raise DataError(f"{path} is no Parquet file, for it does not begin with PAR1: copy or download it again.")
-    _, text = files.sample(path, encoding)
-    if is_json_lines(path, text):
-        return json_lines(path, tuple(fields), given, encoding, problems)
-    return table(path, tuple(fields), given, encoding, problems)
-
-
-def _source(name: str, opened: Reader, fields: Sequence[Field], names: Mapping[str, str]) -> Source:
-    """A reader's examples, their labels renamed."""
-    labels = [field.name for field in fields if field.kind == "label"] if names else []
-
-    def read() -> Iterator[Example]:
-        opened.problems.clear()
-        for place, example in opened.rows():
-            unknown = next((example[label] for label in labels if example[label] not in names), None)
-            if unknown is not None:
-                opened.problems.add(place, f'has the label "{unknown}", which --label-names does not name')
-                continue
-            yield example | {label: names[example[label]] for label in labels}
-
-    return Source(name, read, opened.problems)
-
-
-def _renamed(source: Source, fields: Sequence[Field], names: Mapping[str, str], strict: bool) -> Source:
-    """A public set's examples, their labels renamed."""
-
-    class Numbered:
-        problems, note = Problems(strict), ""
-
-        def rows(self) -> Iterator[tuple[str, Example]]:
-            return ((f"{source.name}:{number}", example) for number, example in enumerate(source, 1))
-
-    return _source(source.name, Numbered(), fields, names) if names else source
-
-
-def _digest(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except PermissionError:
-        raise files.unreadable(path) from None
-
-
-def _combined(parts: Sequence[str]) -> str:
-    return hashlib.blake2b("\n".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
-def _joined(name: str, sources: Sequence[Source]) -> Source:
-    if len(sources) == 1:
-        return sources[0]
-    problems = Problems()
-
-    def read() -> Iterator[Example]:
-        problems.clear()
-        for source in sources:
-            yield from source
-            problems.merge(source.problems)
-
-    return Source(name, read, problems)
 
 
 def _limited(source: Source | None, limit: int | None) -> Source | None:
@@ -275,7 +91,7 @@ def splits(config: RunConfig, fields: Sequence[Field], default: Callable[[], tup
             prints.append(one.fingerprint)
             for name, source in one.parts.items():
                 found.setdefault(name, []).append(source)
-        return {name: _joined(" + ".join(s.name for s in group), group) for name, group in found.items()}
+        return {name: joined(" + ".join(s.name for s in group), group) for name, group in found.items()}
 
     if config.data:
         data = gather(config.data)
@@ -315,7 +131,7 @@ def splits(config: RunConfig, fields: Sequence[Field], default: Callable[[], tup
     train = _limited(chosen["train"], config.limit)
     assert train is not None
     valid, test = (_limited(chosen.get(name), config.limit) for name in ("valid", "test"))
-    fingerprint = _combined(prints)
+    fingerprint = combined(prints)
     return Splits(train, valid, test, tuple(notes), fingerprint, attribution)
 
 

@@ -9,7 +9,7 @@ from calls import tiny_texts, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import sources
+from common import opening, sources
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
 from common.recipe import Field, Source
@@ -109,7 +109,7 @@ def test_bad_split_is_a_usage_error(split):
 )
 def test_bad_column_is_a_usage_error(given, message):
     with pytest.raises(ConfigError, match=message):
-        sources.columns([given], FIELDS)
+        opening.columns([given], FIELDS)
 
 
 def test_fingerprint_changes_with_the_data(reviews, tmp_path):

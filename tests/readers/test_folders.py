@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
+from common.opening import opened
 from common.readers.folders import label_folders
 from common.recipe import Field
-from common.sources import opened
 
 FIELDS = (Field("text", "text"), Field("label", "label"))
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import ConfigError, DataError
+from common.opening import reader
 from common.problems import Problems
 from common.readers.jsonl import is_json_lines, json_lines
 from common.recipe import Field
-from common.sources import reader
 
 FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))
 

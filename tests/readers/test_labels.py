@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from common.config import RunConfig
 from common.errors import DataError
+from common.opening import opened
 from common.readers.labels import label_names
 from common.recipe import Field
-from common.sources import opened, splits
+from common.sources import splits
 
 FIELDS = (Field("text", "text"), Field("label", "label"))
 

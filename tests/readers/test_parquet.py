@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import sources
+from common import opening
 from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.parquet import parquet
@@ -123,7 +123,7 @@ def test_a_compressed_file_is_to_be_unpacked(tmp_path, compress):
     path = written(tmp_path, {"text": ["a"], "label": ["x"]})
     path.write_bytes(compress(path.read_bytes()))
     with pytest.raises(DataError, match="is a compressed Parquet file, which cannot be read in pieces: unpack it"):
-        sources.reader(path, FIELDS, (), None, Problems())
+        opening.reader(path, FIELDS, (), None, Problems())
 
 
 def test_label_names_of_hugging_face_are_used(tmp_path):
