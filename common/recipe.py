@@ -147,6 +147,13 @@ class Recipe(Protocol):
     def measures(self) -> Measures:
         """An empty score over encoded targets and the model's outputs, for validation."""
 
+    def conclude(self, model: keras.Model, measures: Measures) -> None:
+        """Sets weights that are fitted on the validation part rather than learned; most recipes do nothing.
+
+        Called after each pass over that part, before the result of `measures` is taken, which must be that of the new
+        weights.
+        """
+
     def score(self, results: Iterable[tuple[Batch, list[Example]]]) -> dict[str, Any]:
         """The exact measures of `serving_default` outputs against raw examples, batch by batch."""
 

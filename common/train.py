@@ -157,8 +157,12 @@ class Trainer:
 
     # The host part
 
-    def evaluate(self, store: Store) -> dict[str, Any]:
-        """Loss and the recipe's measures over every example of a store, with the averaged weights if there are."""
+    def evaluate(self, store: Store, conclude: bool = False) -> dict[str, Any]:
+        """Loss and the recipe's measures over every example of a store, with the averaged weights if there are.
+
+        Args:
+          conclude: let the recipe set what it fits on this store, the validation part.
+        """
         measures = self.recipe.measures()
         loss = weight = 0.0
         with self.averaged():
@@ -166,6 +170,8 @@ class Trainer:
                 outputs, sums, weights = self._forward({name: tf.constant(value) for name, value in rows.items()})
                 loss, weight = loss + float(sums), weight + float(weights)
                 measures.update(_part(rows, TARGET), tf.nest.map_structure(lambda x: x.numpy(), outputs))
+            if conclude:
+                self.recipe.conclude(self.model, measures)
         return {"loss": loss / max(weight, 1e-9), **measures.result()}
 
     @contextmanager
@@ -285,7 +291,7 @@ class Trainer:
         }
         improved = True
         if self.valid is not None:
-            measured = self.evaluate(self.valid)
+            measured = self.evaluate(self.valid, conclude=True)
             scalars = {f"valid_{k}": v for k, v in measured.items() if isinstance(v, int | float)}
             facts |= scalars
             score = measured[self.recipe.monitor] * (1 if self.recipe.monitor_mode == "max" else -1)

@@ -46,9 +46,8 @@ class Config(RunConfig):
     pair_buckets: int = option(
         2**17, "Rows shared by hashed word pairs in the linear part beside the LSTM; 0 for no such part.", low=0
     )
-    wide_scale: float | None = option(
-        None, "How strongly the linear part begins as naive Bayes.", low=0, shown="fits the data"
-    )
+    wide_scale: float = option(0.7, "How strongly the linear part begins as naive Bayes.", low=0)
+    wide_rate: float = option(5.0, "How many times faster the linear part learns than the rest.", above=0)
     lstm_loss: float = option(0.5, "Share of the loss on the LSTM alone, without the linear part.", low=0, high=1)
     word_dropout: float = option(0.05, "Share of words taken as unknown in training.", low=0, below=1)
     embedding_dropout: float = option(0.3, "Share of embedding units dropped from a whole text.", low=0, below=1)

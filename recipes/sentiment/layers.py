@@ -8,9 +8,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-SAMPLE = 64  # batches, at most, from which the scale of naive Bayes is chosen
-SCALES = np.geomspace(0.05, 4, 60)
-
 
 @keras.saving.register_keras_serializable("kerasserole")
 class WordDropout(keras.layers.Layer):
@@ -131,7 +128,7 @@ def _found(ids: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return texts, distinct[texts, places]
 
 
-def _log_ratios(count: np.ndarray, totals: np.ndarray) -> np.ndarray:
+def _log_ratios(count: np.ndarray) -> np.ndarray:
     """Naive Bayes log ratios, smoothed and centred over labels; 0 for what was never counted.
 
     Counts are divided by their label's share before 1 is added. Added to bare counts, it would make a word that was
@@ -139,10 +136,9 @@ def _log_ratios(count: np.ndarray, totals: np.ndarray) -> np.ndarray:
 
     Args:
       count: [rows, labels].
-      totals: of each label, [labels] or [rows, labels].
     """
-    shares = totals / np.maximum(totals.mean(axis=-1, keepdims=True), 1e-9)  # 1 where labels are equally common
-    ratios = np.log(count / np.maximum(shares, 1e-9) + 1)
+    totals = np.maximum(count.sum(axis=0), 1)
+    ratios = np.log(count / (totals / totals.mean()) + 1)
     ratios -= ratios.mean(axis=1, keepdims=True)
     return np.where(count.sum(axis=1, keepdims=True) > 0, ratios, 0.0)
 
@@ -159,6 +155,8 @@ class WideWords(keras.layers.Layer):
       labels: classes.
       buckets: hashed word pairs.
       rate: share of words and pairs left out in training.
+      speed: rows are kept divided by this, so that Adam, whose steps do not depend on the size of gradients, moves the
+        logits this many times faster. Few texts with many words are else hardly learned from in few steps.
 
     Call arguments:
       tokens: int32 [batch, time].
@@ -167,9 +165,9 @@ class WideWords(keras.layers.Layer):
     Returns: logits [batch, labels].
     """
 
-    def __init__(self, words: int, labels: int, buckets: int, rate: float, **kwargs: Any):
+    def __init__(self, words: int, labels: int, buckets: int, rate: float, speed: float, **kwargs: Any):
         super().__init__(**kwargs)
-        self.words, self.labels, self.buckets, self.rate = words, labels, buckets, rate
+        self.words, self.labels, self.buckets, self.rate, self.speed = words, labels, buckets, rate, speed
         self.dropout = keras.layers.Dropout(rate, name="dropout")
 
     def build(self, *shapes: Any) -> None:
@@ -184,65 +182,32 @@ class WideWords(keras.layers.Layer):
             kept = self.dropout(tf.cast(ids > 0, tf.float32), training=training)
             vectors = tf.cast(tf.gather(rows.value, ids), tf.float32)
             total += tf.reduce_sum(vectors * tf.cast(kept, tf.float32)[:, :, None], axis=1)
-        return total / tf.sqrt(tf.cast(lengths, tf.float32))[:, None] + self.bias.value
+        return self.speed * total / tf.sqrt(tf.cast(lengths, tf.float32))[:, None] + self.bias.value
 
     def compute_output_shape(self, tokens_shape: Any, lengths_shape: Any) -> Any:
         return (tokens_shape[0], self.labels)
 
-    def begin(self, batches: Any, scale: float | None) -> float:
+    def begin(self, batches: Any, scale: float) -> None:
         """Sets the rows to scaled naive Bayes log ratios, and the bias to the logs of the labels' shares.
 
         Args:
           batches: (tokens [batch, time], label ids [batch]) of the training part; labels below 0 are passed over.
-          scale: 1 would be naive Bayes itself; None takes the one that fits texts left out of the counts best.
-
-        Returns: the scale.
+          scale: 1 would be naive Bayes itself.
         """
         tables = (self.word_rows, self.pair_rows)
         counts = [np.zeros(rows.shape) for rows in tables]
         texts = np.zeros(self.labels)
-        sample: list[Any] = []  # every stride-th batch
-        stride = 1
-        for index, (tokens, labels) in enumerate(batches):
+        for tokens, labels in batches:
             texts += np.bincount(labels[labels >= 0], minlength=self.labels)
             for count, ids in zip(counts, (tokens, bigrams(tokens, self.buckets)), strict=True):
                 rows, found = _found(ids, labels)
                 np.add.at(count, (found, labels[rows]), 1)
-            if scale is None and index % stride == 0:
-                sample.append((tokens, labels))
-                if len(sample) == SAMPLE:
-                    sample, stride = sample[::2], 2 * stride
-        prior = np.log(np.maximum(texts, 1) / max(texts.sum(), 1))
-        if scale is None:
-            scale = self._fitting_scale(counts, prior, sample)
         for table, count in zip(tables, counts, strict=True):
-            table.assign(scale * _log_ratios(count, count.sum(axis=0)))
+            table.assign(scale / self.speed * _log_ratios(count))
+        prior = np.log(np.maximum(texts, 1))
         self.bias.assign(prior - prior.mean())
-        return scale
-
-    def _fitting_scale(self, counts: list[np.ndarray], prior: np.ndarray, sample: list[Any]) -> float:
-        """The scale with the least cross entropy on texts whose own words are taken out of the counts."""
-        logits, targets = [np.zeros([0, self.labels])], [np.zeros([0], np.int64)]
-        for tokens, labels in sample:
-            total = np.zeros([len(labels), self.labels])
-            own = np.eye(self.labels)[np.maximum(labels, 0)]  # [batch, labels]
-            for count, ids in zip(counts, (tokens, bigrams(tokens, self.buckets)), strict=True):
-                texts, found = _found(ids, labels)
-                rest = count.sum(axis=0) - own * np.bincount(texts, minlength=len(labels))[:, None]
-                np.add.at(total, texts, _log_ratios(count[found] - own[texts], rest[texts]))
-            lengths = np.maximum((np.asarray(tokens) > 0).sum(axis=1), 1)
-            logits.append((total / np.sqrt(lengths)[:, None])[labels >= 0])
-            targets.append(labels[labels >= 0])
-        left_out, target = np.concatenate(logits), np.concatenate(targets)
-
-        def loss(scale: float) -> float:
-            scaled = scale * left_out + prior
-            most = scaled.max(axis=1)
-            sums = most + np.log(np.exp(scaled - most[:, None]).sum(axis=1))
-            return float(np.sum(sums - scaled[np.arange(len(target)), target]))
-
-        return min((float(scale) for scale in SCALES), key=loss)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"words": self.words, "labels": self.labels, "buckets": self.buckets, "rate": self.rate}
+        own = {"words": self.words, "labels": self.labels, "buckets": self.buckets}
+        own |= {"rate": self.rate, "speed": self.speed}
         return {**super().get_config(), **own}

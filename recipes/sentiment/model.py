@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import keras
 
+from common.layers.blend import Blend
 from common.layers.pooling import Pooling
 from common.layers.recurrent import lstm
 
 from .config import Config
 from .layers import AffixEmbedding, Ends, WideWords, WordDropout
 
+HEADS = ("lstm_logits", "wide_logits")
+
 
 def build(config: Config, words: int, labels: int) -> keras.Model:
     """The model.
 
     Inputs: tokens int32 [batch, time], 0 where padded; affixes uint16 [batch, time, kinds].
-    Outputs: logits [batch, labels]; lstm_logits [batch, labels], what the LSTM says alone.
+    Outputs, each [batch, labels]: lstm_logits and wide_logits, what either part says alone (the second only if there
+    are pairs); logits, their sum, which is trained; blended, which is served, their sum with weights fitted on the
+    validation part.
 
     Args:
       words: how many word ids there are; the last one is the unknown word's.
@@ -39,11 +44,14 @@ def build(config: Config, words: int, labels: int) -> keras.Model:
         states = lstm(states, read_lengths, config.lstm_units, config.bidirectional, f"lstm_{layer}")
     pooled = Pooling(config.pooling, config.bidirectional, name="pooling")(states, read_lengths)
     pooled = keras.layers.Dropout(noise * config.state_dropout, name="state_dropout")(pooled)
-    lstm_logits = logits = keras.layers.Dense(labels, dtype="float32", name="labels")(pooled)
+    heads = [keras.layers.Dense(labels, dtype="float32", name="labels")(pooled)]
     if config.pair_buckets:
         wide = WideWords(
-            words, labels, config.pair_buckets, noise * config.wide_dropout, dtype="float32", name="wide_words"
-        )
-        logits = keras.layers.Add(dtype="float32", name="logits")([lstm_logits, wide(tokens, lengths)])
-    outputs = {"logits": logits, "lstm_logits": lstm_logits}
+            words, labels, config.pair_buckets, noise * config.wide_dropout, config.wide_rate, dtype="float32",
+            name="wide_words",
+        )  # fmt: skip
+        heads.append(wide(tokens, lengths))
+    outputs = dict(zip(HEADS, heads, strict=False))
+    outputs["logits"] = sum(heads[1:], start=heads[0])
+    outputs["blended"] = Blend(dtype="float32", name="blend")(heads)
     return keras.Model({"tokens": tokens, "affixes": affixes}, outputs, name="sentiment")

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from common import check, losses, metrics, pipeline, sources, text
 from common.errors import DataError
+from common.layers.blend import fitted_shares
 from common.recipe import Assets, Batch, Endpoint, Example, Source, Splits
 
 from . import data, model
@@ -111,6 +112,9 @@ class Recipe:
     def measures(self) -> _Validation:
         return _Validation(self.labels)
 
+    def conclude(self, model: keras.Model, measures: _Validation) -> None:
+        model.get_layer("blend").shares.assign(measures.fit())
+
     def score(self, results: Iterable[tuple[Batch, list[Example]]]) -> dict[str, Any]:
         measures = metrics.Classification(self.labels)
         ids = {label: index for index, label in enumerate(self.labels)}
@@ -123,7 +127,7 @@ class Recipe:
 
         def classify(text: tf.Tensor) -> Mapping[str, tf.Tensor]:
             features = pipeline.densified(self.encode({"text": text}))
-            scores = tf.nn.softmax(model(features, training=False)["logits"])
+            scores = tf.nn.softmax(model(features, training=False)["blended"])
             return {
                 "label": tf.gather(labels, tf.argmax(scores, axis=1)),
                 "score": tf.reduce_max(scores, axis=1),
@@ -147,14 +151,30 @@ class Recipe:
 
 
 class _Validation:
-    """Classification measures out of logits."""
+    """Classification measures of the blend of both parts' logits."""
 
     def __init__(self, labels: list[str]):
-        self.measures = metrics.Classification(labels)
+        self.labels, self.measures = labels, metrics.Classification(labels)
+        self.heads: list[np.ndarray] = []
+        self.targets: list[np.ndarray] = []
 
     def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        shifted = np.exp(outputs["logits"] - outputs["logits"].max(axis=1, keepdims=True))
-        self.measures.update(target["label"], shifted / shifted.sum(axis=1, keepdims=True))
+        self.heads.append(np.stack([outputs[name] for name in model.HEADS if name in outputs]))
+        self.targets.append(target["label"])
+        self.measures.update(target["label"], _softmax(outputs["blended"]))
+
+    def fit(self) -> np.ndarray:
+        """Measures the best blend from now on; returns its weights."""
+        heads, targets = np.concatenate(self.heads, axis=1), np.concatenate(self.targets)
+        shares = fitted_shares(heads, targets)
+        self.measures = metrics.Classification(self.labels)
+        self.measures.update(targets, _softmax(np.tensordot(shares, heads, axes=1)))
+        return shares
 
     def result(self) -> dict[str, Any]:
         return self.measures.result()
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
