@@ -325,7 +325,10 @@ print(fetch(Archive("toydata", "1.0", "wheel", sys.argv[1], sys.argv[2], {"w.txt
 def started(archive):
     """Another process that fetches the archive."""
     command = [sys.executable, "-c", FETCH, archive.filename, archive.sha256]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
 
 
 def test_fetch_by_two_processes_at_once_succeeds_in_both(wheelhouse):
