@@ -1,9 +1,11 @@
 """The benchmark of sentiment: its rows, and that it runs where no peer is installed."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from calls import tiny_texts, write
 from conftest import ROOT
@@ -27,6 +29,25 @@ def test_list_names_every_row_and_what_it_lacks():
         except ImportError:
             told = f"skipped, for {package} is not installed: pip install -r benchmarks/requirements.txt"
             assert lines[name] == told
+
+
+def test_missing_data_is_one_sentence(tmp_path):
+    result = run("--data", tmp_path / "none.csv")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: ") and "none.csv" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_shares_give_log_count_ratios_worked_by_hand():
+    spec = importlib.util.spec_from_file_location("benchmark_sentiment", SCRIPT)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    counts = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1]])
+    good = np.array([True, True, False])
+    # Good texts have 2, 1 and 0 of the features, and 1 more each: 3, 2, 1 of 6. The other has 0, 1, 1: 1, 2, 2 of 5.
+    np.testing.assert_allclose(benchmark._shares(counts, good), [3 / 6, 2 / 6, 1 / 6])
+    ratio = np.log(benchmark._shares(counts, good) / benchmark._shares(counts, ~good))
+    np.testing.assert_allclose(ratio, np.log([5 / 2, 5 / 6, 5 / 12]))
 
 
 @pytest.mark.slow
