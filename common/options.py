@@ -29,6 +29,11 @@ EXAMPLES = {
 }
 
 
+def _give_up_stdout() -> None:
+    """What is left to be written goes nowhere, else Python tries again at its end and changes the exit status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def failure(message: str) -> click.ClickException:
     return click.ClickException(" ".join(message.split("\n")))
 
@@ -38,7 +43,9 @@ class Root(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a full disk is told here, not after the exit status is settled
+            return result
         except (click.ClickException, click.exceptions.Exit):
             raise
         except BaseException as error:
@@ -51,11 +58,15 @@ class Root(click.Group):
             if isinstance(error, KeyboardInterrupt | click.Abort):
                 raise failure("Stopped.") from None
             if isinstance(error, BrokenPipeError):  # the reader of our output has enough, as `head` does
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                _give_up_stdout()
                 raise click.exceptions.Exit(1) from None
             if isinstance(error, ModuleNotFoundError):
                 raise failure(f"The package {error.name} is not installed here: run make setup.") from None
             if isinstance(error, OSError) and error.strerror:
+                try:
+                    sys.stdout.flush()
+                except OSError:
+                    _give_up_stdout()
                 raise failure(
                     f"{error.filename or 'A file'}: {error.strerror}. Check the path, space and permissions."
                 ) from None
