@@ -19,7 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,6 @@ class _Work:
     made_from: dict[str, Any]
     looked_at: set[str]
     going_on: Mapping[str, Any] | None
-    told: list[Problems] = field(default_factory=list)
 
     def taken_over(self, folder: Path) -> Prepared | None:
         """What an earlier run kept, or None."""

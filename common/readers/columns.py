@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from common.errors import ConfigError, DataError, suggestion
+from common.problems import Problems
 from common.recipe import Example, Field
 
 MOST_LABELS = 50  # a column with more different values is no label, unless it is said to be one
@@ -63,6 +64,24 @@ def example(cells: Mapping[str, str | None], fields: Sequence[Field]) -> tuple[E
             return {}, wrong
         made[field.name] = cell
     return made, ""
+
+
+def usable(
+    place: str, cells: Mapping[str, str | None], wrong: str, fields: Sequence[Field], problems: Problems
+) -> Iterator[tuple[str, Example]]:
+    """(place, example) of a row, or nothing if it cannot be used, of which the problems are told.
+
+    Args:
+      cells: by field; not looked at if something is wrong already.
+      wrong: what is, or "".
+    """
+    made: Example = {}
+    if not wrong:
+        made, wrong = example(cells, fields)
+    if wrong:
+        problems.add(place, wrong)
+    else:
+        yield place, made
 
 
 def unusable(cell: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.errors import ConfigError, DataError
 from common.problems import Problems
-from common.readers.columns import example, unusable
+from common.readers.columns import unusable, usable
 from common.readers.files import COMPRESSIONS, damage, decoding, is_binary, opened, suffix, unreadable
 from common.recipe import Example, Field
 
@@ -67,14 +67,8 @@ class LabelFolders:
                 data = file.read()
             encoding, content = decoding(data, True, self.encoding)
             wrong = "is binary data, not text" if is_binary(content, encoding) else damage(content, encoding)
-            made: Example = {}
-            if not wrong:
-                cells = {text: content.lstrip("\ufeff").rstrip("\r\n"), target: label}
-                made, wrong = example(cells, self.fields)
-            if wrong:
-                self.problems.add(place, wrong)
-            else:
-                yield place, made
+            cells = {text: content.lstrip("\ufeff").rstrip("\r\n"), target: label}
+            yield from usable(place, cells, wrong, self.fields, self.problems)
 
 
 def label_folders(

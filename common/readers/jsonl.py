@@ -12,7 +12,7 @@ from typing import Any
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import as_text, example, positions
+from common.readers.columns import as_text, positions, usable
 from common.readers.files import BROKEN, opened_text, sample, suffix
 from common.recipe import Example, Field
 
@@ -49,20 +49,14 @@ class JsonLines:
           DataError: the file cannot be read to its end, or a line is broken and `problems` is strict.
         """
         for number, value, wrong in _objects(self.path, self.encoding):
-            made: Example = {}
+            cells = {}
             if not wrong:
-                cells = {}
                 for name, key in self.keys.items():
                     try:
                         cells[name] = as_text(value.get(key))
                     except TypeError as error:
                         wrong = wrong or f'"{key}" {error}'
-            if not wrong:
-                made, wrong = example(cells, self.fields)
-            if wrong:
-                self.problems.add(f"{self.path.name}:{number}", wrong)
-            else:
-                yield f"{self.path.name}:{number}", made
+            yield from usable(f"{self.path.name}:{number}", cells, wrong, self.fields, self.problems)
 
 
 def is_json_lines(path: Path, text: str) -> bool:

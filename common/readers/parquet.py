@@ -11,7 +11,7 @@ from typing import Any
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import as_text, example, positions
+from common.readers.columns import as_text, positions, usable
 from common.readers.files import damaged, unreadable
 from common.recipe import Example, Field
 
@@ -61,13 +61,7 @@ class Parquet:
                         except (TypeError, UnicodeDecodeError) as error:
                             broken = isinstance(error, UnicodeDecodeError)
                             wrong = wrong or ("is not valid utf-8" if broken else f'"{column}" {error}')
-                    made: Example = {}
-                    if not wrong:
-                        made, wrong = example(cells, self.fields)
-                    if wrong:
-                        self.problems.add(f"{self.path.name}:{number}", wrong)
-                    else:
-                        yield f"{self.path.name}:{number}", made
+                    yield from usable(f"{self.path.name}:{number}", cells, wrong, self.fields, self.problems)
 
     def _cell(self, column: str, value: Any) -> str | None:
         names = self.names.get(column)

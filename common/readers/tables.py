@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import example, positions
+from common.readers.columns import positions, usable
 from common.readers.files import damage, opened_text, sample, suffix
 from common.recipe import Field
 
@@ -72,12 +72,8 @@ class Table:
                 if not wrong and len(cells) != self.width:
                     cell = "cell" if len(cells) == 1 else "cells"
                     wrong = f"has {len(cells)} {cell} where the first row has {self.width}"
-                if not wrong:
-                    made, wrong = example({name: cells[at] for name, at in self.positions.items()}, self.fields)
-                if wrong:
-                    self.problems.add(place, wrong)
-                else:
-                    yield place, made
+                named = {} if wrong else {name: cells[at] for name, at in self.positions.items()}
+                yield from usable(place, named, wrong, self.fields, self.problems)
 
     __iter__ = rows
 
