@@ -1,0 +1,366 @@
+"""A linear-chain conditional random field: log-likelihood, best paths, marginals; for the scores of any tagger.
+
+Lafferty, McCallum and Pereira 2001; with neural scores, Collobert et al. 2011 and Lample et al. 2016.
+
+Written in `keras.ops` alone, so that this file can be copied into any Keras 3 project:
+
+    words = keras.Input([None], dtype="int32")
+    states = keras.layers.Bidirectional(keras.layers.LSTM(64, return_sequences=True))(embedding(words))
+    crf = CRF(tags=9)
+    model = keras.Model(words, crf(keras.layers.Dense(9)(states)))
+    model.compile("adam", loss=crf.loss)                 # y: tag ids [batch, time], -1 where padded
+    model.fit(x, y)
+    tags, scores = crf.best(model(x), lengths)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+
+class Moves(NamedTuple):
+    """What it costs to go from tag to tag; -inf is forbidden.
+
+    Args:
+      start: [tags], score of the first tag.
+      between: [tags, tags], score of going from the tag of the row to that of the column.
+      end: [tags], score of the last tag.
+    """
+
+    start: Any
+    between: Any
+    end: Any
+
+
+def path_score(emissions: Any, tags: Any, lengths: Any, moves: Moves) -> Any:
+    """The unnormalised score of a tagging, [batch]; that of a row without steps is 0.
+
+    Args:
+      emissions: [batch, time, tags], time at least 1.
+      tags: integers [batch, time]; what stands beyond the length is not looked at.
+      lengths: integers [batch].
+    """
+    gains, end = _gains(emissions, tags, lengths, moves)
+    return ops.sum(gains, axis=1) + end
+
+
+def log_likelihood(emissions: Any, tags: Any, lengths: Any, moves: Moves, weights: Moves | None = None) -> Any:
+    """The log probability of a tagging, [batch]; -inf if it holds a forbidden move, 0 for a row without steps.
+
+    Its gradient is exact: the tagging's counts less those that the field expects, by the forward-backward algorithm
+    (Rabiner 1989). They are worked out here rather than by taking the gradient of a loop, which would keep every
+    intermediate of the loop and takes about twice as long.
+
+    Args: as those of `path_score`; and
+      weights: finite ones to take the gradient of, where `moves` were made -inf in places.
+    """
+    weights = weights or moves
+    fixed = Moves(*(ops.stop_gradient(one) for one in moves))
+    found = _expected(ops.stop_gradient(emissions), lengths, fixed)
+    emissions = ops.cast(emissions, "float32")
+
+    def varied(expected: Any, value: Any, axes: tuple[int, ...]) -> Any:
+        # Zero, with the gradient that the expected counts give to this value.
+        value = ops.where(value > -float("inf"), value, 0.0)
+        return ops.sum(expected * (value - ops.stop_gradient(value)), axis=axes)
+
+    varying = (
+        varied(found.tags, emissions, (1, 2))
+        + varied(found.pairs, weights.between, (1, 2))
+        + varied(found.first, weights.start, (1,))
+        + varied(found.last, weights.end, (1,))
+    )
+    gains, end = _gains(emissions, tags, lengths, _gated(moves, weights))
+    # Step by step, for the sums of long rows are large and their difference would lose digits.
+    return ops.sum(gains - found.norms, axis=1) + (end - found.final) - varying
+
+
+def marginals(emissions: Any, lengths: Any, moves: Moves) -> Any:
+    """The probability of each tag at each step, [batch, time, tags]; 0 beyond the length."""
+    return _expected(emissions, lengths, moves).tags
+
+
+def segment_probability(emissions: Any, tags: Any, begins: Any, lengths: Any, moves: Moves) -> Any:
+    """How probable each segment of a tagging is, all its tags together, at each of its steps: [batch, time].
+
+    The exact marginal over all taggings of the rest, so for a segment of one step the marginal of its tag. 0 beyond the
+    length.
+
+    Args: as those of `path_score`; and
+      begins: bool [batch, time], whether a step begins a segment; the first step does in any case.
+    """
+    gains, _ = _gains(emissions, tags, lengths, moves)
+    emissions, lengths, present = _prepared(emissions, lengths)
+    tags = ops.where(present, ops.cast(tags, "int32"), 0)
+    ahead, norms, _ = _forward(emissions, lengths, moves)
+    behind = _backward(emissions, lengths, moves)
+    own, after = (ops.take_along_axis(one, tags[:, :, None], axis=2)[:, :, 0] for one in (ahead, behind))
+    after -= ops.logsumexp(ahead + behind, axis=2)
+    begins = ops.logical_or(ops.cast(begins, "bool"), ops.arange(ops.shape(tags)[1])[None, :] == 0)
+    begins = ops.logical_or(begins, ops.logical_not(present))
+    ends = ops.concatenate([begins[:, 1:], ops.ones_like(begins[:, :1])], axis=1)
+
+    begins, ends, own, after = map(_by_time, (begins, ends, own, after))
+    gains = _by_time(gains - norms)
+
+    def onward(score: Any, at: Any) -> Any:
+        new = ops.where(_at(begins, at), _at(own, at), score + _at(gains, at))
+        return new, new
+
+    _, so_far = ops.scan(onward, ops.zeros_like(own[0]), _steps(own))
+    whole = so_far + after
+
+    def back(score: Any, at: Any) -> Any:
+        new = ops.where(_at(ends, at), _at(whole, at), score)
+        return new, new
+
+    _, score = ops.scan(back, ops.zeros_like(own[0]), _steps(own), reverse=True)
+    return ops.where(present, ops.exp(ops.minimum(_by_time(score), 0.0)), 0.0)
+
+
+def best_paths(emissions: Any, lengths: Any, moves: Moves, count: int = 1) -> tuple[Any, Any]:
+    """The `count` best taggings, best first, int32 [batch, count, time], 0 beyond the length; their scores
+    [batch, count].
+
+    Viterbi's algorithm; with more than one, each tag keeps its `count` best ways so far. Where there are fewer taggings
+    than asked for, the rest have the score -inf.
+
+    Args: as those of `path_score`.
+    """
+    emissions, lengths, present = _prepared(emissions, lengths)
+    batch, tags = ops.shape(emissions)[0], moves.start.shape[0]
+    kept = tags * count
+    stay = ops.broadcast_to(ops.arange(kept, dtype="int32")[None, :], [batch, kept])
+    begin = ops.concatenate([moves.start + ops.zeros([batch, tags])] + [_never([batch, tags])] * (count - 1), axis=1)
+
+    own = _by_time(emissions)
+
+    def step(carry: Any, at: Any) -> Any:
+        scores, _ = carry  # [batch, count * tags], way by way
+        ways = ops.reshape(scores, [batch, count, tags, 1]) + moves.between
+        ways = ops.reshape(ways, [batch, kept, tags])
+        if count == 1:
+            reached, origin = ops.max(ways, axis=1), ops.cast(ops.argmax(ways, axis=1), "int32")
+        else:
+            reached, origin = ops.top_k(ops.transpose(ways, [0, 2, 1]), count)  # [batch, tags, count]
+            reached = ops.reshape(ops.transpose(reached, [0, 2, 1]), [batch, kept])
+            origin = ops.reshape(ops.transpose(ops.cast(origin, "int32"), [0, 2, 1]), [batch, kept])
+        reached = ops.where(at == 0, begin, reached)
+        reached += ops.tile(_at(own, at), [1, count])
+        real = (at < lengths)[:, None]
+        new = ops.where(real, reached, scores), ops.where(real, origin, stay)
+        return new, new
+
+    (scores, _), (_, origins) = ops.scan(step, (ops.zeros_like(begin), stay), _steps(own))
+    alone = ops.concatenate([ops.zeros([batch, 1]), _never([batch, kept - 1])], axis=1)  # of a row without steps
+    scores = ops.where((lengths > 0)[:, None], scores + ops.tile(moves.end, [count]), alone)
+    values, last = ops.top_k(scores, count)
+
+    def back(place: Any, at: Any) -> Any:
+        return ops.take_along_axis(_at(origins, at), place, axis=1), place
+
+    _, places = ops.scan(back, ops.cast(last, "int32"), _steps(own), reverse=True)
+    found = ops.transpose(places, [1, 2, 0]) % tags
+    return ops.where(present[:, None, :], found, 0), values
+
+
+class _Expected(NamedTuple):
+    norms: Any  # [batch, time] and
+    final: Any  # [batch], which sum to the log of the sum over all taggings
+    tags: Any  # [batch, time, tags], probabilities
+    pairs: Any  # [batch, tags, tags], expected number of each move
+    first: Any  # [batch, tags], probability to begin so
+    last: Any
+
+
+def _prepared(emissions: Any, lengths: Any) -> tuple[Any, Any, Any]:
+    """Float32 emissions, int32 lengths, bool [batch, time] of the steps that there are."""
+    emissions, lengths = ops.cast(emissions, "float32"), ops.cast(lengths, "int32")
+    return emissions, lengths, ops.arange(ops.shape(emissions)[1], dtype="int32")[None, :] < lengths[:, None]
+
+
+def _by_time(values: Any) -> Any:
+    return ops.transpose(values, [1, 0, *range(2, len(values.shape))])
+
+
+def _steps(by_time: Any) -> Any:
+    """The numbers of steps, to be scanned: Keras 3.15 cannot scan several arrays of unknown length on TensorFlow."""
+    return ops.arange(ops.shape(by_time)[0], dtype="int32")
+
+
+def _at(by_time: Any, step: Any) -> Any:
+    return ops.take(by_time, step, axis=0)
+
+
+def _never(shape: Any) -> Any:
+    return ops.full(shape, -float("inf"))
+
+
+def _gated(moves: Moves, weights: Moves) -> Moves:
+    """The moves, with the gradient of the weights."""
+    return Moves(*(ops.where(m > -float("inf"), w, m) for m, w in zip(moves, weights, strict=True)))
+
+
+def _gains(emissions: Any, tags: Any, lengths: Any, moves: Moves) -> tuple[Any, Any]:
+    """What a tagging's score gains at each step, [batch, time], and at the end, [batch]."""
+    emissions, lengths, present = _prepared(emissions, lengths)
+    tags = ops.where(present, ops.cast(tags, "int32"), 0)
+    own = ops.take_along_axis(emissions, tags[:, :, None], axis=2)[:, :, 0]
+    pairs = tags[:, :-1] * moves.start.shape[0] + tags[:, 1:]
+    between = ops.take(ops.reshape(moves.between, [-1]), pairs)
+    moved = ops.concatenate([ops.take(moves.start, tags[:, :1]), between], axis=1)
+    last = ops.take_along_axis(tags, ops.maximum(lengths - 1, 0)[:, None], axis=1)[:, 0]
+    end = ops.where(lengths > 0, ops.take(moves.end, last), 0.0)
+    return ops.where(present, own + moved, 0.0), end
+
+
+def _forward(emissions: Any, lengths: Any, moves: Moves) -> tuple[Any, Any, Any]:
+    """(log probabilities of each step's tags given what came before, [batch, time, tags]; norms; final).
+
+    Norms, [batch, time], are what was taken off at each step to make them so; final, [batch], is the log of the sum
+    over last tags.
+    """
+    emissions, lengths, present = _prepared(emissions, lengths)
+    own = _by_time(emissions)
+
+    def step(carry: Any, at: Any) -> Any:
+        ahead, _ = carry
+        new = ops.logsumexp(ahead[:, :, None] + moves.between, axis=1)  # [batch, tags]
+        new = ops.where(at == 0, moves.start, new) + _at(own, at)
+        norm = ops.logsumexp(new, axis=1)
+        new = ops.where((at < lengths)[:, None], new - norm[:, None], ahead)
+        return (new, norm), (new, norm)
+
+    begin = ops.zeros_like(emissions[:, 0])
+    (last, _), (ahead, norms) = ops.scan(step, (begin, begin[:, 0]), _steps(own))
+    final = ops.where(lengths > 0, ops.logsumexp(last + moves.end, axis=1), 0.0)
+    return _by_time(ahead), ops.where(present, _by_time(norms), 0.0), final
+
+
+def _backward(emissions: Any, lengths: Any, moves: Moves) -> Any:
+    """Log scores of all ways on from each step's tags, without their own, up to a constant: [batch, time, tags]."""
+    emissions, lengths, present = _prepared(emissions, lengths)
+    end = moves.end + ops.zeros_like(emissions[:, 0])
+    own = _by_time(emissions)
+
+    def step(behind: Any, at: Any) -> Any:
+        following = _at(own, ops.minimum(at + 1, ops.shape(own)[0] - 1)) + behind
+        new = ops.logsumexp(moves.between + following[:, None, :], axis=2)
+        new = ops.where((at + 1 < lengths)[:, None], new - ops.logsumexp(new, axis=1, keepdims=True), end)
+        return new, new
+
+    _, behind = ops.scan(step, end, _steps(own), reverse=True)
+    return _by_time(behind)
+
+
+def _expected(emissions: Any, lengths: Any, moves: Moves) -> _Expected:
+    """What the field expects, by the forward-backward algorithm."""
+    emissions, lengths, present = _prepared(emissions, lengths)
+    ahead, norms, final = _forward(emissions, lengths, moves)
+    behind = _backward(emissions, lengths, moves)
+    tags = ops.exp(ahead + behind - ops.logsumexp(ahead + behind, axis=2, keepdims=True))
+    tags = ops.where(present[:, :, None], tags, 0.0)
+    last = ops.take_along_axis(tags, ops.maximum(lengths - 1, 0)[:, None, None], axis=1)[:, 0]
+    come, go = _by_time(ahead), _by_time(emissions + behind)
+
+    def count(step: Any, pairs: Any) -> Any:
+        # Step by step, for all steps at once would take [batch, time, tags, tags].
+        way = _at(come, step)[:, :, None] + moves.between + _at(go, step + 1)[:, None, :]
+        most = ops.max(way, axis=(1, 2), keepdims=True)
+        way = ops.exp(way - most)
+        share = ops.cast(step + 1 < lengths, "float32")[:, None, None] / ops.sum(way, axis=(1, 2), keepdims=True)
+        return pairs + way * share
+
+    pairs = ops.zeros_like(tags[:, 0])[:, :, None] + ops.zeros_like(moves.between)
+    pairs = ops.fori_loop(0, ops.shape(emissions)[1] - 1, count, pairs)
+    return _Expected(norms, final, tags, pairs, tags[:, 0], last)
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class CRF(keras.layers.Layer):
+    """A linear-chain conditional random field over the scores of a tagger.
+
+    Called, it returns the scores of tags as they are, in float32 whatever the precision of the layers before it; it
+    holds the scores of moves. `loss` trains both.
+
+    Args:
+      tags: how many there are.
+      start, between, end: which moves are allowed: [tags], [tags, tags] (from the row's tag to the column's), [tags],
+        of 0 and 1; None for all. A tagging with another move has the probability 0.
+
+    Call arguments:
+      emissions: [batch, time, tags].
+    """
+
+    def __init__(
+        self,
+        tags: int,
+        start: Sequence[int] | None = None,
+        between: Sequence[Sequence[int]] | None = None,
+        end: Sequence[int] | None = None,
+        **kwargs: Any,
+    ):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.tags, self.start, self.between, self.end = tags, start, between, end
+        shapes = ((start, (tags,)), (between, (tags, tags)), (end, (tags,)))
+        for allowed, shape in shapes:
+            if allowed is not None and ops.shape(ops.array(allowed)) != shape:
+                raise ValueError(f"the allowed moves have the shape {ops.shape(ops.array(allowed))}, not {shape}")
+
+    def build(self, shape: Any) -> None:
+        if shape[-1] != self.tags:
+            raise ValueError(f"the last axis holds the scores of {shape[-1]} tags, not of {self.tags}")
+        self.start_scores = self.add_weight(shape=(self.tags,), initializer="zeros", name="start")
+        self.between_scores = self.add_weight(shape=(self.tags, self.tags), initializer="zeros", name="between")
+        self.end_scores = self.add_weight(shape=(self.tags,), initializer="zeros", name="end")
+
+    def call(self, emissions: Any) -> Any:
+        return ops.cast(emissions, "float32")
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape
+
+    @property
+    def weights_of_moves(self) -> Moves:
+        """The scores as they are learned, all finite."""
+        return Moves(*(ops.convert_to_tensor(v) for v in (self.start_scores, self.between_scores, self.end_scores)))
+
+    @property
+    def moves(self) -> Moves:
+        """The scores of moves, -inf where one is not allowed."""
+
+        def gated(weight: Any, allowed: Any) -> Any:
+            return weight if allowed is None else ops.where(ops.cast(ops.array(allowed), "bool"), weight, -float("inf"))
+
+        allowed = (self.start, self.between, self.end)
+        return Moves(*(gated(w, a) for w, a in zip(self.weights_of_moves, allowed, strict=True)))
+
+    def log_likelihood(self, emissions: Any, tags: Any, lengths: Any) -> Any:
+        """See `log_likelihood`."""
+        return log_likelihood(emissions, tags, lengths, self.moves, self.weights_of_moves)
+
+    def loss(self, tags: Any, emissions: Any) -> Any:
+        """The negative log-likelihood of each row in nats, [batch]; to be given to `compile`.
+
+        Args:
+          tags: integers [batch, time], -1 where padded, at the right.
+          emissions: what the layer returned.
+        """
+        lengths = ops.sum(ops.cast(tags >= 0, "int32"), axis=1)
+        return -self.log_likelihood(emissions, tags, lengths)
+
+    def best(self, emissions: Any, lengths: Any) -> tuple[Any, Any]:
+        """The best tagging, int32 [batch, time], 0 beyond the length; and its log probability, [batch]."""
+        tags = best_paths(emissions, lengths, self.moves)[0][:, 0]
+        gains, end = _gains(emissions, tags, lengths, self.moves)
+        _, norms, final = _forward(emissions, lengths, self.moves)
+        return tags, ops.sum(gains - norms, axis=1) + (end - final)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"tags": self.tags, "start": self.start, "between": self.between, "end": self.end}
+        return {**super().get_config(), **own}
