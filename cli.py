@@ -198,9 +198,10 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
             click.echo(
                 f"{name.replace('_', ' '):20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value:,}"
             )
-    for label, one in measured.get("per_label", {}).items():
-        shown = ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in one.items())
-        click.echo(f"  {label:18} {shown}")
+    for group in (value for name, value in measured.items() if name.startswith("per_")):
+        for label, one in group.items():
+            shown = ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in one.items())
+            click.echo(f"  {label:18} {shown}")
 
 
 @main.command(cls=Command)
@@ -217,11 +218,14 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
 @click.option(
     "--encoding", metavar="NAME", help="Encoding of the input.  [default: found from the bytes; stdin is UTF-8]"
 )
+@click.option(
+    "--format", "format_", default="json", metavar="NAME", help="json, or another that the recipe has (see its README)."
+)
 @_recipe
 @_trust
 def predict(
     target: Path, texts: tuple[str, ...], source: str | None, column: tuple[str, ...], encoding: str | None,
-    recipe: str | None, trust_code: bool,
+    format_: str, recipe: str | None, trust_code: bool,
 ) -> None:  # fmt: skip
     """Predict: one JSON object a line for each input, in order.
 
@@ -241,7 +245,7 @@ def predict(
     from common import endpoints, predict
 
     served = endpoints.load(target, recipe, trust_code)
-    bad = predict.predict(served, texts, source, column, encoding, lambda line: click.echo(line))
+    bad = predict.predict(served, texts, source, column, encoding, lambda line: click.echo(line), format_)
     if bad:
         raise failure(f"{bad} of the inputs could not be used; the others were predicted.")
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import recipes
 from common.errors import RunError
-from common.pipeline import in_batches, stacked
+from common.pipeline import densified, in_batches, stacked
 from common.recipe import Batch, Endpoint, Example
 from common.runs import Run
 from common.weights import set_model_weights
@@ -21,63 +21,86 @@ CHUNK, BATCH = 2048, 128  # inputs are sorted by length within chunks, so that a
 
 
 @dataclass(frozen=True)
+class Call:
+    """An endpoint that can be called.
+
+    Args:
+      function: tensors by name to arrays by name.
+      inputs: the names that it takes.
+    """
+
+    function: Callable[[Batch], dict[str, np.ndarray]]
+    inputs: tuple[str, ...]
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+        """The outputs for a batch; lists are padded."""
+        return self.function(densified(stacked([{name: one[name] for name in self.inputs} for one in examples])))
+
+
+@dataclass(frozen=True)
 class Served:
-    """A trained model behind its serving_default function.
+    """A trained model behind its endpoints.
 
     Args:
       recipe: for what surrounds the model, such as fields and presentation.
-      call: tensors by name to arrays by name.
-      inputs: the names that `call` takes.
+      calls: by endpoint.
     """
 
     recipe: Any
     config: Any
-    call: Callable[[Batch], dict[str, np.ndarray]]
-    inputs: tuple[str, ...]
+    calls: Mapping[str, Call]
 
-    def outputs(self, examples: Sequence[Example]) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
-        """(positions, outputs) in batches of like length."""
+    def outputs(self, name: str, examples: Sequence[Example]) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+        """(positions, outputs) of an endpoint in batches of like length."""
+        call = self.calls[name]
         size = {
-            i: sum(len(e[name]) for name in self.inputs if hasattr(e[name], "__len__")) for i, e in enumerate(examples)
+            i: sum(len(e[name]) for name in call.inputs if hasattr(e[name], "__len__")) for i, e in enumerate(examples)
         }
         order = sorted(size, key=lambda i: size[i])
         for start in range(0, len(order), BATCH):
             positions = order[start : start + BATCH]
-            yield positions, self.call(stacked([{k: examples[i][k] for k in self.inputs} for i in positions]))
+            yield positions, call([examples[i] for i in positions])
 
     def measures(
         self, examples: Iterable[Example], advance: Callable[[int], None] = lambda count: None
     ) -> dict[str, Any]:
         """The recipe's exact measures over raw examples, each once."""
 
-        def results() -> Iterator[tuple[Batch, list[Example]]]:
+        def batches() -> Iterator[list[Example]]:
             for chunk in in_batches(examples, CHUNK):
-                for positions, outputs in self.outputs(chunk):
-                    yield outputs, [chunk[i] for i in positions]
+                yield chunk
                 advance(len(chunk))
 
-        return self.recipe.score(results())
+        return self.recipe.score(batches(), self.outputs)
 
-    def predictions(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
-        """One JSON object per example, in order."""
-        found: dict[int, dict[str, Any]] = {}
-        for positions, outputs in self.outputs(examples):
+    def predictions(
+        self, examples: Sequence[Example], present: Callable[[Example, Mapping[str, Any]], Any]
+    ) -> list[Any]:
+        """What `present` makes of each example and serving_default's outputs for it, in order."""
+        found: dict[int, Any] = {}
+        for positions, outputs in self.outputs("serving_default", examples):
             for row, position in enumerate(positions):
                 one = {name: values[row] for name, values in outputs.items()}
-                found[position] = self.recipe.present(examples[position], one)
+                found[position] = present(examples[position], one)
         return [found[i] for i in range(len(examples))]
 
 
-def compiled(endpoint: Endpoint) -> Callable[[Batch], dict[str, np.ndarray]]:
-    """An endpoint as a compiled function from tensors to arrays."""
-    function = tf.function(endpoint.function).get_concrete_function(**endpoint.inputs)
-    return lambda batch: {name: value.numpy() for name, value in function(**batch).items()}
+def compiled(endpoint: Endpoint) -> Call:
+    """An endpoint as a compiled function from tensors to arrays; traced when it is first called."""
+    function = tf.function(endpoint.function)
+    traced: list[Any] = []
+
+    def call(batch: Batch) -> dict[str, np.ndarray]:
+        if not traced:
+            traced.append(function.get_concrete_function(**endpoint.inputs))
+        return {name: value.numpy() for name, value in traced[0](**batch).items()}
+
+    return Call(call, tuple(endpoint.inputs))
 
 
 def of_model(recipe: Any, model: Any, config: Any) -> Served:
-    """A model in memory, behind its serving_default."""
-    endpoint = recipe.serve(model)["serving_default"]
-    return Served(recipe, config, compiled(endpoint), tuple(endpoint.inputs))
+    """A model in memory, behind its endpoints."""
+    return Served(recipe, config, {name: compiled(endpoint) for name, endpoint in recipe.serve(model).items()})
 
 
 def load_recipe(run: Run, named: str | None, trust_code: bool) -> tuple[Any, Any]:
@@ -126,13 +149,18 @@ def load(path: Path, named: str | None = None, trust_code: bool = False) -> Serv
     recipe, config = load_recipe(Run.open(folder / "assets.extra"), named, trust_code)
     try:
         loaded = tf.saved_model.load(str(folder))
-        function = loaded.signatures["serving_default"]
+        signatures = dict(loaded.signatures)
+        signatures["serving_default"]
     except Exception as error:  # TensorFlow raises many kinds for a damaged SavedModel
         raise RunError(f"{folder} is damaged ({str(error).splitlines()[0]}). Export it again.") from None
-    names = tuple(function.structured_input_signature[1])
 
-    def call(batch: Batch, keep: Any = loaded) -> dict[str, np.ndarray]:  # a signature does not keep its model alive
-        outputs: Mapping[str, Any] = function(**batch)
-        return {name: value.numpy() for name, value in outputs.items()}
+    def call_of(function: Any) -> Call:
+        def call(
+            batch: Batch, keep: Any = loaded
+        ) -> dict[str, np.ndarray]:  # a signature does not keep its model alive
+            outputs: Mapping[str, Any] = function(**batch)
+            return {name: value.numpy() for name, value in outputs.items()}
 
-    return Served(recipe, config, call, names)
+        return Call(call, tuple(function.structured_input_signature[1]))
+
+    return Served(recipe, config, {name: call_of(function) for name, function in signatures.items()})

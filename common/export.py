@@ -20,7 +20,7 @@ import tensorflow as tf
 from common import endpoints
 from common.errors import RunError
 from common.files import read_json, save_arrays, write_json
-from common.pipeline import stacked
+from common.pipeline import densified, stacked
 from common.progress import say
 from common.recipe import Example
 from common.runs import Run
@@ -33,41 +33,42 @@ _PROOF = """
 import sys, numpy as np, tensorflow as tf
 folder, inputs, outputs = sys.argv[1:]
 model = tf.saved_model.load(folder)
-function = model.signatures["serving_default"]
 found = {}
-with np.load(inputs, allow_pickle=False) as batches:
-    names = sorted({key.split("/", 1)[0] for key in batches.files}, key=int)
-    for number in names:
-        batch = {}
-        for key in batches.files:
-            if key.startswith(number + "/") and not key.endswith("/lengths"):
-                value = batches[key]
-                if key + "/lengths" in batches.files:
-                    ends = np.cumsum(batches[key + "/lengths"])
-                    raw = value.tobytes()
-                    value = [raw[end - length:end] for end, length in zip(ends, batches[key + "/lengths"])]
-                batch[key.split("/", 1)[1]] = tf.constant(value)
-        for name, value in function(**batch).items():
-            value = value.numpy()
-            key = number + "/" + name
-            if value.dtype == object:
-                flat = value.ravel().tolist()
-                found[key] = np.frombuffer(b"".join(flat), np.uint8)
-                found[key + "/lengths"] = np.array([len(item) for item in flat], np.int64)
-            else:
-                found[key] = value
+with np.load(inputs, allow_pickle=False) as stored:
+    batches = {}
+    for key in stored.files:
+        if not key.endswith("/lengths"):
+            endpoint, number, name = key.split("/")
+            value = stored[key]
+            if key + "/lengths" in stored.files:
+                lengths = stored[key + "/lengths"]
+                ends = np.cumsum(lengths.ravel())
+                raw = value.tobytes()
+                items = [raw[end - length:end] for end, length in zip(ends, lengths.ravel())]
+                value = np.array(items, object).reshape(lengths.shape)
+            batches.setdefault((endpoint, number), {})[name] = tf.constant(value)
+for (endpoint, number), batch in batches.items():
+    for name, value in model.signatures[endpoint](**batch).items():
+        value = value.numpy()
+        key = "/".join((endpoint, number, name))
+        if value.dtype == object:
+            flat = value.ravel().tolist()
+            found[key] = np.frombuffer(b"".join(flat), np.uint8)
+            found[key + "/lengths"] = np.array([len(item) for item in flat], np.int64).reshape(value.shape)
+        else:
+            found[key] = value
 np.savez(outputs, **found)
 """
 
 
 def _flat(prefix: str, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays without objects: bytes end to end, with their lengths."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, value in values.items():
         if value.dtype == object:
             items = value.ravel().tolist()
             found[f"{prefix}/{name}"] = np.frombuffer(b"".join(items), np.uint8)
-            found[f"{prefix}/{name}/lengths"] = np.array([len(item) for item in items], np.int64)
+            found[f"{prefix}/{name}/lengths"] = np.array([len(item) for item in items], np.int64).reshape(value.shape)
         else:
             found[f"{prefix}/{name}"] = value
     return found
@@ -92,8 +93,10 @@ def _resources(thing: Any, seen: dict[int, Any]) -> list[Any]:
 def batches(recipe: Any, held_out: list[Example], inputs: tuple[str, ...]) -> list[dict[str, np.ndarray]]:
     """What the proof asks: each odd input alone, all of them at once, held-out ones, and a batch of a thousand."""
     odd = recipe.odd_inputs()
-    groups = [[one] for one in odd] + [odd + held_out, [(odd + held_out)[i % len(odd + held_out)] for i in range(MANY)]]
-    return [{k: v.numpy() for k, v in stacked([{n: e[n] for n in inputs} for e in group]).items()} for group in groups]
+    all_ = odd + [example for example in held_out if set(inputs) <= set(example)]
+    groups = [[one] for one in odd] + [all_, [all_[i % len(all_)] for i in range(MANY)]]
+    named = [[{name: example[name] for name in inputs} for example in group] for group in groups]
+    return [{name: value.numpy() for name, value in densified(stacked(group)).items()} for group in named]
 
 
 def largest_difference(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
@@ -119,12 +122,17 @@ def largest_difference(expected: Mapping[str, np.ndarray], found: Mapping[str, n
 
 def _prove(folder: Path, recipe: Any, served: endpoints.Served, held_out: list[Example]) -> dict[str, Any]:
     """Loads the export in a fresh process and compares; returns what the card says of it."""
-    asked = batches(recipe, held_out, served.inputs)
+    asked = [
+        (name, number, batch)
+        for name, call in served.calls.items()
+        for number, batch in enumerate(batches(recipe, held_out, call.inputs))
+    ]
     expected: dict[str, np.ndarray] = {}
     questions: dict[str, np.ndarray] = {}
-    for number, batch in enumerate(asked):
-        questions |= _flat(str(number), batch)
-        expected |= _flat(str(number), served.call({k: tf.constant(v) for k, v in batch.items()}))
+    for name, number, batch in asked:
+        questions |= _flat(f"{name}/{number}", batch)
+        answers = served.calls[name].function({k: tf.constant(v) for k, v in batch.items()})
+        expected |= _flat(f"{name}/{number}", answers)
     with tempfile.TemporaryDirectory() as place:
         save_arrays(Path(place) / "inputs.npz", questions)
         names = [str(folder.absolute()), str(Path(place) / "inputs.npz"), str(Path(place) / "outputs.npz")]
@@ -144,7 +152,7 @@ def _prove(folder: Path, recipe: Any, served: endpoints.Served, held_out: list[E
             f"The export differs from its run by {difference:g}, more than {TOLERANCE:g}. Nothing was published."
         )
     return {
-        "inputs": sum(len(next(iter(batch.values()))) for batch in asked),
+        "inputs": sum(len(next(iter(batch.values()))) for _, _, batch in asked),
         "batches": len(asked),
         "largest_difference": difference,
         "where": "a fresh process without this project's code, CPU only",

@@ -16,11 +16,13 @@ from common.problems import Problems
 from common.readers import files
 from common.readers.aligned import aligned
 from common.readers.columns import unusable
+from common.readers.conll import conll
 from common.readers.folders import label_folders
 from common.readers.jsonl import is_json_lines, json_lines
 from common.readers.labels import label_names
-from common.readers.parquet import MAGIC, parquet
+from common.readers.parquet import MAGIC, parquet, tagged_parquet
 from common.readers.tables import table
+from common.readers.tagged import tagged_json_lines
 from common.recipe import Example, Field, Source
 
 
@@ -74,6 +76,9 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
     named = str(sorted(names.items()))
     given = columns(config.column, fields)
     if spec.startswith("tfds:"):
+        if is_tagged(fields):
+            parts, note, mark = tfds.tagged_parts(spec[5:], fields, given, config.offline, names, config.strict)
+            return Opened(parts, (note,), combined([mark, named]))
         parts, note, mark = tfds.opened(spec[5:], fields, given, config.offline)
         renamed = {name: _renamed(source, fields, names, config.strict) for name, source in parts.items()}
         return Opened(renamed, (note,), combined([mark, named]))
@@ -82,16 +87,21 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
     path = files.located(spec)
     _check_name(spec)
     if path.is_dir():
+        if is_tagged(fields):
+            raise DataError(f"{spec} is a folder, where a file of tagged sentences is wanted: name one, or a glob.")
         folders = label_folders(path, tuple(fields), config.encoding, config.strict)
         found = {part: _source(f"{spec} {part}".strip(), one, fields, names) for part, one in folders.items()}
         digests = [str(file.relative_to(path)) + _digest(file) for one in folders.values() for _, file in one.files()]
         return Opened(found, tuple(one.note for one in folders.values()), combined([*digests, named]))
     if "," in spec and not path.exists():
+        if is_tagged(fields):
+            told = "joins files by commas, but tokens and their tags stand in one file"
+            raise DataError(f"{spec} {told}: name one, or give each by a --data of its own.")
         paths = [files.located(part) for part in spec.split(",")]
         readers: list[Reader] = [aligned(paths, fields, config.encoding, Problems(config.strict))]
     else:
         paths = _named(spec, path)
-        readers = [reader(one, fields, config.column, config.encoding, Problems(config.strict)) for one in paths]
+        readers = [reader(one, fields, config.column, config.encoding, Problems(config.strict), names) for one in paths]
     sources = [_source(spec, one, fields, names) for one in readers]
     notes = tuple(one.note for one in readers)
     return Opened({"": joined(spec, sources)}, notes, combined([*map(_digest, paths), named]))
@@ -116,29 +126,48 @@ def _named(spec: str, path: Path) -> list[Path]:
     return found
 
 
+def is_tagged(fields: Sequence[Field]) -> bool:
+    """Whether examples are sentences whose tokens have tags."""
+    return any(field.kind == "tags" for field in fields)
+
+
 def reader(
-    path: Path, fields: Sequence[Field], column: Sequence[str], encoding: str | None, problems: Problems
+    path: Path,
+    fields: Sequence[Field],
+    column: Sequence[str],
+    encoding: str | None,
+    problems: Problems,
+    names: Mapping[str, str] | None = None,
 ) -> Reader:
     """The reader for what a file holds: Parquet by its first bytes, JSON lines by suffix or first line, else a table.
+
+    Where fields are tags, the latter is a CoNLL file.
 
     Args:
       column: FIELD=COLUMN values.
       problems: is told of broken rows when the file is read.
+      names: of tags and entity types; other labels are renamed elsewhere.
 
     Raises:
       ConfigError: `column` or `encoding` name what there is not.
       DataError: the file is missing, damaged, empty or of no known kind.
     """
-    given = columns(column, fields)
+    given, names = columns(column, fields), names or {}
     with files.opened(path) as file:
         magic = file.read(len(MAGIC))
     if magic == MAGIC:
+        if is_tagged(fields):
+            return tagged_parquet(path, tuple(fields), given, names, problems)
         return parquet(path, tuple(fields), given, problems)
     if files.suffix(path) == ".parquet":
         raise DataError(f"{path} is no Parquet file, for it does not begin with PAR1: copy or download it again.")
     _, text = files.sample(path, encoding)
     if is_json_lines(path, text):
+        if is_tagged(fields):
+            return tagged_json_lines(path, tuple(fields), given, encoding, names, problems)
         return json_lines(path, tuple(fields), given, encoding, problems)
+    if is_tagged(fields):
+        return conll(path, fields, given, encoding, names, problems)
     return table(path, tuple(fields), given, encoding, problems)
 
 

@@ -21,11 +21,11 @@ HEADINGS = {"Model": "Model", "Data": "Data", "Training": "Training", "Other": "
 EXAMPLES = {
     "run": (
         "",
-        " --data reviews.csv --epochs 10",
-        " --data train.tsv --valid dev.tsv --max-minutes 10",
+        " --data {own} --epochs 10",
+        " --data train.{suffix} --valid dev.{suffix} --max-minutes 10",
         " --resume RUN",
     ),
-    "check": (" --data reviews.csv", " --data train.tsv --test test.tsv --json"),
+    "check": (" --data {own}", " --data train.{suffix} --test test.{suffix} --json"),
 }
 
 
@@ -196,14 +196,14 @@ class RecipeGroup(click.Group):
             raise click.UsageError(str(error), ctx) from None
         about = module.ABOUT
         verb = self.name or ""
-        example = f"python cli.py {verb} {name}"
+        example, suffix = f"python cli.py {verb} {name}", about.own_data.rpartition(".")[2]
         return Command(
             name,
             callback=self.build(name, module.Config),
             params=[*_config_options(module.Config, self.groups), *self.extra],
             short_help=f"{about.task}: {about.input} to {about.output}.",
             help=f"{about.task}: {about.input} to {about.output}, by a {about.model}.\n\n\b\nExamples:\n"
-            + "\n".join(f"  {example}{more}" for more in EXAMPLES[verb]),
+            + "\n".join(f"  {example}{more.format(own=about.own_data, suffix=suffix)}" for more in EXAMPLES[verb]),
         )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

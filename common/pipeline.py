@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Lock
 from typing import Any
 
@@ -42,7 +42,7 @@ def in_batches(examples: Iterable[Example], size: int, most: int = BATCH_BYTES) 
 
 
 def stacked(examples: list[Example]) -> Batch:
-    """Columns of a list of raw examples as tensors, batch axis first.
+    """Columns of a list of raw examples as tensors, batch axis first; lists become ragged, [batch, (time)].
 
     >>> stacked([{"text": "a"}, {"text": "b"}])["text"].numpy().tolist()
     [b'a', b'b']
@@ -51,7 +51,15 @@ def stacked(examples: list[Example]) -> Batch:
     def raw(value: Any) -> Any:
         return utf8(value) if isinstance(value, str) else value
 
-    return {name: tf.constant([raw(example[name]) for example in examples]) for name in examples[0]}
+    found: Batch = {}
+    for name, first in examples[0].items():
+        column = [example[name] for example in examples]
+        if isinstance(first, list):
+            flat = tf.constant([raw(value) for row in column for value in row], None if any(column) else tf.string)
+            found[name] = tf.RaggedTensor.from_row_lengths(flat, [len(row) for row in column])
+        else:
+            found[name] = tf.constant([raw(value) for value in column])
+    return found
 
 
 def densified(features: Batch) -> Batch:
@@ -59,15 +67,23 @@ def densified(features: Batch) -> Batch:
     return {k: v.to_tensor() if isinstance(v, tf.RaggedTensor) else v for k, v in features.items()}
 
 
+def _spec(value: Any) -> Any:
+    """Of batches of any size."""
+    if isinstance(value, tf.RaggedTensor):
+        return tf.RaggedTensorSpec([None, None], value.dtype, ragged_rank=1)
+    return tf.TensorSpec([None, *value.shape[1:]], value.dtype)
+
+
 class Encoder:
     """Compiles an encoding function once, for batches of any size, and runs it.
 
     Args:
       encode: maps a raw batch to named dense [batch, ...] or ragged [batch, (time), ...] tensors; TensorFlow ops only.
+      names: what it takes of an example; None for all.
     """
 
-    def __init__(self, encode: Callable[[Batch], Batch]):
-        self.encode = encode
+    def __init__(self, encode: Callable[[Batch], Batch], names: Sequence[str] | None = None):
+        self.encode, self.names = encode, names
         self.compiled: Any = None
         self.compiling = Lock()
 
@@ -75,10 +91,11 @@ class Encoder:
         self, examples: list[Example]
     ) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]:
         """(dense arrays, (values, lengths) of ragged ones), each by name."""
-        batch = stacked(examples)
+        names = self.names or list(examples[0])
+        batch = stacked([{name: example[name] for name in names} for example in examples])
         with self.compiling:
             if self.compiled is None:
-                specs = {name: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for name, value in batch.items()}
+                specs = {name: _spec(value) for name, value in batch.items()}
                 compiled = tf.function(self.encode, input_signature=[specs])
                 compiled.get_concrete_function()  # traced here, by one thread
                 self.compiled = compiled

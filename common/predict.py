@@ -12,13 +12,15 @@ from typing import Any
 
 from common import opening
 from common.endpoints import Served
+from common.errors import ConfigError, suggestion
 from common.problems import Problems
 from common.progress import say
 from common.readers import files
 from common.readers.columns import unusable
 from common.readers.jsonl import SUFFIXES
-from common.recipe import Example, Field
+from common.recipe import Example, Field, Format
 
+JSON = "json"  # the format of every recipe
 CHUNK = 512  # inputs that are predicted together when so many are waiting
 ROWS = (".csv", ".tsv", ".parquet", *SUFFIXES)  # files whose rows have columns; all others hold one input a line
 
@@ -44,7 +46,7 @@ def _typed(texts: Sequence[str], field: str, report: Callable[[str, str], None])
 
 def examples(
     source: str,
-    fields: Sequence[Field],
+    inputs: Sequence[Field],
     column: Sequence[str],
     encoding: str | None,
     report: Callable[[str, str], None],
@@ -59,7 +61,6 @@ def examples(
       ConfigError: `column` or `encoding` name what there is not.
       DataError: the file cannot be read.
     """
-    inputs = tuple(field for field in fields if field.kind != "label")
     if source == "-":
         found, _ = files.decoding(b"", False, encoding)
         stdin = io.TextIOWrapper(sys.stdin.buffer, found, files.ERRORS, newline="\n")
@@ -72,7 +73,7 @@ def examples(
         return
     path = files.located(source)
     if files.suffix(path) in ROWS:
-        reader = opening.reader(path, inputs, column, encoding, Problems(tell=report))
+        reader = opening.reader(path, tuple(inputs), column, encoding, Problems(tell=report))
         say(f"Input: {reader.note}")
         yield from (example for _, example in reader.rows())
         return
@@ -118,15 +119,27 @@ def _waiting(items: Iterator[Example]) -> Iterator[list[Example]]:
 
 def predict(
     served: Served, texts: Sequence[str], source: str | None, column: Sequence[str], encoding: str | None,
-    emit: Callable[[str], Any],
+    emit: Callable[[str], Any], format: str = JSON,
 ) -> int:  # fmt: skip
-    """Writes one JSON line per input; returns how many inputs were bad.
+    """Writes one JSON line per input, or what another format makes of it; returns how many inputs were bad.
 
     Args:
       texts: inputs as such, or none.
       source: a file, or - for stdin.
-      emit: takes a line.
+      emit: takes a line, or several.
+      format: one of the recipe's, or "json".
+
+    Raises:
+      ConfigError: the recipe has no such format.
     """
+    recipe = served.recipe
+    formats = {JSON: Format(lambda example, one: json.dumps(recipe.present(example, one), ensure_ascii=False))}
+    formats |= recipe.formats
+    if format not in formats:
+        raise ConfigError(
+            f'--format is "{format}", but must be one of: {", ".join(formats)}.{suggestion(format, formats)}'
+        )
+    chosen = formats[format]
     bad = 0
 
     def report(place: str, what: str) -> None:
@@ -134,9 +147,13 @@ def predict(
         bad += 1
         say(f"{place} {what}; it is left out.")
 
-    first = next(field.name for field in served.recipe.fields if field.kind != "label")
-    items = examples(source, served.recipe.fields, column, encoding, report) if source else _typed(texts, first, report)
+    first = recipe.inputs[0].name
+    items = examples(source, recipe.inputs, column, encoding, report) if source else _typed(texts, first, report)
+    if chosen.begin:
+        emit(chosen.begin)
     for batch in _waiting(items):
-        for prediction in served.predictions(batch):
-            emit(json.dumps(prediction, ensure_ascii=False))
+        for prediction in served.predictions(batch, chosen.one):
+            emit(prediction)
+    if chosen.end:
+        emit(chosen.end)
     return bad

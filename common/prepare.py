@@ -165,7 +165,7 @@ class _Work:
             inputs = {FEATURE + name: value for name, value in task.encode(batch).items()}
             return inputs | {TARGET + name: value for name, value in task.encode_target(batch).items()}
 
-        encoder = Encoder(encode)
+        encoder = Encoder(encode, [field.name for field in self.recipe_class.fields])
         writers, stores, lines = {}, {}, []
         told: list[Problems] = []
         for name in ("train", "valid"):

@@ -28,6 +28,8 @@ class About:
     model: str
     data: str  # the default data, with its licence
     formats: str  # of one's own data
+    own_data: str  # such a file, and such an input, as they stand in examples of commands
+    own_input: str
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Field:
 
     Args:
       name: its key in the example.
-      kind: "text" or "label"; what a reader may guess a column by.
+      kind: "text" or "label", or for sequences "tokens" and "tags"; what a reader may guess a column by.
       names: column names that mean this field, lower case.
     """
 
@@ -88,6 +90,24 @@ class Endpoint:
     inputs: Mapping[str, tf.TensorSpec]
 
 
+@dataclass(frozen=True)
+class Format:
+    """How predictions are written, other than as JSON lines.
+
+    Args:
+      one: one prediction, from the example and one row of serving_default's outputs.
+      begin, end: what stands before the first and after the last; nothing if empty.
+    """
+
+    one: Callable[[Example, Mapping[str, Any]], str]
+    begin: str = ""
+    end: str = ""
+
+
+# Answers of an endpoint, by its name, to examples that hold its inputs: (positions, outputs) in batches, in any order.
+Ask = Callable[[str, list[Example]], Iterator[tuple[list[int], Batch]]]
+
+
 class Measures(Protocol):
     """A score that is gathered batch by batch."""
 
@@ -100,6 +120,8 @@ class Recipe(Protocol):
     """A task, seen from one replica."""
 
     fields: tuple[Field, ...]  # what an example holds
+    inputs: tuple[Field, ...]  # what serving_default takes of it
+    formats: Mapping[str, Format]  # ways to write predictions, by name
     length_key: str | None  # the encoded feature whose length batches are sorted by
     monitor: str  # the validation measure that the best weights have
     monitor_mode: str  # "max" or "min"
@@ -141,10 +163,14 @@ class Recipe(Protocol):
           batches: (features, target) of every training example, as arrays.
         """
 
-    def loss(self, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Sums and weights, each [batch]; the loop divides by the global sum of weights."""
+    def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Sums and weights, each [batch]; the loop divides by the global sum of weights.
 
-    def measures(self) -> Measures:
+        Args:
+          model: for what the outputs do not hold, such as scores of moves between tags.
+        """
+
+    def measures(self, model: keras.Model) -> Measures:
         """An empty score over encoded targets and the model's outputs, for validation."""
 
     def conclude(self, model: keras.Model, measures: Measures) -> None:
@@ -154,8 +180,8 @@ class Recipe(Protocol):
         weights.
         """
 
-    def score(self, results: Iterable[tuple[Batch, list[Example]]]) -> dict[str, Any]:
-        """The exact measures of `serving_default` outputs against raw examples, batch by batch."""
+    def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
+        """The exact measures of what the endpoints answer, against raw examples."""
 
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
         """The exported functions; one is named serving_default."""
@@ -164,7 +190,10 @@ class Recipe(Protocol):
         """What is doubtful in what was learned from the data, such as labels that differ in case only, for people."""
 
     def odd_inputs(self) -> list[Example]:
-        """Inputs of the kind that break models, with which an export is proved besides held-out ones."""
+        """Inputs of the kind that break models, with which an export is proved besides held-out ones.
+
+        Each holds the inputs of all endpoints.
+        """
 
     def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
         """One prediction as a JSON object; `outputs` is one row of serving_default."""

@@ -41,9 +41,9 @@ _PAGE = """<!doctype html>
 {% for part in parts %}<h2>{{ part.name }} part, {{ part.examples }} examples</h2>
 <div class="scroll"><table><tr>{% for name in part.scalars %}<th>{{ name }}</th>{% endfor %}</tr>
 <tr>{% for value in part.scalars.values() %}<td>{{ value }}</td>{% endfor %}</tr></table></div>
-{% if part.per_label %}<h3>Per label</h3><div class="scroll"><table>
-<tr><th>label</th><th>precision</th><th>recall</th><th>F1</th><th>examples</th></tr>
-{% for label, m in part.per_label.items() %}<tr><td>{{ label }}</td><td>{{ "%.3f"|format(m.precision) }}</td>
+{% if part.per %}<h3>Per {{ part.kind }}</h3><div class="scroll"><table>
+<tr><th>{{ part.kind }}</th><th>precision</th><th>recall</th><th>F1</th><th>examples</th></tr>
+{% for label, m in part.per.items() %}<tr><td>{{ label }}</td><td>{{ "%.3f"|format(m.precision) }}</td>
 <td>{{ "%.3f"|format(m.recall) }}</td><td>{{ "%.3f"|format(m.f1) }}</td><td>{{ m.support }}</td></tr>
 {% endfor %}</table></div>{% endif %}
 {% if part.confusion %}<h3>Confusion matrix</h3><div class="scroll"><table>
@@ -131,12 +131,14 @@ def write_report(run: Run, metrics: Mapping[str, Any]) -> None:
     for name in ("test", "valid"):
         if name in metrics:
             measured = metrics[name]
+            per = next((key for key in measured if key.startswith("per_")), "")
             parts.append(
                 {
                     "name": {"test": "Test", "valid": "Validation"}[name],
                     "examples": f"{metrics['examples'][name]:,}",
                     "scalars": {k.replace("_", " "): f"{v:.4f}" for k, v in measured.items() if isinstance(v, float)},
-                    "per_label": measured.get("per_label"),
+                    "kind": per.removeprefix("per_"),
+                    "per": measured.get(per),
                     "confusion": _confusion(measured.get("confusion_matrix")),
                 }
             )

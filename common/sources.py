@@ -19,9 +19,11 @@ PARTS = ("train", "valid", "test")
 def share(example: Example, fields: Sequence[Field]) -> float:
     """Where an example falls between 0 and 1: a hash of its input, so that duplicates never straddle a split.
 
-    Case and blanks do not count, labels neither.
+    Case and blanks do not count, labels and tags neither.
     """
-    texts = [" ".join(str(example[field.name]).lower().split()) for field in fields if field.kind != "label"]
+    inputs = [example[field.name] for field in fields if field.kind not in ("label", "tags")]
+    whole = [" ".join(one) if isinstance(one, list) else str(one) for one in inputs]
+    texts = [" ".join(one.lower().split()) for one in whole]
     digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=8, key=SALT).digest()
     return int.from_bytes(digest, "big") / 2**64
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 
@@ -52,15 +52,24 @@ def words(texts: tf.Tensor) -> tf.RaggedTensor:
     [b'it', b'is', b"n't", b'great', b':', b'10', b'/', b'10', b'<url>', b':-)']
     """
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
-    texts = tf.strings.regex_replace(texts, _BLANKS, " ")  # first, since tf.strings.lower stops at a NUL
+    texts = tf.strings.regex_replace(texts, _BLANKS, " ")  # first, since lower-casing stops at a NUL
+    texts = lowered(texts)
+    for pattern, replacement in _RULES:
+        texts = tf.strings.regex_replace(texts, pattern, replacement)
+    return tf.strings.split(tf.strings.regex_replace(texts, _WORD, r" \0 "))
+
+
+def lowered(texts: tf.Tensor) -> tf.Tensor:
+    """Valid UTF-8 in lower case, the same on any machine; what follows a NUL is lost.
+
+    >>> lowered(tf.constant(["FILM", "ÉTÉ ΟΔΟΣ"])).numpy().tolist() == ["film".encode(), "été οδος".encode()]
+    True
+    """
     # ASCII and some forms of I by rules of our own, because for these ICU follows the locale of the serving machine.
     texts = tf.strings.lower(texts)
     for capital, small in zip("İÌÍĨĮ", ("i\u0307", *"ìíĩį"), strict=True):
         texts = tf.strings.regex_replace(texts, capital, small)
-    texts = tf.strings.lower(texts, encoding="utf-8")
-    for pattern, replacement in _RULES:
-        texts = tf.strings.regex_replace(texts, pattern, replacement)
-    return tf.strings.split(tf.strings.regex_replace(texts, _WORD, r" \0 "))
+    return tf.strings.lower(texts, encoding="utf-8")
 
 
 def ends(tokens: tf.RaggedTensor, most: int) -> tf.RaggedTensor:
@@ -92,17 +101,22 @@ def utf8(text: str | bytes) -> bytes:
         return text.encode("utf-8", "replace")
 
 
-def counted(texts: Iterable[Sequence[str | bytes]], most: int = COUNTED_WORDS) -> Counter[str]:
+def counted(
+    texts: Iterable[Sequence[str | bytes]],
+    most: int = COUNTED_WORDS,
+    words: Callable[[tf.Tensor], tf.Tensor] = lambda texts: words(texts).values,
+) -> Counter[str]:
     """How often each word occurs in batches of texts; memory-bounded, rare words are forgotten when there are too many.
 
     Args:
       texts: batches.
+      words: those of a batch, [words].
       most: beyond so many distinct words, those seen once are forgotten, then those seen twice, and so on.
     """
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def distinct(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        found, _, uses = tf.unique_with_counts(words(batch).values)
+        found, _, uses = tf.unique_with_counts(words(batch))
         return found, uses
 
     def counted_batch(batch: Sequence[str | bytes]) -> tuple[list[bytes], list[int]]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError, DataError, suggestion
+from common.problems import Problems
+from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
 from common.recipe import Example, Field, Source
 
 PARTS = {"train": "train", "validation": "valid", "valid": "valid", "dev": "valid", "test": "test"}
@@ -27,15 +29,56 @@ def opened(
     """
     builder = _builder(name, offline)
     picked = _picked(name, builder.info.features, fields, given)
-    parts = {}
-    for split, info in builder.info.splits.items():
-        if (part := PARTS.get(split)) and info.num_examples:
-            parts[part] = Source(f"tfds:{name} {split}", _reader(builder, split, picked))
-    if not parts:
-        have = ", ".join(builder.info.splits) or "none"
-        raise DataError(f"tfds:{name} has no split named train, validation or test (it has: {have}).")
+    splits = _splits(name, builder)
+    parts = {part: Source(f"tfds:{name} {split}", _reader(builder, split, picked)) for part, split in splits.items()}
     note = f"tfds:{builder.info.full_name}; " + ", ".join(f'{field} = "{key}"' for field, (key, _) in picked.items())
     return parts, note, builder.info.full_name
+
+
+def tagged_parts(
+    name: str, fields: Sequence[Field], given: Mapping[str, str], offline: bool, names: Mapping[str, str], strict: bool
+) -> tuple[dict[str, Source], str, str]:
+    """As `opened`, of a set whose examples hold a list of tokens and one of tags.
+
+    Args:
+      names: of types, as for `readers.tagged.tagged`.
+      strict: the first example that cannot be used is an error.
+    """
+    builder = _builder(name, offline)
+    picked = _picked(name, builder.info.features, fields, given)
+    tokens, tags = tagged_fields(fields)
+    parts, notes = {}, []
+    for part, split in _splits(name, builder).items():
+        read = _reader(builder, split, picked)
+
+        def sentences(read: Callable[[], Iterator[Example]] = read, split: str = split) -> Iterator[Sentence]:
+            for number, row in enumerate(read(), 1):
+                yield sentence(f"tfds:{name} {split}:{number}", row[tokens], row[tags])
+
+        one = tagged(f"tfds:{name} {split}", split, sentences, names, Problems(strict))
+        notes.append(one.note.replace("; ", ", "))
+        parts[part] = Source(f"tfds:{name} {split}", _examples(one), one.problems)
+    taken = ", ".join(f'{field} = "{key}"' for field, (key, _) in picked.items())
+    return parts, f"tfds:{builder.info.full_name}; {taken}; {'; '.join(notes)}", builder.info.full_name
+
+
+def _examples(reader: Tagged) -> Callable[[], Iterator[Example]]:
+    def read() -> Iterator[Example]:
+        reader.problems.clear()
+        return (example for _, example in reader.rows())
+
+    return read
+
+
+def _splits(name: str, builder: Any) -> dict[str, str]:
+    """The split of each part that there is."""
+    found = {
+        part: split for split, info in builder.info.splits.items() if (part := PARTS.get(split)) and info.num_examples
+    }
+    if not found:
+        have = ", ".join(builder.info.splits) or "none"
+        raise DataError(f"tfds:{name} has no split named train, validation or test (it has: {have}).")
+    return found
 
 
 def _builder(name: str, offline: bool) -> Any:
@@ -76,6 +119,13 @@ def _picked(name: str, features: Any, fields: Sequence[Field], given: Mapping[st
     import tensorflow_datasets as tfds
 
     kinds = {"text": tfds.features.Text, "label": tfds.features.ClassLabel}
+    items = {"tokens": tfds.features.Text, "tags": tfds.features.ClassLabel}  # of sequences
+
+    def fits(feature: Any, kind: str) -> bool:
+        if kind in kinds:
+            return isinstance(feature, kinds[kind])
+        return isinstance(feature, tfds.features.Sequence) and isinstance(feature.feature, items[kind])
+
     picked: dict[str, tuple[str, Any]] = {}
     for field in fields:
         taken = {key for key, _ in picked.values()}
@@ -87,7 +137,7 @@ def _picked(name: str, features: Any, fields: Sequence[Field], given: Mapping[st
                 )
             picked[field.name] = wanted, features[wanted]
             continue
-        fitting = [key for key in features if isinstance(features[key], kinds[field.kind]) and key not in taken]
+        fitting = [key for key in features if fits(features[key], field.kind) and key not in taken]
         named = [key for key in fitting if key.lower() in (field.name, *field.names)]
         chosen = named[:1] or (fitting if len(fitting) == 1 else [])
         if not chosen:
@@ -101,6 +151,8 @@ def _picked(name: str, features: Any, fields: Sequence[Field], given: Mapping[st
 
 def _reader(builder: Any, split: str, picked: Mapping[str, tuple[str, Any]]) -> Callable[[], Iterator[Example]]:
     def plain(feature: Any, value: Any) -> Any:
+        if getattr(value, "ndim", 0) == 1:  # an array: a sequence
+            return [plain(getattr(feature, "feature", None), one) for one in value]
         if hasattr(feature, "int2str"):
             return feature.int2str(int(value))
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -111,7 +111,7 @@ class Trainer:
         variables = self.optimizer.variables
         with tf.GradientTape() as tape:
             outputs = self.model(_part(rows, FEATURE), training=self.config.noise)
-            sums, weights = self.recipe.loss(_part(rows, TARGET), outputs)
+            sums, weights = self.recipe.loss(self.model, _part(rows, TARGET), outputs)
             loss, weight = tf.reduce_sum(sums * real), tf.reduce_sum(weights * real)
             if self.model.losses:
                 loss += tf.add_n(self.model.losses) * weight
@@ -152,7 +152,7 @@ class Trainer:
 
     def _evaluate_batch(self, rows: dict[str, tf.Tensor]) -> tuple[Any, Any, Any]:
         outputs = self.model(_part(rows, FEATURE), training=False)
-        sums, weights = self.recipe.loss(_part(rows, TARGET), outputs)
+        sums, weights = self.recipe.loss(self.model, _part(rows, TARGET), outputs)
         return outputs, tf.reduce_sum(sums), tf.reduce_sum(weights)
 
     # The host part
@@ -163,7 +163,7 @@ class Trainer:
         Args:
           conclude: let the recipe set what it fits on this store, the validation part.
         """
-        measures = self.recipe.measures()
+        measures = self.recipe.measures(self.model)
         loss = weight = 0.0
         with self.averaged():
             for rows in evaluation_batches(store, EVALUATION_BATCH, self.length_key):

@@ -184,10 +184,10 @@ def seed(value: int) -> None:
 
 
 def _say_unseen(part: str, measured: Mapping[str, Any]) -> None:
-    unseen = measured.get("per_label", {}).get(UNSEEN)
-    if unseen:
-        count = unseen["support"]
-        say(f"Warning: {count:,} examples of the {part} part have labels that training lacks; they count as wrong.")
+    for name, group in measured.items():
+        if name.startswith("per_") and UNSEEN in group:
+            kind, count = name.removeprefix("per_"), group[UNSEEN]["support"]
+            say(f"Warning: the {part} part has {count:,} of a {kind} that training lacks; they count as wrong.")
 
 
 @contextmanager
@@ -225,7 +225,7 @@ def _fit(recipe: str, trainer: Any, current: Run, config: Any) -> None:
                 if fact.improved:
                     current.save_best(trainer.weights())
                 current.write_history(history)
-                say(_epoch_line(fact, config.epochs))
+                say(_epoch_line(fact, config.epochs, trainer.recipe.monitor))
             else:
                 left = "" if fact.seconds_left is None else f", {duration(fact.seconds_left)} left"
                 shown.show(
@@ -245,10 +245,10 @@ def _go_on(recipe: str, path: Path) -> str:
     return f"Stopped. Go on with: python cli.py run {shlex.quote(recipe)} --resume {shlex.quote(str(path))}"
 
 
-def _epoch_line(fact: Any, epochs: int | None) -> str:
+def _epoch_line(fact: Any, epochs: int | None, monitor: str) -> str:
     facts = fact.facts
     of = f"/{epochs}" if epochs else ""
-    shown = {k: v for k, v in facts.items() if k in ("loss", "valid_loss", "valid_accuracy")}
+    shown = {k: v for k, v in facts.items() if k in ("loss", "valid_loss", f"valid_{monitor}")}
     rate = f"{facts['examples_per_second']:,.0f} examples/s, {duration(facts['seconds'])}"
     values = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
     return f"epoch {facts['epoch']}{of}: {values}, {rate}{' *' if fact.improved else ''}"
@@ -285,12 +285,13 @@ def _next_steps(recipe: str, path: Path) -> None:
     shown, name = shlex.quote(str(path)), shlex.quote(recipe)
     say(f"Report: {path / 'report.html'}")
     say("Next:")
-    say(f'  python cli.py predict {shown} "your own text"')
+    about = recipes.load_config(recipe).ABOUT
+    say(f"  python cli.py predict {shown} {shlex.quote(about.own_input)}")
     say(f"  python cli.py export {shown} --to exports/{shlex.quote(path.name)}")
     if Run.open(path).about["settings"]["data"]:
-        say(f"  python cli.py evaluate {shown} --data other.csv")
+        say(f"  python cli.py evaluate {shown} --data {about.own_data}")
     else:
-        say(f"  python cli.py run {name} --data your_own.csv")
+        say(f"  python cli.py run {name} --data {about.own_data}")
 
 
 def evaluate(

@@ -54,7 +54,7 @@ def problems(draw, most_tags=4, most_time=4, forbid=True, scale=3.0):
     for one in allowed:  # the first tag may do anything, so that there is a tagging
         one[0] = True
     allowed[1][:, 0] = True
-    moves = crf.Moves(*(np.where(a, w, NEVER).astype(np.float32) for a, w in zip(allowed, weights)))
+    moves = crf.Moves(*(np.where(a, w, NEVER).astype(np.float32) for a, w in zip(allowed, weights, strict=True)))
     tags = np.full((time + 1, time), 7 % count)  # what stands beyond the length does not matter
     for row, length in enumerate(lengths):
         good = [p for p in taggings(count, length) if score(emissions[row], p, moves) > NEVER]
@@ -80,13 +80,15 @@ def test_gradient_equals_counts_less_expected_counts(problem):
     rows = np.linspace(0.5, 2, len(lengths)).astype(np.float32)  # each row weighs differently
     with tf.GradientTape() as tape:
         tape.watch(values)
-        found = crf.log_likelihood(values[0], tags, lengths, crf.Moves(*map(tf.constant, moves)), crf.Moves(*values[1:]))
+        found = crf.log_likelihood(
+            values[0], tags, lengths, crf.Moves(*map(tf.constant, moves)), crf.Moves(*values[1:])
+        )
         total = tf.reduce_sum(found * rows)
     gradients = [tf.convert_to_tensor(g).numpy() for g in tape.gradient(total, values)]
     expected = [np.zeros(v.shape) for v in values]
     for row, length in enumerate(lengths):
         paths, shares, _ = brute(emissions[row], length, moves)
-        for path, share in [(tags[row, :length], -1.0), *zip(paths, shares)]:
+        for path, share in [(tags[row, :length], -1.0), *zip(paths, shares, strict=True)]:
             if length and share:
                 expected[1][path[0]] -= share * rows[row]
                 expected[3][path[-1]] -= share * rows[row]
@@ -94,7 +96,7 @@ def test_gradient_equals_counts_less_expected_counts(problem):
                     expected[0][row, t, tag] -= share * rows[row]
                 for pair in itertools.pairwise(path):
                     expected[2][pair] -= share * rows[row]
-    for one, other in zip(gradients, expected):
+    for one, other in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=3e-5)
 
 
@@ -162,7 +164,7 @@ def test_same_under_xla_and_in_a_graph(problem):
     unknown += [tf.TensorSpec(value.shape, value.dtype) for value in values[3:]]
     graphs = tf.function(everything, input_signature=unknown), tf.function(everything, jit_compile=True)
     for compiled in graphs:
-        for one, other in zip(compiled(*values), expected):
+        for one, other in zip(compiled(*values), expected, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)
 
 
@@ -171,7 +173,7 @@ def test_long_rows_neither_overflow_nor_underflow():
     emissions = random.normal(0, 30, (2, 1300, 5)).astype(np.float32)
     moves = crf.Moves(*(tf.constant(random.normal(0, 30, s), tf.float32) for s in ((5,), (5, 5), (5,))))
     lengths = np.array([1300, 700])
-    tags, scores = crf.best_paths(emissions, lengths, moves)
+    tags, _ = crf.best_paths(emissions, lengths, moves)
     likelihood = crf.log_likelihood(emissions, tags[:, 0], lengths, moves).numpy()
     assert np.isfinite(likelihood).all()
     assert (likelihood <= 0.5).all()

@@ -314,3 +314,26 @@ def test_several_sources_of_several_kinds_are_one(tmp_path):
     found = sources.splits(config, FIELDS, own)
     assert [(e["text"], e["label"]) for e in found.train] == [("one", "x"), ("two", "y"), ("three", "x"), ("four", "y")]
     assert len(found.notes) == 4
+
+
+TAGGED = (Field("tokens", "tokens"), Field("tags", "tags"))
+
+
+@given(st.lists(st.text(max_size=8), max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_share_of_a_sentence_is_that_of_its_text(tokens):
+    sentence = {"text": " ".join(tokens), "tokens": tokens, "tags": ["O"] * len(tokens)}
+    assert sources.share(sentence, TAGGED) == sources.share(sentence, FIELDS[:1])
+    assert sources.share(sentence | {"tags": ["B-X"] * len(tokens)}, TAGGED) == sources.share(sentence, TAGGED)
+
+
+def test_tagged_sentences_are_split_and_their_problems_told(tmp_path):
+    lines = [f"t{number}\tB-X\nrests\tO\n\n" for number in range(1000)]
+    (tmp_path / "a.conll").write_text("".join(lines) + "broken\n")
+    config = RunConfig(data=(str(tmp_path / "a.conll"),))
+    found = sources.splits(config, TAGGED, own)
+    kept = [list(part) for part in (found.train, found.valid, found.test)]
+    assert sum(map(len, kept)) == 1000 and [round(len(part), -2) for part in kept] == [800, 100, 100]
+    assert kept[0][0] == {"text": "t0 rests", "tokens": ["t0", "rests"], "tags": ["B-X", "O"]}
+    assert found.train.problems.lines() == ["a.conll:3001 has 1 column where the others have 2"]
+    assert found.notes[0].endswith("scheme IOB2")

@@ -45,7 +45,7 @@ def path_score(emissions: Any, tags: Any, lengths: Any, moves: Moves) -> Any:
       lengths: integers [batch].
     """
     gains, end = _gains(emissions, tags, lengths, moves)
-    return ops.sum(gains, axis=1) + end
+    return ops.cast(ops.sum(gains, axis=1) + end, "float32")
 
 
 def log_likelihood(emissions: Any, tags: Any, lengths: Any, moves: Moves, weights: Moves | None = None) -> Any:
@@ -58,30 +58,32 @@ def log_likelihood(emissions: Any, tags: Any, lengths: Any, moves: Moves, weight
     Args: as those of `path_score`; and
       weights: finite ones to take the gradient of, where `moves` were made -inf in places.
     """
-    weights = weights or moves
     fixed = Moves(*(ops.stop_gradient(one) for one in moves))
+    emissions, weights = ops.cast(emissions, "float64"), _exact(weights or moves)
     found = _expected(ops.stop_gradient(emissions), lengths, fixed)
-    emissions = ops.cast(emissions, "float32")
 
-    def varied(expected: Any, value: Any, axes: tuple[int, ...]) -> Any:
-        # Zero, with the gradient that the expected counts give to this value.
+    def varied(value: Any) -> Any:
+        # Zero, with a gradient.
         value = ops.where(value > -float("inf"), value, 0.0)
-        return ops.sum(expected * (value - ops.stop_gradient(value)), axis=axes)
+        return value - ops.stop_gradient(value)
 
+    last = ops.take_along_axis(found.tags, ops.maximum(ops.cast(lengths, "int32") - 1, 0)[:, None, None], axis=1)[:, 0]
+    # All steps' moves in one product of matrices; their sum over [tags, tags] is never held for each example.
+    moved = ops.matmul(found.come, found.ways * varied(weights.between)) * found.go
     varying = (
-        varied(found.tags, emissions, (1, 2))
-        + varied(found.pairs, weights.between, (1, 2))
-        + varied(found.first, weights.start, (1,))
-        + varied(found.last, weights.end, (1,))
+        ops.sum(found.tags * varied(emissions), axis=(1, 2))
+        + ops.sum(moved, axis=(1, 2))
+        + ops.sum(found.tags[:, 0] * varied(weights.start), axis=1)
+        + ops.sum(last * varied(weights.end), axis=1)
     )
-    gains, end = _gains(emissions, tags, lengths, _gated(moves, weights))
+    gains, end = _gains(emissions, tags, lengths, _gated(_exact(moves), weights))
     # Step by step, for the sums of long rows are large and their difference would lose digits.
-    return ops.sum(gains - found.norms, axis=1) + (end - found.final) - varying
+    return ops.cast(ops.sum(gains - found.norms, axis=1) + (end - found.final) - varying, "float32")
 
 
 def marginals(emissions: Any, lengths: Any, moves: Moves) -> Any:
     """The probability of each tag at each step, [batch, time, tags]; 0 beyond the length."""
-    return _expected(emissions, lengths, moves).tags
+    return ops.cast(_expected(emissions, lengths, moves).tags, "float32")
 
 
 def segment_probability(emissions: Any, tags: Any, begins: Any, lengths: Any, moves: Moves) -> Any:
@@ -119,7 +121,7 @@ def segment_probability(emissions: Any, tags: Any, begins: Any, lengths: Any, mo
         return new, new
 
     _, score = ops.scan(back, ops.zeros_like(own[0]), _steps(own), reverse=True)
-    return ops.where(present, ops.exp(ops.minimum(_by_time(score), 0.0)), 0.0)
+    return ops.cast(ops.where(present, ops.exp(ops.minimum(_by_time(score), 0.0)), 0.0), "float32")
 
 
 def best_paths(emissions: Any, lengths: Any, moves: Moves, count: int = 1) -> tuple[Any, Any]:
@@ -131,7 +133,7 @@ def best_paths(emissions: Any, lengths: Any, moves: Moves, count: int = 1) -> tu
 
     Args: as those of `path_score`.
     """
-    emissions, lengths, present = _prepared(emissions, lengths)
+    emissions, lengths, present = _prepared(emissions, lengths, "float32")
     batch, tags = ops.shape(emissions)[0], moves.start.shape[0]
     kept = tags * count
     stay = ops.broadcast_to(ops.arange(kept, dtype="int32")[None, :], [batch, kept])
@@ -172,15 +174,31 @@ class _Expected(NamedTuple):
     norms: Any  # [batch, time] and
     final: Any  # [batch], which sum to the log of the sum over all taggings
     tags: Any  # [batch, time, tags], probabilities
-    pairs: Any  # [batch, tags, tags], expected number of each move
-    first: Any  # [batch, tags], probability to begin so
-    last: Any
+    come: Any  # [batch, time - 1, tags] and
+    ways: Any  # [tags, tags] and
+    go: Any  # [batch, time - 1, tags], whose product is the probability of each move
 
 
-def _prepared(emissions: Any, lengths: Any) -> tuple[Any, Any, Any]:
-    """Float32 emissions, int32 lengths, bool [batch, time] of the steps that there are."""
-    emissions, lengths = ops.cast(emissions, "float32"), ops.cast(lengths, "int32")
+def _prepared(emissions: Any, lengths: Any, dtype: str = "float64") -> tuple[Any, Any, Any]:
+    """Emissions in the given type, int32 lengths, bool [batch, time] of the steps that there are."""
+    emissions, lengths = ops.cast(emissions, dtype), ops.cast(lengths, "int32")
     return emissions, lengths, ops.arange(ops.shape(emissions)[1], dtype="int32")[None, :] < lengths[:, None]
+
+
+def _exact(moves: Moves) -> Moves:
+    return Moves(*(ops.cast(one, "float64") for one in moves))
+
+
+def _ways(moves: Moves) -> tuple[Any, Any]:
+    """The moves between tags as exponentials, divided by the largest of each column; the logs of these, [tags].
+
+    With them a step of the recursions is a product of matrices. It is taken in float64, where no sum that matters
+    vanishes as long as scores differ by less than 700.
+    """
+    between = ops.cast(moves.between, "float64")
+    largest = ops.max(between, axis=0)
+    largest = ops.where(largest > -float("inf"), largest, 0.0)
+    return ops.exp(between - largest), largest
 
 
 def _by_time(values: Any) -> Any:
@@ -210,6 +228,7 @@ def _gains(emissions: Any, tags: Any, lengths: Any, moves: Moves) -> tuple[Any, 
     emissions, lengths, present = _prepared(emissions, lengths)
     tags = ops.where(present, ops.cast(tags, "int32"), 0)
     own = ops.take_along_axis(emissions, tags[:, :, None], axis=2)[:, :, 0]
+    moves = _exact(moves)
     pairs = tags[:, :-1] * moves.start.shape[0] + tags[:, 1:]
     between = ops.take(ops.reshape(moves.between, [-1]), pairs)
     moved = ops.concatenate([ops.take(moves.start, tags[:, :1]), between], axis=1)
@@ -225,17 +244,18 @@ def _forward(emissions: Any, lengths: Any, moves: Moves) -> tuple[Any, Any, Any]
     over last tags.
     """
     emissions, lengths, present = _prepared(emissions, lengths)
+    moves, (ways, largest) = _exact(moves), _ways(moves)
     own = _by_time(emissions)
 
     def step(carry: Any, at: Any) -> Any:
         ahead, _ = carry
-        new = ops.logsumexp(ahead[:, :, None] + moves.between, axis=1)  # [batch, tags]
+        new = ops.log(ops.matmul(ops.exp(ahead), ways)) + largest  # [batch, tags]
         new = ops.where(at == 0, moves.start, new) + _at(own, at)
         norm = ops.logsumexp(new, axis=1)
         new = ops.where((at < lengths)[:, None], new - norm[:, None], ahead)
         return (new, norm), (new, norm)
 
-    begin = ops.zeros_like(emissions[:, 0])
+    begin = ops.zeros_like(own[0])
     (last, _), (ahead, norms) = ops.scan(step, (begin, begin[:, 0]), _steps(own))
     final = ops.where(lengths > 0, ops.logsumexp(last + moves.end, axis=1), 0.0)
     return _by_time(ahead), ops.where(present, _by_time(norms), 0.0), final
@@ -243,14 +263,17 @@ def _forward(emissions: Any, lengths: Any, moves: Moves) -> tuple[Any, Any, Any]
 
 def _backward(emissions: Any, lengths: Any, moves: Moves) -> Any:
     """Log scores of all ways on from each step's tags, without their own, up to a constant: [batch, time, tags]."""
-    emissions, lengths, present = _prepared(emissions, lengths)
-    end = moves.end + ops.zeros_like(emissions[:, 0])
+    emissions, lengths, _ = _prepared(emissions, lengths)
+    moves, (ways, largest) = _exact(moves), _ways(moves)
+    onward = ops.transpose(ways)
     own = _by_time(emissions)
+    end = moves.end + ops.zeros_like(own[0])
 
     def step(behind: Any, at: Any) -> Any:
-        following = _at(own, ops.minimum(at + 1, ops.shape(own)[0] - 1)) + behind
-        new = ops.logsumexp(moves.between + following[:, None, :], axis=2)
-        new = ops.where((at + 1 < lengths)[:, None], new - ops.logsumexp(new, axis=1, keepdims=True), end)
+        following = _at(own, ops.minimum(at + 1, ops.shape(own)[0] - 1)) + behind + largest
+        following -= ops.max(following, axis=1, keepdims=True)
+        new = ops.log(ops.matmul(ops.exp(following), onward))
+        new = ops.where((at + 1 < lengths)[:, None], new, end)
         return new, new
 
     _, behind = ops.scan(step, end, _steps(own), reverse=True)
@@ -264,20 +287,13 @@ def _expected(emissions: Any, lengths: Any, moves: Moves) -> _Expected:
     behind = _backward(emissions, lengths, moves)
     tags = ops.exp(ahead + behind - ops.logsumexp(ahead + behind, axis=2, keepdims=True))
     tags = ops.where(present[:, :, None], tags, 0.0)
-    last = ops.take_along_axis(tags, ops.maximum(lengths - 1, 0)[:, None, None], axis=1)[:, 0]
-    come, go = _by_time(ahead), _by_time(emissions + behind)
-
-    def count(step: Any, pairs: Any) -> Any:
-        # Step by step, for all steps at once would take [batch, time, tags, tags].
-        way = _at(come, step)[:, :, None] + moves.between + _at(go, step + 1)[:, None, :]
-        most = ops.max(way, axis=(1, 2), keepdims=True)
-        way = ops.exp(way - most)
-        share = ops.cast(step + 1 < lengths, "float32")[:, None, None] / ops.sum(way, axis=(1, 2), keepdims=True)
-        return pairs + way * share
-
-    pairs = ops.zeros_like(tags[:, 0])[:, :, None] + ops.zeros_like(moves.between)
-    pairs = ops.fori_loop(0, ops.shape(emissions)[1] - 1, count, pairs)
-    return _Expected(norms, final, tags, pairs, tags[:, 0], last)
+    ways, largest = _ways(moves)
+    go = emissions + behind + largest
+    go = ops.exp(go - ops.max(go, axis=2, keepdims=True))[:, 1:]
+    come = ops.exp(ahead[:, :-1])
+    total = ops.sum(ops.matmul(come, ways) * go, axis=2, keepdims=True)
+    come = ops.where(present[:, 1:, None], come / ops.where(present[:, 1:, None], total, 1.0), 0.0)
+    return _Expected(norms, final, tags, come, ways, go)
 
 
 @keras.saving.register_keras_serializable("kerasserole")
@@ -359,7 +375,7 @@ class CRF(keras.layers.Layer):
         tags = best_paths(emissions, lengths, self.moves)[0][:, 0]
         gains, end = _gains(emissions, tags, lengths, self.moves)
         _, norms, final = _forward(emissions, lengths, self.moves)
-        return tags, ops.sum(gains - norms, axis=1) + (end - final)
+        return tags, ops.cast(ops.sum(gains - norms, axis=1) + (end - final), "float32")
 
     def get_config(self) -> dict[str, Any]:
         own = {"tags": self.tags, "start": self.start, "between": self.between, "end": self.end}

@@ -48,7 +48,7 @@ class JsonLines:
         Raises:
           DataError: the file cannot be read to its end, or a line is broken and `problems` is strict.
         """
-        for number, value, wrong in _objects(self.path, self.encoding):
+        for number, value, wrong in objects(self.path, self.encoding):
             cells = {}
             if not wrong:
                 for name, key in self.keys.items():
@@ -87,7 +87,7 @@ def json_lines(
         raise DataError(f"{path} holds a JSON array: write each object on a line of its own, as jq -c '.[]' does.")
     names: dict[str, None] = {}
     first_wrong = ""
-    for number, value, wrong in islice(_objects(path, encoding), KEY_ROWS):
+    for number, value, wrong in islice(objects(path, encoding), KEY_ROWS):
         names |= dict.fromkeys(value)
         first_wrong = first_wrong or (wrong and f"{path.name}:{number} {wrong}")
     if not names:
@@ -98,7 +98,7 @@ def json_lines(
     return JsonLines(path, encoding, {name: keys[at] for name, at in found.items()}, tuple(fields), problems)
 
 
-def _objects(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any], str]]:
+def objects(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any], str]]:
     """(line, object, what is wrong with it or "") of every line but blank ones; lines end at LF only."""
     with opened_text(path, encoding, "\n") as lines:
         for number, line in enumerate(lines, 1):

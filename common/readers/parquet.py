@@ -13,6 +13,7 @@ from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import as_text, positions, usable
 from common.readers.files import damaged, unreadable
+from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
 from common.recipe import Example, Field
 
 MAGIC = b"PAR1"
@@ -79,19 +80,78 @@ def parquet(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], p
       ConfigError: `columns` name what there is not.
       DataError: the file is missing, damaged or empty, lacks a column, or a column is of no fitting type.
     """
+    taken, types, metadata = _columns(path, fields, columns)
+    for name, type in types.items():
+        if not _is_plain(type):
+            held = f'The column "{taken[name]}" of {path} holds {type}, not texts or numbers'
+            raise DataError(f"{held}: name another by --column {name}=NAME.")
+    return Parquet(path, taken, _label_names(metadata), tuple(fields), problems)
+
+
+def tagged_parquet(
+    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], names: Mapping[str, str], problems: Problems
+) -> Tagged:
+    """A Parquet file whose rows hold lists of tokens and of tags, or a text and its spans.
+
+    Args:
+      names: of types, as for `tagged.tagged`.
+
+    Raises: as `parquet` does.
+    """
+    from pyarrow import types as kinds
+
+    taken, types, metadata = _columns(path, fields, columns)
+    tokens, tags = tagged_fields(fields)
+    is_list = {
+        name: kinds.is_list(one) or kinds.is_large_list(one) or kinds.is_fixed_size_list(one)
+        for name, one in types.items()
+    }
+    for name, what in ((tokens, "a text or a list of tokens"), (tags, "a list of tags or of spans")):
+        fits = is_list[name] or (_is_plain(types[name]) if name == tokens else kinds.is_struct(types[name]))
+        if not fits:
+            held = f'The column "{taken[name]}" of {path} holds {types[name]}, not {what}'
+            raise DataError(f"{held}: name another by --column {name}=NAME.")
+    classes = _label_names(metadata).get(taken[tags], [])
+
+    def written(values: Any) -> Any:
+        """Tags by the names that the file has for their numbers; -1 and the like are none."""
+        if not classes or not isinstance(values, list):
+            return values
+        return [(classes[one] if 0 <= one < len(classes) else None) if isinstance(one, int) else one for one in values]
+
+    def read() -> Iterator[Sentence]:
+        number = 0
+        with _opened(path) as file:
+            for batch in file.iter_batches(ROWS, columns=sorted(set(taken.values()))):
+                for index in range(len(batch)):
+                    number += 1
+                    place = f"{path.name}:{number}"
+                    try:
+                        row = {name: batch.column(column)[index].as_py() for name, column in taken.items()}
+                    except UnicodeDecodeError:
+                        yield sentence(place, None, None, "is not valid utf-8")
+                    else:
+                        yield sentence(place, row[tokens], written(row[tags]))
+
+    named = {name: " (named)" if name == tags and classes else "" for name in taken}
+    note = ", ".join(f'{name} = "{column}"{named[name]}' for name, column in taken.items())
+    return tagged(path.name, f"{path.name}: Parquet; {note}", read, names, problems)
+
+
+def _columns(
+    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, Any], Mapping[bytes, bytes]]:
+    """The column of each field and its type, and what the file says of itself."""
     with _opened(path) as file:
         if not file.metadata.num_rows:
             raise DataError(f"{path} holds no row: name another file.")
         schema = file.schema_arrow
     found = positions(path.name, schema.names, schema.names, fields, columns)
     taken = {name: schema.names[at] for name, at in found.items()}
-    for name, at in found.items():
-        if schema.names.count(taken[name]) > 1:
-            raise DataError(f'{path} has several columns named "{taken[name]}": rename all but one.')
-        if not _is_plain(schema.types[at]):
-            held = f'The column "{taken[name]}" of {path} holds {schema.types[at]}, not texts or numbers'
-            raise DataError(f"{held}: name another by --column {name}=NAME.")
-    return Parquet(path, taken, _label_names(schema.metadata or {}), tuple(fields), problems)
+    for column in taken.values():
+        if schema.names.count(column) > 1:
+            raise DataError(f'{path} has several columns named "{column}": rename all but one.')
+    return taken, {name: schema.types[at] for name, at in found.items()}, schema.metadata or {}
 
 
 def _label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
@@ -100,9 +160,17 @@ def _label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
         features = json.loads(metadata[b"huggingface"])["info"]["features"].items()
     except (KeyError, ValueError, TypeError, AttributeError):
         return {}
-    classes = {key: one for key, one in features if isinstance(one, dict) and one.get("_type") == "ClassLabel"}
+    single = {key: _item(one) for key, one in features}
+    classes = {key: one for key, one in single.items() if isinstance(one, dict) and one.get("_type") == "ClassLabel"}
     named = {key: one.get("names") for key, one in classes.items()}
     return {key: [str(name) for name in names] for key, names in named.items() if isinstance(names, list)}
+
+
+def _item(feature: Any) -> Any:
+    """The feature of a sequence's items, or itself if it is none."""
+    if isinstance(feature, list) and len(feature) == 1:
+        return feature[0]
+    return feature.get("feature", feature) if isinstance(feature, dict) else feature
 
 
 def _is_plain(type: Any) -> bool:

@@ -14,6 +14,8 @@ ABOUT = About(
     model="many-to-one LSTM with a linear part beside it",
     data="10,568 movie review snippets (Hutto and Gilbert 2014, MIT)",
     formats="CSV, TSV, JSON lines, Parquet, folders, line-aligned files, `tfds:NAME`",
+    own_data="reviews.csv",
+    own_input="a fine film",
 )
 
 PREFIXES, SUFFIXES = (3, 4, 5), (3, 4)  # characters of a word's beginnings and ends

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ import tensorflow as tf
 from common import check, losses, metrics, pipeline, sources, text
 from common.errors import DataError
 from common.layers.blend import fitted_shares
-from common.recipe import Assets, Batch, Endpoint, Example, Source, Splits
+from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits
 
 from . import data, model
 from .config import PREFIXES, SUFFIXES, Config
@@ -26,6 +26,8 @@ class Recipe:
     """Text to label."""
 
     fields = data.FIELDS
+    inputs = tuple(field for field in data.FIELDS if field.kind == "text")
+    formats: ClassVar[Mapping[str, Format]] = {}
     length_key = "tokens"
     monitor, monitor_mode = "accuracy", "max"
 
@@ -99,7 +101,7 @@ class Recipe:
             counted = ((features["tokens"], target["label"]) for features, target in batches)
             model.get_layer("wide_words").begin(counted, self.config.wide_scale)
 
-    def loss(self, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         weights = None
         if self.config.class_weights == "balanced":
             counts = np.array(self.assets["label_counts"], np.float64)
@@ -109,17 +111,18 @@ class Recipe:
         alone, _ = losses.cross_entropy(target["label"], outputs["lstm_logits"], smoothing, weights)
         return (1 - lstm_share) * sums + lstm_share * alone, weights_of
 
-    def measures(self) -> _Validation:
+    def measures(self, model: keras.Model) -> _Validation:
         return _Validation(self.labels)
 
     def conclude(self, model: keras.Model, measures: _Validation) -> None:
         model.get_layer("blend").shares.assign(measures.fit())
 
-    def score(self, results: Iterable[tuple[Batch, list[Example]]]) -> dict[str, Any]:
+    def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
         measures = metrics.Classification(self.labels)
         ids = {label: index for index, label in enumerate(self.labels)}
-        for outputs, examples in results:
-            measures.update(np.array([ids.get(e["label"], -1) for e in examples]), outputs["scores"])
+        for batch in batches:
+            for positions, outputs in ask("serving_default", batch):
+                measures.update(np.array([ids.get(batch[at]["label"], -1) for at in positions]), outputs["scores"])
         return measures.result()
 
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:

@@ -223,3 +223,85 @@ def test_what_pyarrow_writes_is_read_back(rows, groups, compression, type):
         reader = opened(written(Path(folder), columns, row_group_size=groups, compression=compression))
         assert pairs(reader) == [(text, label.strip()) for text, label in rows]
         assert not reader.problems.count
+
+
+TAGGED = (Field("tokens", "tokens", ("words", "text")), Field("tags", "tags", ("ner_tags", "entities")))
+IOB2 = {"names": ["O", "B-PER", "I-PER"], "_type": "ClassLabel"}
+
+
+def tagged(path, columns=(), names=None):
+    return opening.reader(path, TAGGED, columns, None, Problems(), names)
+
+
+def test_lists_of_tokens_and_tags_are_read(tmp_path):
+    columns = {"id": [1, 2], "words": [["Ann", "Lee"], ["ran"]], "ner_tags": [["I-A", "B-A"], ["O"]]}
+    made = tagged(written(tmp_path, columns))
+    assert list(made.rows()) == [
+        ("a.parquet:1", {"text": "Ann Lee", "tokens": ["Ann", "Lee"], "tags": ["B-A", "B-A"]}),
+        ("a.parquet:2", {"text": "ran", "tokens": ["ran"], "tags": ["O"]}),
+    ]
+    assert made.note == 'a.parquet: Parquet; tokens = "words", tags = "ner_tags"; scheme IOB1'
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        {"feature": IOB2, "_type": "Sequence"},
+        {"feature": IOB2, "_type": "List"},
+        {"feature": IOB2, "length": -1, "id": None, "_type": "Sequence"},
+        [IOB2],
+    ],
+)
+def test_tags_that_hugging_face_numbers_are_named(tmp_path, feature):
+    metadata = {"huggingface": json.dumps({"info": {"features": {"ner_tags": feature}}})}
+    columns = {"tokens": [["Ann", "Lee", "ran"], ["x"], ["y"]], "ner_tags": [[1, 2, 0], [-1], [7]]}
+    made = tagged(written(tmp_path, columns, metadata))
+    assert [one["tags"] for _, one in made.rows()] == [["B-PER", "I-PER", "O"]]
+    assert made.problems.lines() == [f"a.parquet:{row} has an empty tag (number 1)" for row in (2, 3)]
+    assert 'tags = "ner_tags" (named); scheme IOB2' in made.note
+
+
+def test_tags_that_are_numbers_need_names(tmp_path):
+    path = written(tmp_path, {"tokens": [["Ann", "ran"]], "tags": [[1, 0]]})
+    with pytest.raises(DataError, match=r"The tags of a\.parquet are numbers .*--label-names FILE"):
+        tagged(path)
+    assert [one["tags"] for _, one in tagged(path, names={"0": "O", "1": "B-PER"}).rows()] == [["B-PER", "O"]]
+
+
+@pytest.mark.parametrize(
+    "entities",
+    [
+        [[{"start": 0, "end": 3, "label": "PER"}], []],
+        [{"start": [0], "end": [3], "label": ["PER"]}, {"start": [], "end": [], "label": []}],
+    ],
+    ids=["list of structs", "struct of lists"],
+)
+def test_texts_with_spans_are_read(tmp_path, entities):
+    made = tagged(written(tmp_path, {"text": ["Ann ran", "x"], "entities": entities}))
+    assert [(one["text"], one["tags"], one["entities"]) for _, one in made.rows()] == [
+        ("Ann ran", ["B-PER", "O"], [[0, 3, "PER"]]),
+        ("x", ["O"], []),
+    ]
+
+
+def test_tagged_rows_that_cannot_be_used_are_told(tmp_path):
+    broken = pyarrow.array([[b"a"], [b"caf\xe9"], None, [b"b"], []]).cast(pyarrow.list_(pyarrow.binary()))
+    tokens = pyarrow.ListArray.from_arrays(
+        broken.offsets, broken.values.view(pyarrow.string()), mask=pyarrow.array([False, False, True, False, False])
+    )
+    made = tagged(written(tmp_path, {"tokens": tokens, "tags": [["O"], ["O"], ["O"], ["O", "O"], []]}))
+    assert [one["text"] for _, one in made.rows()] == ["a"]
+    assert made.problems.lines() == [
+        "a.parquet:2 is not valid utf-8",
+        "a.parquet:3 has no tokens",
+        "a.parquet:4 has 1 tokens, but 2 tags",
+        "a.parquet:5 has no tokens",
+    ]
+
+
+def test_tagged_columns_of_other_types_are_refused(tmp_path):
+    path = written(tmp_path, {"text": ["a"], "tags": ["O"], "n": [{"a": 1}]})
+    with pytest.raises(DataError, match=r'"tags" of .* holds string, not a list of tags or of spans: name another by'):
+        tagged(path)
+    with pytest.raises(DataError, match=r'"n" of .* holds struct<a: int64>, not a text or a list of tokens'):
+        tagged(path, ["tokens=n"])

@@ -1,0 +1,279 @@
+"""Tagged sentences of any file: tokens with tags, or a text with spans, as examples whose tags are IOB2.
+
+An example holds "text", "tokens" and "tags"; one of a text with spans also "entities": [start, end, type] in characters
+of the text, as given but without blanks at their ends, and its tokens are those of common/tokens.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common.errors import DataError
+from common.problems import Problems
+from common.readers.columns import as_text, listed, unusable
+from common.readers.jsonl import json_lines, objects
+from common.readers.spans import beside, cut_texts, spans_of
+from common.recipe import Example, Field
+from common.tags import NONE, Scheme, Span, Tally, entities, faults, iob2, pieces
+
+LONGEST = 1300  # tokens of a sentence; longer ones are cut
+BATCH = 256  # texts that are tokenised at once
+FEW_TAGS, MOST_TAGS, MOST_PAIRS = 30, 1000, 50_000  # different ones; words have more
+REVERSED = re.compile(r".+-[BILESU]")  # PER-B
+
+
+class Sentence(NamedTuple):
+    """What a file says of a sentence: tokens and tags as written, or a text and its spans.
+
+    Args:
+      place: such as "notes.jsonl:3".
+      wrong: why it cannot be used, or "".
+      lines: of each token, where a line holds one.
+      spans: of characters, within the text, none empty.
+    """
+
+    place: str
+    wrong: str = ""
+    tokens: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    lines: Sequence[int] = ()
+    text: str | None = None
+    spans: Sequence[Span] = ()
+
+    def at(self, token: int) -> str:
+        """The place of a token."""
+        return f"{self.place.rpartition(':')[0]}:{self.lines[token]}" if self.lines else self.place
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A file whose scheme is known.
+
+    Args:
+      note: how the file was understood, for people.
+      read: starts a pass.
+      scheme: of the tags.
+      faulty: it does not allow all of them.
+      names: by type or tag, where the user gave them.
+      named_tags: they are names of tags such as 3, not of types.
+      problems: is told of every sentence that cannot be used.
+      repairs: is told of every tag or span that was mended.
+    """
+
+    note: str
+    read: Callable[[], Iterator[Sentence]] = field(repr=False)
+    scheme: Scheme
+    faulty: bool
+    names: Mapping[str, str] = field(repr=False)
+    named_tags: bool
+    problems: Problems = field(repr=False, compare=False)
+    repairs: Problems = field(repr=False, compare=False)
+
+    def rows(self) -> Iterator[tuple[str, Example]]:
+        """(place, example) of every sentence that can be used, or of every piece of one that is too long.
+
+        Raises:
+          DataError: the file cannot be read to its end, or a sentence is broken and `problems` is strict.
+        """
+        self.repairs.clear()
+        for batch in _batches(self.read()):
+            cut = iter(cut_texts([one.text for one in batch if one.text is not None]))
+            for one in batch:
+                try:
+                    if one.wrong:
+                        self.problems.add(one.place, one.wrong)
+                    elif one.text is None:
+                        yield from self._of_tags(one)
+                    else:
+                        yield from self._of_text(one, one.text, *next(cut))
+                except _Unusable as error:
+                    self.problems.add(error.place, error.what)
+
+    def _of_tags(self, one: Sentence) -> Iterator[tuple[str, Example]]:
+        tags = one.tags
+        if self.named_tags:
+            if unknown := [at for at, tag in enumerate(tags) if tag not in self.names]:
+                raise _Unusable(one.at(unknown[0]), f'has the tag "{tags[unknown[0]]}", which --label-names lacks')
+            tags = [self.names[tag] for tag in tags]
+        if (foreign := self.scheme.foreign(tags)) is not None:
+            raise _Unusable(one.at(foreign), f'has the tag "{tags[foreign]}", which is none of {self.scheme.name}')
+        spans = self._renamed(entities(tags, self.scheme), one)
+        for at, what in faults(tags, self.scheme) if self.faulty else ():
+            self.repairs.add(one.at(at), what)
+        made = iob2(spans, len(tags))
+        for start, end in pieces(made, LONGEST):
+            tokens = list(one.tokens[start:end])
+            yield one.at(start), {"text": " ".join(tokens), "tokens": tokens, "tags": made[start:end]}
+
+    def _of_text(
+        self, one: Sentence, text: str, tokens: list[str], starts: list[int], ends: list[int]
+    ) -> Iterator[tuple[str, Example]]:
+        if not tokens:
+            raise _Unusable(one.place, "holds no token")
+
+        tagged, placed, mended = beside(text, self._renamed(one.spans, one), tokens, starts, ends)
+        for what in mended:
+            self.repairs.add(one.place, what)
+        tags = iob2(tagged, len(tokens))
+        cuts = pieces(tags, LONGEST)
+        for first, last in cuts:
+            left, right = (0, len(text)) if len(cuts) == 1 else (starts[first], ends[last - 1])
+            within = [span for at, span in placed if first <= at < last]
+            found = [[max(start, left) - left, min(end, right) - left, type] for start, end, type in within]
+            example = {"text": text[left:right], "tokens": tokens[first:last], "tags": tags[first:last]}
+            yield one.place, example | {"entities": sorted(found)}
+
+    def _renamed(self, spans: Sequence[Span], one: Sentence) -> Sequence[Span]:
+        """Entities under the names of their types; those of a type whose name is O are none."""
+        if not self.names or (self.named_tags and one.text is None):
+            return spans
+        for _, _, type in spans:
+            if type not in self.names:
+                raise _Unusable(one.place, f'has the entity type "{type}", which --label-names does not name')
+        return [(start, end, name) for start, end, type in spans if (name := self.names[type]) not in NONE]
+
+
+def tagged(
+    name: str, layout: str, read: Callable[[], Iterator[Sentence]], names: Mapping[str, str], problems: Problems
+) -> Tagged:
+    """A reader of sentences, its scheme found in a pass over all of them.
+
+    Args:
+      name: of the file.
+      layout: the note's beginning.
+      names: of types, or of tags if these are numbers or all among them.
+
+    Raises:
+      DataError: the file cannot be read to its end, or holds no tags.
+    """
+    tally, spans, long = Tally(), False, 0
+    for one in read():
+        spans |= one.text is not None
+        long += len(one.tags) > LONGEST
+        if not one.wrong and one.text is None:
+            tally.add(one.tags)
+            if len(tally.pairs) > MOST_PAIRS:
+                break
+    counts = tally.tags()
+    words = len(counts) > FEW_TAGS and 4 * len(counts) > counts.total()  # hardly any twice
+    if words or len(counts) > MOST_TAGS or len(tally.pairs) > MOST_PAIRS:
+        raise DataError(f"{name} has too many different tags, such as {_few(counts)}: name the column of the tags.")
+    numbers = bool(counts) and all(tag.lstrip("-").isdecimal() for tag in counts)
+    if numbers and not names:
+        remedy = "say what they stand for by --label-names FILE, with a name such as B-PER on each line"
+        raise DataError(f"The tags of {name} are numbers ({_few(counts)}): {remedy}.")
+    named_tags = bool(names) and (numbers or (bool(counts) and set(counts) <= set(names)))
+    if named_tags:
+        tally = tally.renamed(names)
+    scheme = tally.scheme()
+    if scheme.form == "bare" and all(REVERSED.fullmatch(tag) for tag in set(tally.tags()) - set(NONE)):
+        raise DataError(f"The tags of {name} have their letter last ({_few(tally.tags())}): write B-PER for PER-B.")
+    layout += f"; scheme {scheme}" if counts else ""
+    if long:  # most often a file whose sentences are not parted
+        layout += f"; {long:,} {'sentence' if long == 1 else 'sentences'} of over {LONGEST:,} tokens cut"
+    faulty = tally.faults(scheme) > 0
+    made = Tagged(layout, read, scheme, faulty, names, named_tags, Problems(), Problems())
+    if spans or faulty:  # what is mended is known after a pass
+        for _ in made.rows():
+            pass
+        if count := made.repairs.count:
+            kind, kinds = ("illegal tag", "illegal tags") if counts else ("entity", "entities")
+            first = made.repairs.lines()[0].partition(", which")[0] if counts else made.repairs.lines()[0]
+            layout += f"; {count:,} {kind if count == 1 else kinds} repaired, first {first}"
+    return replace(made, note=layout, problems=problems, repairs=Problems())
+
+
+def tagged_json_lines(
+    path: Path,
+    fields: tuple[Field, ...],
+    columns: Mapping[str, str],
+    encoding: str | None,
+    names: Mapping[str, str],
+    problems: Problems,
+) -> Tagged:
+    """A file of JSON lines whose objects hold lists of tokens and of tags, or a text and its spans.
+
+    Args: as those of `tagged` and `jsonl.json_lines`.
+    """
+    found = json_lines(path, fields, columns, encoding, problems)
+    tokens, tags = (found.keys[name] for name in tagged_fields(fields))
+
+    def read() -> Iterator[Sentence]:
+        for number, value, wrong in objects(path, found.encoding):
+            yield sentence(f"{path.name}:{number}", value.get(tokens), value.get(tags), wrong)
+
+    return tagged(path.name, found.note, read, names, problems)
+
+
+def tagged_fields(fields: Iterable[Field]) -> tuple[str, str]:
+    """The names of the fields of tokens and of tags."""
+    kinds = {one.kind: one.name for one in fields}
+    return kinds["tokens"], kinds["tags"]
+
+
+def sentence(place: str, tokens: Any, tags: Any, wrong: str = "") -> Sentence:
+    """A sentence of two values: a list of tokens and one of tags, or a text and a list of spans.
+
+    >>> sentence("a.jsonl:1", "Ann slept", [[0, 3, "PER"]]).spans
+    [(0, 3, 'PER')]
+    >>> sentence("a.jsonl:2", ["Ann", "slept"], ["B-PER"]).wrong
+    'has 2 tokens, but 1 tags'
+
+    Args:
+      wrong: what is wrong already, or "".
+    """
+    if wrong:
+        return Sentence(place, wrong)
+    try:
+        if isinstance(tokens, str):
+            if why := unusable(tokens):
+                raise ValueError(why)
+            return Sentence(place, text=tokens, spans=spans_of(tokens, tags))
+        found, written = _strings(tokens, "token"), _strings(tags, "tag")
+        if len(found) != len(written):
+            raise ValueError(f"has {len(found):,} tokens, but {len(written):,} tags")
+    except ValueError as error:
+        return Sentence(place, str(error))
+    return Sentence(place, "", found, written)
+
+
+def _strings(values: Any, what: str) -> list[str]:
+    if values is None or (isinstance(values, list) and not values):
+        raise ValueError(f"has no {what}s")
+    if not isinstance(values, list):
+        raise ValueError(f"has {what}s that are no list")
+    found = []
+    for number, value in enumerate(values, 1):
+        try:
+            text = (as_text(value) or "").strip()
+        except TypeError as error:
+            raise ValueError(f"has a {what} (number {number:,}) that {error}") from None
+        if wrong := unusable(text) or ("" if text else f"has an empty {what} (number {number:,})"):
+            raise ValueError(wrong)
+        found.append(text)
+    return found
+
+
+class _Unusable(Exception):
+    def __init__(self, place: str, what: str):
+        self.place, self.what = place, what
+
+
+def _batches(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
+    """Lists of sentences, many where they hold texts, which are best tokenised together."""
+    batch = []
+    for one in sentences:
+        batch.append(one)
+        if one.text is None or len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _few(tags: Iterable[str]) -> str:
+    return listed(sorted(tags)[:5])

@@ -1,0 +1,1 @@
+"""Named entities: tokens -> spans of kinds."""

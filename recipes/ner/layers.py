@@ -1,0 +1,185 @@
+"""The layers of the tagger that are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+WINDOW = 3  # characters under a filter
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class RareWordDropout(keras.layers.Layer):
+    """Word ids, in training each replaced with the unknown word's, the rarer the word the more often.
+
+    A word seen n times is replaced with the chance rate / (rate + n) (Kiperwasser and Goldberg 2016), so that the
+    unknown word's vector is learned in the places where unknown words stand.
+
+    Args:
+      chances: by id.
+      unknown: its id.
+
+    Call arguments:
+      words: int32 [batch, time].
+    """
+
+    def __init__(self, chances: Sequence[float], unknown: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.chances, self.unknown = list(chances), unknown
+        self.seed = keras.random.SeedGenerator()
+
+    def call(self, words: Any, training: bool = False) -> Any:
+        if not training:
+            return words
+        drawn = keras.random.uniform(keras.ops.shape(words), seed=self.seed, dtype="float32")
+        return tf.where(drawn < tf.gather(tf.constant(self.chances, tf.float32), words), self.unknown, words)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "chances": self.chances, "unknown": self.unknown}
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class HashedSum(keras.layers.Layer):
+    """The vectors of hashed features, summed and divided by the root of their number.
+
+    Args:
+      buckets: ids run from 1 to this; 0 means none.
+
+    Call arguments:
+      ids: any integers [batch, time, kinds].
+
+    Returns: [batch, time, units].
+    """
+
+    def __init__(self, buckets: int, units: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.buckets, self.units = buckets, units
+        start = keras.initializers.RandomUniform(-0.1, 0.1)
+        self.rows = keras.layers.Embedding(buckets + 1, units, embeddings_initializer=start, name="rows")
+
+    def build(self, shape: Any) -> None:
+        self.rows.build(shape)
+
+    def call(self, ids: Any) -> Any:
+        return tf.reduce_sum(self.rows(tf.cast(ids, tf.int32)), axis=2) / ids.shape[-1] ** 0.5
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (*shape[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "buckets": self.buckets, "units": self.units}
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class WideScores(keras.layers.Layer):
+    """Scores of tags from the hashed features of a token and its neighbours, each with a weight of its own.
+
+    The linear part of a classic CRF tagger, wide beside deep (Cheng et al. 2016).
+
+    Args:
+      buckets: ids run from 1 to this; 0 means none.
+      tags: how many there are.
+      reach: how many neighbours on either side are looked at.
+      rate: share of features left out in training.
+      speed: rows are kept divided by this, so that Adam moves the scores this many times faster.
+
+    Call arguments:
+      ids: any integers [batch, time, kinds].
+
+    Returns: [batch, time, tags].
+    """
+
+    def __init__(self, buckets: int, tags: int, reach: int, rate: float, speed: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.buckets, self.tags, self.reach, self.rate, self.speed = buckets, tags, reach, rate, speed
+        self.rows = keras.layers.Embedding(
+            buckets + 1, tags * (2 * reach + 1), embeddings_initializer="zeros", name="rows"
+        )
+        self.dropout = keras.layers.Dropout(rate, name="dropout")
+
+    def build(self, shape: Any) -> None:
+        self.rows.build(shape)
+
+    def call(self, ids: Any, training: bool = False) -> Any:
+        ids = tf.cast(ids, tf.int32)
+        kept = self.dropout(tf.cast(ids > 0, tf.float32), training=training)
+        found = tf.einsum("btku,btk->btu", tf.cast(self.rows(ids), tf.float32), kept)
+        parts = tf.split(found, 2 * self.reach + 1, axis=2)
+        time = tf.shape(ids)[1]
+        total = 0.0
+        for offset, part in zip(range(-self.reach, self.reach + 1), parts, strict=True):
+            # What the token at t + offset says of the tag at t.
+            padded = tf.pad(part, [[0, 0], [self.reach, self.reach], [0, 0]])
+            total += padded[:, self.reach + offset : self.reach + offset + time]
+        return self.speed * total / ids.shape[-1] ** 0.5
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (*shape[:-1], self.tags)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"buckets": self.buckets, "tags": self.tags, "reach": self.reach, "rate": self.rate, "speed": self.speed}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Characters(keras.layers.Layer):
+    """A vector of each word's characters by a CNN with a maximum over places, or by a BiLSTM's last states.
+
+    Ma and Hovy 2016; Lample et al. 2016.
+
+    Args:
+      count: character ids, 0 padding.
+      kind: "cnn" or "lstm".
+      units: size of a character's vector.
+      filters: size of the result.
+
+    Call arguments:
+      ids: any integers [batch, time, characters], right-padded.
+
+    Returns: [batch, time, filters].
+    """
+
+    def __init__(self, count: int, kind: str, units: int, filters: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.count, self.kind, self.units, self.filters = count, kind, units, filters
+        start = keras.initializers.RandomUniform(-0.5, 0.5)
+        self.rows = keras.layers.Embedding(
+            count, units, embeddings_initializer=start, mask_zero=kind == "lstm", name="rows"
+        )
+        if kind == "cnn":
+            self.reader: Any = keras.layers.Dense(filters, name="filters")
+        else:
+            one = keras.layers.LSTM(filters // 2, name="lstm")
+            self.reader = keras.layers.Bidirectional(one, name="reader")
+
+    def build(self, shape: Any) -> None:
+        self.rows.build((None, shape[-1]))
+        self.reader.build((None, shape[-1], self.units * (WINDOW if self.kind == "cnn" else 1)))
+
+    def call(self, ids: Any) -> Any:
+        shape = tf.shape(ids)
+        flat = tf.reshape(tf.cast(ids, tf.int32), [-1, ids.shape[-1]])
+        present = flat > 0
+        vectors = self.rows(flat)  # [words, characters, units]
+        if self.kind == "cnn":
+            vectors *= tf.cast(present, vectors.dtype)[:, :, None]
+            # A matrix product over windows: on CPUs the gradient of a narrow convolution takes several times as long.
+            padded = tf.pad(vectors, [[0, 0], [WINDOW // 2, WINDOW // 2], [0, 0]])
+            windows = [padded[:, at : at + ids.shape[-1]] for at in range(WINDOW)]
+            found = self.reader(tf.concat(windows, axis=2))  # [words, characters, filters]
+            found = tf.reduce_max(tf.where(present[:, :, None], found, found.dtype.min), axis=1)
+            found = tf.where(present[:, :1], found, tf.zeros_like(found))
+        else:
+            safe = tf.concat([tf.ones_like(present[:, :1]), present[:, 1:]], axis=1)
+            found = self.reader(vectors, mask=safe)
+        return tf.reshape(found, [shape[0], shape[1], self.filters])
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (*shape[:-1], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"count": self.count, "kind": self.kind, "units": self.units, "filters": self.filters}
+        return {**super().get_config(), **own}

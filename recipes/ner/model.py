@@ -1,0 +1,82 @@
+"""The tagger: words, affixes, shapes and characters; BiLSTM; scores of tags; CRF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from common.layers.crf import CRF
+from common.layers.recurrent import lstm
+
+from .config import Config
+from .features import CHARACTERS, LINEAR, SHAPES
+from .layers import Characters, HashedSum, RareWordDropout, WideScores
+from .tagging import allowed
+
+
+def build(config: Config, word_counts: Sequence[int], characters: int, types: int) -> keras.Model:
+    """The model.
+
+    Inputs: words int32 [batch, time], 0 where padded; affixes uint16 [batch, time, kinds]; shapes [batch, time];
+    characters [batch, time, CHARACTERS].
+    Outputs: emissions float32 [batch, time, tags].
+
+    Args:
+      word_counts: how often training holds each word of the vocabulary, by rank.
+      characters: how many character ids there are.
+      types: of entities.
+    """
+    noise = 1 if config.noise else 0
+    words = keras.Input([None], dtype="int32", name="words")
+    affixes = keras.Input([None, config.affix_kinds], dtype="uint16", name="affixes")
+    shapes = keras.Input([None], dtype="uint16", name="shapes")
+    letters = keras.Input([None, CHARACTERS], dtype="uint16", name="characters")
+    lengths = keras.ops.sum(keras.ops.cast(keras.ops.not_equal(words, 0), "int32"), axis=1)
+    read = keras.ops.maximum(lengths, 1)
+    start = keras.initializers.RandomUniform(-0.1, 0.1)
+
+    rate = noise * config.word_dropout
+    chances = [0.0, 0.0, *(rate / (rate + n) if rate else 0.0 for n in word_counts), 0.0]
+    seen = RareWordDropout(chances, len(chances) - 1, name="word_dropout")(words)
+    parts = [
+        keras.layers.Embedding(len(chances), config.embedding_units, embeddings_initializer=start, name="words_")(seen)
+    ]
+    if config.affix_buckets:
+        parts.append(HashedSum(config.affix_buckets, config.embedding_units, name="affix_vectors")(affixes))
+    parts.append(
+        keras.layers.Embedding(SHAPES + 1, config.shape_units, embeddings_initializer=start, name="shape_vectors")(
+            shapes
+        )
+    )
+    if config.characters != "none":
+        parts.append(
+            Characters(
+                characters,
+                config.characters,
+                config.character_units,
+                config.character_filters,
+                name="character_vectors",
+            )(letters)
+        )
+    states = keras.layers.Concatenate(name="features")(parts)
+    states = keras.layers.SpatialDropout1D(noise * config.input_dropout, name="input_dropout")(states)
+    for layer in range(1, config.lstm_layers + 1):
+        states = lstm(states, read, config.lstm_units, True, f"lstm_{layer}")
+        states = keras.layers.SpatialDropout1D(noise * config.state_dropout, name=f"state_dropout_{layer}")(states)
+    moves = allowed(types, config.scheme)
+    tags = len(moves.start)
+    emissions = keras.layers.Dense(tags, dtype="float32", name="tags")(states)
+    inputs = {"words": words, "affixes": affixes, "shapes": shapes, "characters": letters}
+    outputs = {"lengths": lengths}
+    if config.wide_buckets:
+        inputs["linear"] = keras.Input([None, LINEAR], dtype="uint16", name="linear")
+        wide = WideScores(
+            config.wide_buckets, tags, config.wide_reach, noise * config.wide_dropout, config.wide_rate, dtype="float32",
+            name="wide",
+        )  # fmt: skip
+        outputs["lstm_emissions"] = emissions
+        emissions = keras.layers.Add(dtype="float32", name="sum")([emissions, wide(inputs["linear"])])
+    if config.decoder == "crf":
+        emissions = CRF(tags, *moves, name="crf")(emissions)
+    return keras.Model(inputs, outputs | {"emissions": emissions}, name="ner")

@@ -1,0 +1,244 @@
+"""The recipe of named entity recognition: what is learned from the data, how tokens become inputs, what is served."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common import check, metrics, pipeline, sources, text
+from common.errors import DataError
+from common.layers import crf
+from common.metrics import UNSEEN
+from common.recipe import Ask, Assets, Batch, Endpoint, Example, Field, Format, Source, Splits
+from common.tags import entities
+from common.tokens import tokenised
+
+from . import data, features, model, tagging, writing
+from .config import PREFIXES, SUFFIXES, Config
+
+
+class Recipe:
+    """Text or tokens to entities."""
+
+    fields = data.FIELDS
+    inputs = (Field("text", "text", ("sentence", "content", "body", "document")),)
+    length_key = "words"
+    monitor, monitor_mode = "f1", "max"
+
+    def __init__(self, config: Config, assets: Assets):
+        self.config, self.assets = config, assets
+        self.types: list[str] = assets["types"]
+        self.vocabulary = text.Vocabulary(assets["words"], buckets=1)
+        buckets = max(config.affix_buckets, 1)
+        self.affixes = text.Affixes(self.vocabulary, assets["words"], PREFIXES, SUFFIXES, buckets)
+        self.characters = features.CharacterIds(assets["characters"])
+        numbers = tf.range(len(self.types), dtype=tf.int32)
+        self.type_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.types, numbers), -1)
+
+    @classmethod
+    def load_data(cls, config: Config) -> Splits:
+        return sources.splits(config, data.FIELDS, lambda: data.addresses(config.offline))
+
+    @classmethod
+    def learn(cls, config: Config, train: Source) -> Assets:
+        types: Counter[str] = Counter()
+        letters: Counter[str] = Counter()
+
+        def tokens() -> Iterator[list[str]]:
+            for batch in pipeline.in_batches(train, pipeline.ENCODE_BATCH):
+                for example in batch:
+                    types.update(tag[2:] for tag in example["tags"] if tag.startswith("B-"))
+                    for token in example["tokens"]:
+                        letters.update(token)
+                yield [token for example in batch for token in example["tokens"]]
+
+        uses = text.counted(tokens(), words=features.normal)
+        words = text.frequent(uses, config.vocabulary, config.min_count)
+        if not types:
+            broken = train.problems.summary()
+            raise DataError(f"{train.name}: there is no entity to learn from.{broken} Give more --data.")
+        return {
+            "types": sorted(types),
+            "words": words,
+            "word_counts": [uses[word] for word in words],
+            "word_count": sum(uses.values()),
+            "characters": text.frequent(letters, 2000, 2),
+        }
+
+    @classmethod
+    def settle(cls, config: Config, assets: Assets) -> Config:
+        if config.epochs is None and config.max_minutes is None:
+            return dataclasses.replace(config, epochs=30)
+        return config
+
+    def encode(self, inputs: Batch) -> Batch:
+        tokens = inputs["tokens"] if "tokens" in inputs else tokenised(inputs["text"])[0]
+        # Each different token is looked at once.
+        flat, places = tf.unique(tokens.values)
+        normal = features.normal(flat)
+        ids = self.vocabulary.ids(tf.RaggedTensor.from_row_lengths(normal, [tf.size(normal)]))
+        affixes = self.affixes.ids(ids.with_values(normal), ids).values
+        found = {"words": ids.values, "affixes": tf.cast(affixes, tf.uint16)}
+        found["shapes"] = tf.cast(features.shapes(flat), tf.uint16)
+        found["characters"] = tf.cast(self.characters.ids(flat), tf.uint16)
+        if self.config.wide_buckets:
+            found["linear"] = tf.cast(features.linear(flat, normal, self.config.wide_buckets), tf.uint16)
+        return {name: tokens.with_values(tf.gather(values, places)) for name, values in found.items()}
+
+    def encode_target(self, examples: Batch) -> Batch:
+        return {"tags": tagging.ids(examples["tags"], self.type_ids, self.config.scheme)}
+
+    def build_model(self) -> keras.Model:
+        return model.build(self.config, self.assets["word_counts"], self.characters.size, len(self.types))
+
+    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
+        pass
+
+    def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        tags, lengths = target["tags"], outputs["lengths"]
+        known = tf.cast(tf.reduce_all(tags >= 0, axis=1), tf.float32)
+        tags = tf.maximum(tags, 0)
+
+        def of(emissions: tf.Tensor) -> tf.Tensor:
+            if self.config.decoder == "crf":
+                return -model.get_layer("crf").log_likelihood(emissions, tags, lengths)
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(tags, emissions)
+            return tf.reduce_sum(each * tf.sequence_mask(lengths, tf.shape(tags)[1], tf.float32), axis=1)
+
+        sums, alone = of(outputs["emissions"]), self.config.lstm_loss
+        if alone and "lstm_emissions" in outputs:
+            sums = (1 - alone) * sums + alone * of(outputs["lstm_emissions"])
+        return sums * known, tf.cast(lengths, tf.float32) * known
+
+    def decoded(self, model: keras.Model, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Ids of the best tags, int32 [batch, time], 0 beyond the length."""
+        if self.config.decoder == "crf":
+            return crf.best_paths(emissions, lengths, model.get_layer("crf").moves)[0][:, 0]
+        best = tf.argmax(emissions, axis=2, output_type=tf.int32)
+        return best * tf.sequence_mask(lengths, tf.shape(best)[1], tf.int32)
+
+    def measures(self, model: keras.Model) -> _Validation:
+        specs = [tf.TensorSpec([None, None, None], tf.float32), tf.TensorSpec([None], tf.int32)]
+        decode = tf.function(lambda emissions, lengths: self.decoded(model, emissions, lengths), input_signature=specs)
+        return _Validation([*self.types, UNSEEN], self.config.scheme, decode)
+
+    def conclude(self, model: keras.Model, measures: _Validation) -> None:
+        pass
+
+    def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
+        given, raw = metrics.Entities(), metrics.Entities()
+        for batch in batches:
+            for positions, outputs in ask("serving_default", batch):
+                for row, at in enumerate(positions):
+                    spans = _placed(outputs, row)
+                    gold = _gold_places(batch[at])
+                    raw.update(gold, spans)
+                    if "entities" in batch[at]:
+                        given.update(gold, spans)
+            tokenised = [example for example in batch if "entities" not in example]
+            for positions, outputs in ask("tokens", tokenised):
+                for row, at in enumerate(positions):
+                    tags = [tag.decode("utf-8") for tag in outputs["tags"][row, : len(tokenised[at]["tokens"])]]
+                    given.update(entities(tokenised[at]["tags"]), entities(tags))
+        measured = given.result()
+        measured["per_type"] = self._known(measured["per_type"])
+        return {"f1": measured.pop("f1"), "f1_raw_text": raw.result()["f1"], **measured}
+
+    def _known(self, per_type: dict[str, Any]) -> dict[str, Any]:
+        """The same with all types that training lacks under one name."""
+        known = {kind: one for kind, one in per_type.items() if kind in self.types}
+        count = sum(one["support"] for kind, one in per_type.items() if kind not in self.types)
+        return known | ({UNSEEN: {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": count}} if count else {})
+
+    def serve(self, model: keras.Model) -> dict[str, Endpoint]:
+        names = tf.constant(tagging.names(self.types, "iob2"))
+        to_iob2 = tf.constant(tagging.as_iob2(len(self.types), self.config.scheme))
+
+        def tagged(tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
+            inputs = pipeline.densified(self.encode({"tokens": tokens}))
+            # Without a single token there would be no step to read.
+            missing = tf.maximum(1 - tf.shape(inputs["words"])[1], 0)
+            inputs = {k: tf.pad(v, [[0, 0], [0, missing]] + [[0, 0]] * (v.shape.rank - 2)) for k, v in inputs.items()}
+            outputs = model(inputs, training=False)
+            emissions, lengths = outputs["emissions"], outputs["lengths"]
+            best = self.decoded(model, emissions, lengths)
+            ids = tf.gather(to_iob2, best)  # of IOB2 tags: 0 outside, odd ones begin
+            begins = (ids % 2 == 1) | (ids == 0)
+            if self.config.decoder == "crf":
+                moves = model.get_layer("crf").moves
+                scores = crf.segment_probability(emissions, best, begins, lengths, moves)
+            else:
+                scores = tagging.products(tf.nn.softmax(emissions), best, begins, lengths)
+            count = tf.shape(best)[1] - missing
+            tags = tf.where(tf.sequence_mask(lengths, tf.shape(best)[1]), tf.gather(names, ids), "")
+            return {"tags": tags[:, :count], "scores": scores[:, :count], "lengths": lengths}
+
+        def of_text(text: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            tokens, starts, ends = tokenised(text)
+            places = {"tokens": tokens.to_tensor(), "starts": starts.to_tensor(), "ends": ends.to_tensor()}
+            return places | tagged(tokens)
+
+        def of_tokens(tokens: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            place = tf.range(1, tf.shape(tokens)[1] + 1)
+            lengths = tf.maximum(tf.reduce_max(tf.where(tokens != "", place, 0), axis=1), 0)
+            return tagged(tf.RaggedTensor.from_tensor(tokens, lengths))
+
+        return {
+            "serving_default": Endpoint(of_text, {"text": tf.TensorSpec([None], tf.string, "text")}),
+            "tokens": Endpoint(of_tokens, {"tokens": tf.TensorSpec([None, None], tf.string, "tokens")}),
+        }
+
+    def doubts(self) -> list[str]:
+        return check.alike(self.types)
+
+    def odd_inputs(self) -> list[Example]:
+        long = "word " * 1_300
+        texts = ["", " ", "zxqv wvutsrq", "😀👩‍👩‍👧🇩🇪 ❤️", long, "x" * 10_000, "漢字かな", "a\x00b", b"caf\xe9 \xff\xfe"]
+        return [{"text": text, "tokens": text.split()} for text in texts]
+
+    def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {"text": example["text"], "entities": writing.found(example, outputs)}
+
+    @property
+    def formats(self) -> Mapping[str, Format]:
+        return {"conll": Format(writing.conll), "html": writing.highlighted(self.types)}
+
+
+def _placed(outputs: Mapping[str, np.ndarray], row: int) -> list[tuple[int, int, str]]:
+    """The entities of a row by the characters where they stand."""
+    count = int(outputs["lengths"][row])
+    tags = [tag.decode("utf-8") for tag in outputs["tags"][row, :count]]
+    starts, ends = outputs["starts"][row], outputs["ends"][row]
+    return [(int(starts[first]), int(ends[last - 1]), kind) for first, last, kind in entities(tags)]
+
+
+def _gold_places(example: Example) -> list[tuple[int, int, str]]:
+    """The true entities of an example by the characters where they stand in its text."""
+    if "entities" in example:
+        return [(start, end, kind) for start, end, kind in example["entities"]]
+    ends = np.cumsum([len(token) + 1 for token in example["tokens"]]) - 1
+    starts = ends - [len(token) for token in example["tokens"]]
+    return [(int(starts[first]), int(ends[last - 1]), kind) for first, last, kind in entities(example["tags"])]
+
+
+class _Validation:
+    """Entity measures of the model's outputs."""
+
+    def __init__(self, types: list[str], scheme: str, decode: Callable[[Any, Any], Any]):
+        self.types, self.scheme, self.decode = types, scheme, decode
+        self.measures = metrics.Entities()
+
+    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        found = self.decode(outputs["emissions"], outputs["lengths"]).numpy()
+        for gold, row, length in zip(target["tags"], found, outputs["lengths"], strict=True):
+            both = (tagging.entities(one[:length], self.scheme) for one in (gold, row))
+            self.measures.update(*([(a, b, self.types[kind]) for a, b, kind in one] for one in both))
+
+    def result(self) -> dict[str, Any]:
+        return self.measures.result()

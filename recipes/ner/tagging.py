@@ -1,0 +1,100 @@
+"""Tags as ids: 0 is O, and each type of entity has two (IOB2) or four (BIOES) from there on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from common.layers.crf import Moves
+
+PLACES = {"iob2": "BI", "bioes": "BIES"}  # in the order of ids
+
+
+def names(types: list[str], scheme: str) -> list[str]:
+    """Tags by id.
+
+    >>> names(["LOC"], "bioes")
+    ['O', 'B-LOC', 'I-LOC', 'E-LOC', 'S-LOC']
+    """
+    return ["O", *(f"{place}-{kind}" for kind in types for place in PLACES[scheme])]
+
+
+def allowed(types: int, scheme: str) -> Moves:
+    """Which tag may begin a sentence, follow another and end it, as lists of 0 and 1."""
+    places = ["O"] + list(PLACES[scheme]) * types
+    kinds = [-1] + [kind for kind in range(types) for _ in PLACES[scheme]]
+    begins = np.array([place in "OBS" for place in places])
+    inside = ~begins
+    closed = np.array([place in ("OBIES" if scheme == "iob2" else "OES") for place in places])  # nothing must follow
+    open_ = np.array([place in "BI" for place in places])  # more of it may follow
+    same = np.array(kinds)[:, None] == np.array(kinds)[None, :]
+    between = (closed[:, None] & begins[None, :]) | (open_[:, None] & inside[None, :] & same)
+    return Moves(*(one.astype(int).tolist() for one in (begins, between, closed)))
+
+
+def ids(tags: tf.RaggedTensor, types: Any, scheme: str) -> tf.RaggedTensor:
+    """Ids of IOB2 tags, int32 [batch, (time)]; where the type is unknown, -1 for the first token and -2 for others.
+
+    Args:
+      types: a lookup table from a type to its number, -1 for unknown ones.
+    """
+    flat = tags.values
+    inside = tf.strings.regex_full_match(flat, r"(?s)I-.*")
+    entity = tf.strings.regex_full_match(flat, r"(?s)[BI]-.*")
+    kind = types.lookup(tf.strings.regex_replace(flat, r"^[BI]-", ""))
+    # Whether the entity goes on in the next token of the same sentence.
+    rows = tags.value_rowids()
+    goes_on = tf.concat([inside[1:] & (rows[1:] == rows[:-1]), tf.zeros_like(inside[:1])], axis=0)
+    place = tf.cast(inside, tf.int32)  # 0 begins, 1 inside
+    if scheme == "bioes":
+        place = tf.where(goes_on, place, tf.where(inside, 2, 3))
+    known = 1 + kind * len(PLACES[scheme]) + place
+    unknown = tf.where(inside, -2, -1)
+    return tags.with_values(tf.where(entity, tf.where(kind >= 0, known, unknown), 0))
+
+
+def entities(row: np.ndarray, scheme: str) -> list[tuple[int, int, int]]:
+    """(first token, one past the last, number of the type) of each entity of a legal row of ids.
+
+    Args:
+      row: [time], -1 and -2 as `ids` gives them; their type is -1.
+    """
+    found: list[tuple[int, int, int]] = []
+    per = len(PLACES[scheme])
+    for position, tag in enumerate(row.tolist()):
+        if tag == 0:
+            continue
+        kind, place = ((tag - 1) // per, PLACES[scheme][(tag - 1) % per]) if tag > 0 else (-1, "BI"[-1 - tag])
+        if place in "IE" and found and found[-1][1] == position and found[-1][2] == kind:
+            found[-1] = (found[-1][0], position + 1, kind)
+        else:
+            found.append((position, position + 1, kind))
+    return found
+
+
+def as_iob2(types: int, scheme: str) -> list[int]:
+    """The id in IOB2 of each tag id of a scheme.
+
+    >>> as_iob2(1, "bioes")  # of O, B, I, E, S
+    [0, 1, 2, 2, 1]
+    """
+    return [0, *(1 + 2 * kind + (place in "IE") for kind in range(types) for place in PLACES[scheme])]
+
+
+def products(shares: tf.Tensor, tags: tf.Tensor, begins: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """The product of each segment's probabilities, at each of its steps, where tags are independent: [batch, time].
+
+    Args:
+      shares: [batch, time, tags].
+      tags: int32 [batch, time].
+      begins: bool [batch, time].
+    """
+    logs = tf.math.log(tf.maximum(tf.gather(shares, tags, batch_dims=2), 1e-30))
+    begins = begins | (tf.range(tf.shape(tags)[1]) == 0)
+    segments = tf.cumsum(tf.cast(tf.reshape(begins, [-1]), tf.int32)) - 1
+    present = tf.sequence_mask(lengths, tf.shape(tags)[1])
+    logs = tf.reshape(tf.where(present, logs, 0.0), [-1])
+    total = tf.gather(tf.math.unsorted_segment_sum(logs, segments, tf.size(logs)), segments)
+    return tf.where(present, tf.reshape(tf.exp(total), tf.shape(tags)), 0.0)

@@ -1,0 +1,66 @@
+"""Predicted entities for people and programs: JSON objects, CoNLL lines, highlighted text."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+from common.recipe import Example, Format
+from common.tags import entities
+
+COLOURS = ("#cfe8ff", "#ffe1c4", "#d5f2d3", "#f6d3ea", "#e3dcff", "#fff3b8", "#cdeeee", "#f3d6d0")
+
+_BEGIN = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Entities</title>
+<style>
+ body { font: 16px/1.9 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1b1f24; }
+ p { white-space: pre-wrap; overflow-wrap: anywhere; border-bottom: 1px solid #d8dee4; padding-bottom: .6rem; }
+ mark { border-radius: 4px; padding: .1rem .3rem; color: inherit; }
+ small { font-size: .7rem; font-weight: 600; margin-left: .35rem; color: #424a53; }
+</style>"""
+
+
+def found(example: Example, outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The entities of a text: what they are, where they stand (characters, the end excluded), how probable they are.
+
+    Args:
+      outputs: one row of serving_default.
+    """
+    count, text = int(outputs["lengths"]), example["text"]
+    tags = [tag.decode("utf-8") for tag in outputs["tags"][:count]]
+    listed = []
+    for first, last, label in entities(tags):
+        start, end = int(outputs["starts"][first]), int(outputs["ends"][last - 1])
+        score = float(outputs["scores"][first])
+        listed.append({"text": text[start:end], "label": label, "start": start, "end": end, "score": score})
+    return listed
+
+
+def conll(example: Example, outputs: Mapping[str, Any]) -> str:
+    """A line for each token, with its tag behind a tab, and an empty one at the end."""
+    count = int(outputs["lengths"])
+    pairs = zip(outputs["tokens"][:count], outputs["tags"][:count], strict=True)
+    return "".join(f"{token.decode('utf-8')}\t{tag.decode('utf-8')}\n" for token, tag in pairs)
+
+
+def highlighted(types: list[str]) -> Format:
+    """A page with a paragraph for each text, its entities marked, a colour for each type."""
+    colours = {kind: COLOURS[number % len(COLOURS)] for number, kind in enumerate(types)}
+
+    def one(example: Example, outputs: Mapping[str, Any]) -> str:
+        parts, at = [], 0
+        for entity in found(example, outputs):
+            parts.append(html.escape(example["text"][at : entity["start"]]))
+            label = html.escape(entity["label"])
+            parts.append(
+                f'<mark style="background: {colours[entity["label"]]}" title="{label} {entity["score"]:.2f}">'
+                f"{html.escape(entity['text'])}<small>{label}</small></mark>"
+            )
+            at = entity["end"]
+        return f"<p>{''.join(parts)}{html.escape(example['text'][at:])}</p>"
+
+    return Format(one, _BEGIN, "</html>")
