@@ -17,6 +17,7 @@ from common.recipe import Splits
 
 SEVERAL = 3  # examples of a thing that are shown
 RARE = 5  # a label with fewer examples than this is hardly learned
+SHOWN = 60  # labels that stand in the table
 UNBALANCED = 10  # times that the commonest label may outnumber the rarest without a word
 
 
@@ -186,14 +187,16 @@ def lines(report: Mapping[str, Any]) -> Any:
     keys = list(dict.fromkeys(key for part in parts.values() for key in part))
     for key in keys:
         values = [part.get(key) for part in parts.values()]
-        if key.startswith("first_"):
+        if key.startswith("first_") or all(value is None for value in values):
             continue
         if any(isinstance(value, dict) for value in values):
             table.add_row(Text(key.replace("_", " "), style="bold"))
-            inner = dict.fromkeys(name for value in values if value for name in value)
-            for name in inner:
+            inner = list(dict.fromkeys(name for value in values if value for name in value))
+            for name in inner[:SHOWN]:
                 shown = [(value or {}).get(name) for value in values]
                 table.add_row(Text(f"  {name}"), *(_cell(one) for one in shown))
+            if len(inner) > SHOWN:
+                table.add_row(Text(f"  and {len(inner) - SHOWN:,} more, see --json"))
         else:
             table.add_row(key.replace("_", " "), *(_cell(value) for value in values))
     below = [Text(f"Data: {note}") for note in report["data"]]
@@ -202,7 +205,9 @@ def lines(report: Mapping[str, Any]) -> Any:
         if name.startswith("advised_"):
             after.append(Text(f"Advised --{name[8:].replace('_', '-')}: {value}"))
     for name, part in parts.items():
-        after += [Text(f"broken, {name}: {line}") for line in part.get("first_broken_rows", [])]
+        for key, first in part.items():
+            if key.startswith("first_"):
+                after += [Text(f"{key.split('_')[1]}, {name}: {line}") for line in first]
     after += [Text(f"Warning: {warning}", style="yellow") for warning in report["warnings"]]
     return Group(*below, Text(), table, Text(), *after)
 
@@ -210,4 +215,4 @@ def lines(report: Mapping[str, Any]) -> Any:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.1%}"  # all else is a share

@@ -22,7 +22,7 @@ from common.readers.jsonl import is_json_lines, json_lines
 from common.readers.labels import label_names
 from common.readers.parquet import MAGIC, parquet, tagged_parquet
 from common.readers.tables import table
-from common.readers.tagged import tagged_json_lines
+from common.readers.tagged import Tagged, tagged_json_lines
 from common.recipe import Example, Field, Source
 
 
@@ -91,7 +91,7 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
             raise DataError(f"{spec} is a folder, where a file of tagged sentences is wanted: name one, or a glob.")
         folders = label_folders(path, tuple(fields), config.encoding, config.strict)
         found = {part: _source(f"{spec} {part}".strip(), one, fields, names) for part, one in folders.items()}
-        digests = [str(file.relative_to(path)) + _digest(file) for one in folders.values() for _, file in one.files()]
+        digests = [str(file.relative_to(path)) + digest(file) for one in folders.values() for _, file in one.files()]
         return Opened(found, tuple(one.note for one in folders.values()), combined([*digests, named]))
     if "," in spec and not path.exists():
         if is_tagged(fields):
@@ -104,7 +104,7 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
         readers = [reader(one, fields, config.column, config.encoding, Problems(config.strict), names) for one in paths]
     sources = [_source(spec, one, fields, names) for one in readers]
     notes = tuple(one.note for one in readers)
-    return Opened({"": joined(spec, sources)}, notes, combined([*map(_digest, paths), named]))
+    return Opened({"": joined(spec, sources)}, notes, combined([*map(digest, paths), named]))
 
 
 def _check_name(name: str) -> None:
@@ -184,7 +184,7 @@ def _source(name: str, opened: Reader, fields: Sequence[Field], names: Mapping[s
                 continue
             yield example | {label: names[example[label]] for label in labels}
 
-    return Source(name, read, opened.problems)
+    return Source(name, read, opened.problems, opened.repairs if isinstance(opened, Tagged) else Problems())
 
 
 def _renamed(source: Source, fields: Sequence[Field], names: Mapping[str, str], strict: bool) -> Source:
@@ -199,12 +199,19 @@ def _renamed(source: Source, fields: Sequence[Field], names: Mapping[str, str], 
     return _source(source.name, Numbered(), fields, names) if names else source
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """What tells a file's bytes from others.
+
+    Raises:
+      DataError: there is no such file, or it may not be read.
+    """
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except PermissionError:
         raise files.unreadable(path) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): check the path, or name another file.") from None
 
 
 def combined(parts: Sequence[str]) -> str:
@@ -216,12 +223,14 @@ def joined(name: str, sources: Sequence[Source]) -> Source:
     """The examples of several sources, one after the other."""
     if len(sources) == 1:
         return sources[0]
-    problems = Problems()
+    problems, repairs = Problems(), Problems()
 
     def read() -> Iterator[Example]:
         problems.clear()
+        repairs.clear()
         for source in sources:
             yield from source
             problems.merge(source.problems)
+            repairs.merge(source.repairs)
 
-    return Source(name, read, problems)
+    return Source(name, read, problems, repairs)

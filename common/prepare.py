@@ -216,13 +216,17 @@ def say_notes(notes: Sequence[str]) -> None:
 
 
 def problem_lines(source: Source) -> list[str]:
-    """What to say of a source's broken rows."""
-    problems = source.problems
-    if not problems.count:
-        return []
-    lines = [f"Skipped {problems.count:,} broken row{'s' if problems.count > 1 else ''} of {source.name}:"]
-    lines += [f"  {line}" for line in problems.lines()[:5]]
-    return lines + (["  (cli.py check lists more; --strict makes them an error)"] if problems.count > 5 else [])
+    """What to say of a source's broken rows, and of what was mended."""
+    lines = []
+    for problems, what, more in (
+        (source.problems, "Skipped {} broken row{} of {}:", "cli.py check lists more; --strict makes them an error"),
+        (source.repairs, "Repaired {} annotation{} of {}:", "cli.py check lists more"),
+    ):
+        if problems.count:
+            lines.append(what.format(f"{problems.count:,}", "s" if problems.count > 1 else "", source.name))
+            lines += [f"  {line}" for line in problems.lines()[:5]]
+            lines += [f"  ({more})"] if problems.count > 5 else []
+    return lines
 
 
 # What is kept

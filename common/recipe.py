@@ -55,11 +55,13 @@ class Source:
       name: for people, such as "reviews.csv, 10% by hash".
       read: starts a pass.
       problems: what the last pass could not use.
+      repairs: what it mended, such as tags that their scheme does not allow.
     """
 
     name: str
     read: Callable[[], Iterator[Example]]
     problems: Problems = field(default_factory=Problems)
+    repairs: Problems = field(default_factory=Problems)
 
     def __iter__(self) -> Iterator[Example]:
         return self.read()

@@ -68,7 +68,7 @@ def _picked(source: Source, name: str, fields: Sequence[Field], low: float, high
     def read() -> Iterator[Example]:
         return (example for example in source if low <= share(example, fields) < high)
 
-    return Source(f"{source.name} ({name}, by hash)", read, source.problems)
+    return Source(f"{source.name} ({name}, by hash)", read, source.problems, source.repairs)
 
 
 def splits(config: RunConfig, fields: Sequence[Field], default: Callable[[], tuple[Source, dict[str, str]]]) -> Splits:

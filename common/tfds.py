@@ -57,7 +57,7 @@ def tagged_parts(
 
         one = tagged(f"tfds:{name} {split}", split, sentences, names, Problems(strict))
         notes.append(one.note.replace("; ", ", "))
-        parts[part] = Source(f"tfds:{name} {split}", _examples(one), one.problems)
+        parts[part] = Source(f"tfds:{name} {split}", _examples(one), one.problems, one.repairs)
     taken = ", ".join(f'{field} = "{key}"' for field, (key, _) in picked.items())
     return parts, f"tfds:{builder.info.full_name}; {taken}; {'; '.join(notes)}", builder.info.full_name
 

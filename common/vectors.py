@@ -59,8 +59,8 @@ class Layout(NamedTuple):
     binary: bool
 
 
-def read(path: Path, wanted: Collection[str]) -> Vectors:
-    r"""The vectors of wanted words; memory grows with the found ones only.
+def read(path: Path, wanted: Collection[str], first: int = 0) -> Vectors:
+    r"""The vectors of wanted words and those of the first rows, which are frequent words; memory grows with these only.
 
     The format is told by content: text of word2vec and fastText (.vec), text of GloVe, binary of word2vec; any of them
     compressed. A word must be equal to be found: to fall back on another, such as its lower case, want that one too.
@@ -80,9 +80,10 @@ def read(path: Path, wanted: Collection[str]) -> Vectors:
     spelt = {word.encode("utf-8", "surrogatepass"): word for word in wanted if word}  # bytes: not all files are UTF-8
     with opened(path) as file:
         file.read(layout.start)
-        found, rows = (_from_binary if layout.binary else _from_text)(path, file, layout, spelt.keys())
+        found, rows = (_from_binary if layout.binary else _from_text)(path, file, layout, spelt.keys(), first)
     matrix = np.stack(list(found.values())) if found else np.zeros((0, layout.dim), np.float32)
-    return Vectors(matrix, [spelt[word] for word in found], rows, layout.dim)
+    words = [spelt.get(word) or word.decode("utf-8", "replace") for word in found]
+    return Vectors(matrix, words, rows, layout.dim)
 
 
 def _layout(path: Path, head: bytes) -> Layout:
@@ -141,25 +142,26 @@ def _is_number(cell: bytes) -> bool:
     return True
 
 
-def _from_text(path: Path, file: Any, layout: Layout, wanted: Set[bytes]) -> tuple[Found, int]:
-    """Vectors of wanted words, and the number of rows."""
+def _from_text(path: Path, file: Any, layout: Layout, wanted: Set[bytes], first_rows: int) -> tuple[Found, int]:
+    """Vectors of wanted words and of the first rows, and the number of rows."""
     found: Found = {}
     first_cells = {word.partition(b" ")[0] for word in wanted} - {b""}  # words of GloVe may hold blanks
     separator, rows = layout.separator, 0
     number, line = 0, b""
     for number, line in enumerate(io.BufferedReader(file, BLOCK), 1 if layout.total is None else 2):
         first = line[: line.find(separator)]  # all that is done to most of some million rows, so it must be quick
-        if first not in first_cells:
+        if first not in first_cells and (rows >= first_rows or not first.strip()):
             rows += bool(first) or not line.isspace()
             continue
         rows += 1
         cells = line.split()
         have = len(cells) - 1
         word = b" ".join(cells[: -layout.dim])
+        kept = word in wanted or rows <= first_rows
         too_many = have > layout.dim and word not in wanted and _trailing_numbers(cells[1:]) == have
         if have < layout.dim or too_many:
             raise _wrong_width(path, number, have, layout)
-        if word in wanted and word not in found:
+        if kept and word not in found:
             found[word] = _vector(path, number, cells[-layout.dim :])
     have = len(line[line.find(separator) + 1 :].split())
     if have < layout.dim and not line.isspace() and line:  # the last row, lest the file be cut
@@ -186,8 +188,8 @@ def _wrong_width(path: Path, number: int, have: int, layout: Layout) -> DataErro
     return DataError(f"{path}:{number} has {have} numbers where {whole} {layout.dim}: {_AGAIN}, or take the row out.")
 
 
-def _from_binary(path: Path, file: Any, layout: Layout, wanted: Set[bytes]) -> tuple[Found, int]:
-    """Vectors of wanted words, and the number of rows."""
+def _from_binary(path: Path, file: Any, layout: Layout, wanted: Set[bytes], first_rows: int) -> tuple[Found, int]:
+    """Vectors of wanted words and of the first rows, and the number of rows."""
     assert layout.total is not None
     found: Found = {}
     data, position, rows = b"", 0, 0
@@ -201,7 +203,7 @@ def _from_binary(path: Path, file: Any, layout: Layout, wanted: Set[bytes]) -> t
             data, position = data[position:] + more, 0
             continue
         word = data[position:blank].lstrip(b"\r\n")  # which stand after the numbers in some files
-        if word in wanted and word not in found:
+        if (word in wanted or rows < first_rows) and word not in found:
             vector = np.frombuffer(data, "<f4", layout.dim, blank + 1).astype(np.float32)
             if not np.isfinite(vector).all():
                 name = word.decode("utf-8", "replace")

@@ -7,15 +7,17 @@ import sys
 
 import numpy as np
 import pytest
-from calls import SMALL, call, fails, good, tiny_texts, write
+from calls import SMALL, call, fails, good, small_data, tiny_texts, write
 from conftest import ROOT
+
+import recipes
 
 # What answers without TensorFlow
 
 
 LIGHT = (
     "--help", "list", "run --help", "run sentiment --help", "run sentiment --epochs 0", "run sentimnet",
-    "run sentiment --print-config", "check sentiment --help",
+    "run sentiment --print-config", "check sentiment --help", "run ner --help",
 )  # fmt: skip
 
 
@@ -32,11 +34,13 @@ def test_help_and_usage_errors_import_nothing_heavy(line):
 
 
 def test_list_names_every_recipe():
-    assert [row["recipe"] for row in json.loads(good("list", "--json"))] == ["sentiment"]
+    rows = json.loads(good("list", "--json"))
+    assert [row["recipe"] for row in rows] == recipes.names() == ["ner", "sentiment"]
+    assert all(row["own_data"] and row["own_input"] for row in rows)
 
 
 def test_unknown_recipe_is_suggested():
-    assert 'There is no recipe "sentimnet" (there are: sentiment). Did you mean "sentiment"?' in fails(
+    assert 'There is no recipe "sentimnet" (there are: ner, sentiment). Did you mean "sentiment"?' in fails(
         "run", "sentimnet", status=2
     )
 
@@ -126,8 +130,9 @@ def test_more_epochs_train_a_finished_run_further(tmp_path, reviews):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, reviews):
-    words = [sys.executable, ROOT / "cli.py", "run", "sentiment", "--data", reviews, *SMALL, "--epochs", "25"]
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, name):
+    words = [sys.executable, ROOT / "cli.py", "run", name, *small_data(name, tmp_path), "--epochs", "12"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     subprocess.run([*words, "--run-dir", whole], check=True, capture_output=True)
     process = subprocess.Popen([*words, "--run-dir", cut], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -141,8 +146,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, reviews):
     assert not (cut / "metrics.json").exists()
     done = subprocess.run([*words, "--run-dir", cut], check=True, capture_output=True, text=True)
     assert "Resumed" in done.stderr
-    for name in ("checkpoint.npz", "best.npz"):
-        with np.load(whole / name) as first, np.load(cut / name) as second:
+    for file in ("checkpoint.npz", "best.npz"):
+        with np.load(whole / file) as first, np.load(cut / file) as second:
             different = [n for n in first.files if n != "numbers" and not np.array_equal(first[n], second[n])]
         assert different == []
 
@@ -246,10 +251,11 @@ def test_predict_reads_tables_and_json_lines(trained, tmp_path):
     assert json.loads(found[0].splitlines()[1])["text"] == "awful, really"
 
 
-def test_copy_makes_a_recipe_that_runs_and_is_trusted_only_when_told(tmp_path, reviews, monkeypatch):
+@pytest.mark.parametrize("name", [pytest.param("ner", marks=pytest.mark.slow), "sentiment"])
+def test_copy_makes_a_recipe_that_runs_and_is_trusted_only_when_told(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    good("copy", "sentiment", "mine")
-    good("run", "./mine", "--data", reviews, "--run-dir", "a", *SMALL)
+    good("copy", name, "mine")
+    good("run", "./mine", *small_data(name, tmp_path), "--run-dir", "a", "--epochs", "2")
     assert "--trust-code" in fails("predict", "a", "great")
     by_copy = good("predict", "a", "great", "--trust-code")
     by_name = good("predict", "a", "great", "--recipe", "./mine")

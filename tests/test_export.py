@@ -106,6 +106,32 @@ def test_export_that_differs_is_not_published(trained, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+class TwoInputs:
+    """What the proof asks of a recipe whose endpoints take different inputs."""
+
+    def odd_inputs(self):
+        return [{"text": "", "tokens": []}, {"text": "é", "tokens": ["é", b"\xff"]}]
+
+
+HELD_OUT = [{"text": "c", "tokens": ["c"], "tags": ["O"]}, {"text": "without tokens"}]
+
+
+def test_batches_ask_an_endpoint_for_what_it_takes():
+    found = exporting.batches(TwoInputs(), HELD_OUT, ("text",))
+    assert all(list(batch) == ["text"] for batch in found)
+    asked = [batch["text"].tolist() for batch in found]
+    everything = [b"", "é".encode(), b"c", b"without tokens"]
+    assert asked[:3] == [[b""], ["é".encode()], everything]
+    assert asked[3] == everything[:2] * (exporting.MANY // 2)  # of the shorter half
+
+
+def test_batches_of_lists_are_padded_and_leave_out_examples_without_them():
+    found = [batch["tokens"].tolist() for batch in exporting.batches(TwoInputs(), HELD_OUT, ("tokens",))]
+    everything = [[b"", b""], ["é".encode(), b"\xff"], [b"c", b""]]
+    assert found[:3] == [[[]], [["é".encode(), b"\xff"]], everything]
+    assert found[3] == [[b""], [b"c"]] * (exporting.MANY // 2)
+
+
 def test_largest_difference_sees_numbers_and_strings():
     numbers = {"a": np.array([1.0, 2.0])}
     assert exporting.largest_difference(numbers, {"a": np.array([1.0, 2.25])}) == 0.25

@@ -354,9 +354,35 @@ def test_encoder_compiles_once_for_batches_of_any_size():
     assert len(traced) == 1
 
 
+def test_encoder_takes_lists_of_any_length():
+    traced = []
+
+    def watched(features):
+        traced.append(features)
+        tokens = features["tokens"]
+        return {"count": tokens.row_lengths(), "size": tokens.with_values(tf.strings.length(tokens.values))}
+
+    encoder = Encoder(watched)
+    for rows in ([["a", "bcd"], [], ["ef"]], [["gh"]], [[]]):
+        dense, ragged = encoder([{"tokens": row} for row in rows])
+        assert dense["count"].tolist() == [len(row) for row in rows]
+        assert [part.tolist() for part in ragged["size"]] == [
+            [len(token) for row in rows for token in row],
+            [len(row) for row in rows],
+        ]
+    assert len(traced) == 1
+
+
+def test_encoder_takes_of_an_example_what_it_is_told():
+    # Examples of one source may hold more than those of another.
+    encoder = Encoder(lambda features: {name: tf.strings.length(value) for name, value in features.items()}, ["text"])
+    assert encoder([{"text": "ab", "place": [1, 2]}, {"text": "c"}])[0]["text"].tolist() == [2, 1]
+    assert list(encoder([{"other": 3, "text": ""}])[0]) == ["text"]
+
+
 def test_encoder_keeps_the_inner_shape_of_features():
     encoder = Encoder(lambda features: {"sum": tf.reduce_sum(features["values"], axis=1)})
-    assert encoder([{"values": [1, 2]}, {"values": [3, 4]}])[0]["sum"].tolist() == [3, 7]
+    assert encoder([{"values": (1, 2)}, {"values": (3, 4)}])[0]["sum"].tolist() == [3, 7]
 
 
 @PROPERTY
@@ -377,6 +403,32 @@ def test_stacked_takes_texts_and_bytes_alike():
 def test_stacked_gives_back_the_bytes_that_a_terminal_could_not_decode():
     typed = b"caf\xe9".decode("utf-8", "surrogateescape")
     assert stacked([{"text": typed}])["text"].numpy().tolist() == [b"caf\xe9"]
+
+
+def test_stacked_makes_ragged_rows_of_lists():
+    found = stacked([{"tokens": ["é", b"\xff", ""]}, {"tokens": []}, {"tokens": ["b"]}])["tokens"]
+    assert isinstance(found, tf.RaggedTensor)
+    assert found.to_list() == [["é".encode(), b"\xff", b""], [], [b"b"]]
+    assert found.dtype == tf.string
+
+
+@PROPERTY
+@given(rows=st.lists(st.lists(st.text(max_size=3), max_size=4), min_size=1, max_size=6))
+def test_stacked_lists_keep_every_item(rows):
+    examples = [{"tokens": row, "number": number} for number, row in enumerate(rows)]
+    found = stacked(examples)
+    assert [[item.decode() for item in row] for row in found["tokens"].to_list()] == rows
+    assert found["number"].numpy().tolist() == list(range(len(rows)))
+
+
+def test_stacked_lists_without_an_item_are_strings():
+    found = stacked([{"tokens": []}, {"tokens": []}])["tokens"]
+    assert found.to_list() == [[], []]
+    assert found.dtype == tf.string
+
+
+def test_stacked_lists_of_numbers_stay_numbers():
+    assert stacked([{"sizes": [1, 2]}, {"sizes": [3]}])["sizes"].to_list() == [[1, 2], [3]]
 
 
 def test_densified_pads_ragged_features_only():

@@ -4,13 +4,13 @@ import io
 import json
 
 import pytest
-from calls import call
+from calls import call, fails
 
 from common.errors import ConfigError, DataError
 from common.predict import examples
 from common.recipe import Field
 
-FIELDS = (Field("text", "text"), Field("label", "label"))
+INPUTS = (Field("text", "text"),)
 
 
 def refuse(place, what):
@@ -25,7 +25,7 @@ def inputs(tmp_path):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         told: list[str] = []
         found = examples(
-            str(tmp_path / name), FIELDS, column, encoding, lambda place, what: told.append(f"{place} {what}")
+            str(tmp_path / name), INPUTS, column, encoding, lambda place, what: told.append(f"{place} {what}")
         )
         return [one["text"] for one in found], told
 
@@ -81,10 +81,10 @@ def test_lines_of_stdin_are_utf8_or_as_given(monkeypatch):
         ("utf-16", "café\n".encode("utf-16")),
     ):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
-        assert [one["text"] for one in examples("-", FIELDS, (), encoding, refuse)] == ["café"]
+        assert [one["text"] for one in examples("-", INPUTS, (), encoding, refuse)] == ["café"]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n")))
     with pytest.raises(ConfigError, match="no byte order mark: say utf-16-le or utf-16-be"):
-        list(examples("-", FIELDS, (), "utf-16", refuse))
+        list(examples("-", INPUTS, (), "utf-16", refuse))
 
 
 def test_texts_that_cannot_be_used_are_counted(trained):
@@ -92,3 +92,9 @@ def test_texts_that_cannot_be_used_are_counted(trained):
     assert [json.loads(line)["label"] for line in result.stdout.splitlines()] == ["good", "bad"]
     assert "input 2 holds half a character (a lone surrogate); it is left out." in result.stderr
     assert result.exit_code == 1
+
+
+def test_an_unknown_format_is_suggested(trained):
+    assert fails("predict", trained, "great", "--format", "jsno", status=2) == (
+        '--format is "jsno", but must be one of: json. Did you mean "json"?'
+    )

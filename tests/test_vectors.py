@@ -332,3 +332,18 @@ def test_a_cut_compressed_file_is_refused(written, name):
     rows = [(b"word%d" % i, np.random.default_rng(i).normal(size=50).astype("<f4")) for i in range(2_000)]
     data = COMPRESSED[name](word2vec_text(rows, 50))
     assert "vectors.vec is damaged (" in problem(written(data[: len(data) // 2]))
+
+
+@pytest.mark.parametrize("kind", ["text", "binary"])
+def test_first_rows_are_read_beside_wanted_words(tmp_path, kind):
+    path = tmp_path / "four.vec"
+    if kind == "text":
+        path.write_text("4 2\nthe 1 0\nof 2 0\ncat 3 0\nmat 4 0\n")
+    else:
+        rows = [
+            word + b" " + np.array([n, 0], "<f4").tobytes() for n, word in enumerate((b"the", b"of", b"cat", b"mat"), 1)
+        ]
+        path.write_bytes(b"4 2\n" + b"".join(rows))
+    found = read(path, ["mat"], first=2)
+    assert found.words == ["the", "of", "mat"]
+    assert found.matrix[:, 0].tolist() == [1, 2, 4]

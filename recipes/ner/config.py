@@ -34,6 +34,16 @@ class Config(RunConfig):
     vocabulary: int = option(50_000, "Largest number of words with a row of their own.", low=1)
     min_count: int = option(1, "A word seen fewer times counts as unknown.", low=1)
     embedding_units: int = option(100, "Size of a word's vector.", low=1)
+    vectors: str | None = option(
+        None,
+        "Pretrained word vectors: a .vec, .txt or word2vec .bin file, may be compressed.",
+        metavar="FILE",
+        shown="none",
+    )
+    vector_words: int = option(
+        50_000, "The first words of --vectors are kept beside those of training, so many.", low=0
+    )
+    tune_vectors: bool = option(False, "Train the pretrained vectors too.")
     affix_buckets: int = option(
         10_000, "Rows shared by hashed beginnings and ends of words; 0 for none.", low=0, high=65_534
     )

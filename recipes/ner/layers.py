@@ -16,7 +16,7 @@ class RareWordDropout(keras.layers.Layer):
     """Word ids, in training each replaced with the unknown word's, the rarer the word the more often.
 
     A word seen n times is replaced with the chance rate / (rate + n) (Kiperwasser and Goldberg 2016), so that the
-    unknown word's vector is learned in the places where unknown words stand.
+    unknown word's vector is learned in the places where unknown words stand. One of the chance 1 is always replaced.
 
     Args:
       chances: by id.
@@ -32,10 +32,11 @@ class RareWordDropout(keras.layers.Layer):
         self.seed = keras.random.SeedGenerator()
 
     def call(self, words: Any, training: bool = False) -> Any:
-        if not training:
-            return words
-        drawn = keras.random.uniform(keras.ops.shape(words), seed=self.seed, dtype="float32")
-        return tf.where(drawn < tf.gather(tf.constant(self.chances, tf.float32), words), self.unknown, words)
+        chances = tf.gather(tf.constant(self.chances, tf.float32), words)
+        drawn = 1.0 - 1e-6
+        if training:
+            drawn = keras.random.uniform(keras.ops.shape(words), seed=self.seed, dtype="float32")
+        return tf.where(drawn < chances, self.unknown, words)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "chances": self.chances, "unknown": self.unknown}
@@ -95,9 +96,8 @@ class WideScores(keras.layers.Layer):
     def __init__(self, buckets: int, tags: int, reach: int, rate: float, speed: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.buckets, self.tags, self.reach, self.rate, self.speed = buckets, tags, reach, rate, speed
-        self.rows = keras.layers.Embedding(
-            buckets + 1, tags * (2 * reach + 1), embeddings_initializer="zeros", name="rows"
-        )
+        places = 2 * reach + 1
+        self.rows = keras.layers.Embedding(buckets + 1, places * tags, embeddings_initializer="zeros", name="rows")
         self.dropout = keras.layers.Dropout(rate, name="dropout")
 
     def build(self, shape: Any) -> None:
@@ -105,23 +105,26 @@ class WideScores(keras.layers.Layer):
 
     def call(self, ids: Any, training: bool = False) -> Any:
         ids = tf.cast(ids, tf.int32)
-        kept = self.dropout(tf.cast(ids > 0, tf.float32), training=training)
-        found = tf.einsum("btku,btk->btu", tf.cast(self.rows(ids), tf.float32), kept)
-        parts = tf.split(found, 2 * self.reach + 1, axis=2)
-        time = tf.shape(ids)[1]
-        total = 0.0
-        for offset, part in zip(range(-self.reach, self.reach + 1), parts, strict=True):
-            # What the token at t + offset says of the tag at t.
-            padded = tf.pad(part, [[0, 0], [self.reach, self.reach], [0, 0]])
-            total += padded[:, self.reach + offset : self.reach + offset + time]
+        kept = tf.cast(self.dropout(tf.cast(ids > 0, tf.float32), training=training), tf.float32)
+        told = tf.einsum("btku,btk->btu", tf.cast(self.rows(ids), tf.float32), kept)
+        parts = tf.split(told, 2 * self.reach + 1, axis=2)
+        # What the token at t + offset says of the tag at t.
+        total = sum(_shifted(part, place - self.reach) for place, part in enumerate(parts))
         return self.speed * total / ids.shape[-1] ** 0.5
 
     def compute_output_shape(self, shape: Any) -> Any:
         return (*shape[:-1], self.tags)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"buckets": self.buckets, "tags": self.tags, "reach": self.reach, "rate": self.rate, "speed": self.speed}
-        return {**super().get_config(), **own}
+        own = {"buckets": self.buckets, "tags": self.tags, "reach": self.reach}
+        return {**super().get_config(), **own, "rate": self.rate, "speed": self.speed}
+
+
+def _shifted(steps: Any, offset: int) -> Any:
+    """At each step what stands `offset` steps on, 0 beyond the ends: [batch, time, ...] to the same."""
+    width = abs(offset)
+    padding = [[0, 0], [width, width]] + [[0, 0]] * (steps.shape.rank - 2)
+    return tf.pad(steps, padding)[:, width + offset : width + offset + tf.shape(steps)[1]]
 
 
 @keras.saving.register_keras_serializable("kerasserole")

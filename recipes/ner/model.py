@@ -15,7 +15,7 @@ from .layers import Characters, HashedSum, RareWordDropout, WideScores
 from .tagging import allowed
 
 
-def build(config: Config, word_counts: Sequence[int], characters: int, types: int) -> keras.Model:
+def build(config: Config, word_counts: Sequence[int], characters: int, types: int, vector_units: int) -> keras.Model:
     """The model.
 
     Inputs: words int32 [batch, time], 0 where padded; affixes uint16 [batch, time, kinds]; shapes [batch, time];
@@ -23,9 +23,10 @@ def build(config: Config, word_counts: Sequence[int], characters: int, types: in
     Outputs: emissions float32 [batch, time, tags].
 
     Args:
-      word_counts: how often training holds each word of the vocabulary, by rank.
+      word_counts: how often training holds each word of the vocabulary, by rank; 0 for those of pretrained vectors.
       characters: how many character ids there are.
       types: of entities.
+      vector_units: size of pretrained vectors, 0 for none.
     """
     noise = 1 if config.noise else 0
     words = keras.Input([None], dtype="int32", name="words")
@@ -37,11 +38,14 @@ def build(config: Config, word_counts: Sequence[int], characters: int, types: in
     start = keras.initializers.RandomUniform(-0.1, 0.1)
 
     rate = noise * config.word_dropout
-    chances = [0.0, 0.0, *(rate / (rate + n) if rate else 0.0 for n in word_counts), 0.0]
+    chances = [0.0, 0.0, *(rate / (rate + n) if n else 1.0 for n in word_counts), 0.0]
     seen = RareWordDropout(chances, len(chances) - 1, name="word_dropout")(words)
     parts = [
         keras.layers.Embedding(len(chances), config.embedding_units, embeddings_initializer=start, name="words_")(seen)
     ]
+    if vector_units:
+        vectors = keras.layers.Embedding(len(chances), vector_units, trainable=config.tune_vectors, name="vectors")
+        parts.append(vectors(words))
     if config.affix_buckets:
         parts.append(HashedSum(config.affix_buckets, config.embedding_units, name="affix_vectors")(affixes))
     parts.append(
@@ -71,12 +75,18 @@ def build(config: Config, word_counts: Sequence[int], characters: int, types: in
     outputs = {"lengths": lengths}
     if config.wide_buckets:
         inputs["linear"] = keras.Input([None, LINEAR], dtype="uint16", name="linear")
+        left_out = noise * config.wide_dropout
         wide = WideScores(
-            config.wide_buckets, tags, config.wide_reach, noise * config.wide_dropout, config.wide_rate, dtype="float32",
+            config.wide_buckets,
+            tags,
+            config.wide_reach,
+            left_out,
+            config.wide_rate,
+            dtype="float32",
             name="wide",
-        )  # fmt: skip
+        )
         outputs["lstm_emissions"] = emissions
-        emissions = keras.layers.Add(dtype="float32", name="sum")([emissions, wide(inputs["linear"])])
+        emissions = keras.layers.Add(dtype="float32", name="scores")([emissions, wide(inputs["linear"])])
     if config.decoder == "crf":
         emissions = CRF(tags, *moves, name="crf")(emissions)
     return keras.Model(inputs, outputs | {"emissions": emissions}, name="ner")

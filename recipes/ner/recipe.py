@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, metrics, pipeline, sources, text
-from common.errors import DataError
+from common import check, check_tags, metrics, pipeline, sources, text
+from common.errors import ConfigError, DataError
 from common.layers import crf
 from common.metrics import UNSEEN
+from common.opening import combined, digest
+from common.readers.files import located
 from common.recipe import Ask, Assets, Batch, Endpoint, Example, Field, Format, Source, Splits
 from common.tags import entities
 from common.tokens import tokenised
 
-from . import data, features, model, tagging, writing
+from . import data, features, model, pretrained, tagging, writing
 from .config import PREFIXES, SUFFIXES, Config
 
 
@@ -43,7 +45,17 @@ class Recipe:
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        return sources.splits(config, data.FIELDS, lambda: data.addresses(config.offline))
+        for name in ("label_smoothing", "class_weights"):
+            if getattr(config, name) != getattr(Config, name):
+                flag = name.replace("_", "-")
+                raise ConfigError(
+                    f"--{flag} is of single labels, and this recipe learns whole sentences: leave it out."
+                )
+        splits = sources.splits(config, data.FIELDS, lambda: data.addresses(config.offline))
+        if config.vectors:
+            fingerprint = combined([splits.fingerprint, digest(located(config.vectors))])
+            return dataclasses.replace(splits, fingerprint=fingerprint)
+        return splits
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
@@ -63,10 +75,17 @@ class Recipe:
         if not types:
             broken = train.problems.summary()
             raise DataError(f"{train.name}: there is no entity to learn from.{broken} Give more --data.")
+        vector_units = 0
+        if config.vectors:
+            found, vector_units = pretrained.read(config.vectors, words, config.vector_words)
+            if not found:
+                raise DataError(f"{config.vectors} has no vector of any word of {train.name}: name another file.")
+            words += sorted(set(found) - set(words))
         return {
             "types": sorted(types),
             "words": words,
             "word_counts": [uses[word] for word in words],
+            "vector_units": vector_units,
             "word_count": sum(uses.values()),
             "characters": text.frequent(letters, 2000, 2),
         }
@@ -76,6 +95,14 @@ class Recipe:
         if config.epochs is None and config.max_minutes is None:
             return dataclasses.replace(config, epochs=30)
         return config
+
+    @classmethod
+    def check(cls, config: Config, splits: Splits) -> dict[str, Any]:
+        def known(tokens: Iterable[Sequence[str]]) -> set[str]:
+            uses = text.counted(tokens, words=features.normal)
+            return set(text.frequent(uses, config.vocabulary, config.min_count))
+
+        return check_tags.named_entities(splits, features.normal, known)
 
     def encode(self, inputs: Batch) -> Batch:
         tokens = inputs["tokens"] if "tokens" in inputs else tokenised(inputs["text"])[0]
@@ -95,10 +122,15 @@ class Recipe:
         return {"tags": tagging.ids(examples["tags"], self.type_ids, self.config.scheme)}
 
     def build_model(self) -> keras.Model:
-        return model.build(self.config, self.assets["word_counts"], self.characters.size, len(self.types))
+        counts, units = self.assets["word_counts"], self.assets["vector_units"]
+        return model.build(self.config, counts, self.characters.size, len(self.types), units)
 
     def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
-        pass
+        if self.config.vectors:
+            words = self.assets["words"]
+            found, units = pretrained.read(self.config.vectors, words, self.config.vector_words)
+            rows = pretrained.matrix(found, words, units, self.vocabulary.first, 1)
+            model.get_layer("vectors").embeddings.assign(rows)
 
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         tags, lengths = target["tags"], outputs["lengths"]

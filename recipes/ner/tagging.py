@@ -44,9 +44,12 @@ def ids(tags: tf.RaggedTensor, types: Any, scheme: str) -> tf.RaggedTensor:
     inside = tf.strings.regex_full_match(flat, r"(?s)I-.*")
     entity = tf.strings.regex_full_match(flat, r"(?s)[BI]-.*")
     kind = types.lookup(tf.strings.regex_replace(flat, r"^[BI]-", ""))
-    # Whether the entity goes on in the next token of the same sentence.
     rows = tags.value_rowids()
-    goes_on = tf.concat([inside[1:] & (rows[1:] == rows[:-1]), tf.zeros_like(inside[:1])], axis=0)
+    same = rows[1:] == rows[:-1]
+    # A piece that was cut out of a very long entity begins with it.
+    inside &= tf.concat([tf.zeros_like(inside[:1]), same], axis=0)
+    # Whether the entity goes on in the next token of the same sentence.
+    goes_on = tf.concat([inside[1:] & same, tf.zeros_like(inside[:1])], axis=0)
     place = tf.cast(inside, tf.int32)  # 0 begins, 1 inside
     if scheme == "bioes":
         place = tf.where(goes_on, place, tf.where(inside, 2, 3))
