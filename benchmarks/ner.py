@@ -4,9 +4,10 @@
     python benchmarks/ner.py --train train.conll --valid dev.conll     # your files
     python benchmarks/ner.py --default                                 # the recipe's own US addresses
 
-Each row runs in a process of its own, one after the other, on the same sentences, cut into the same tokens. All tags
-are scored by one function: a predicted entity is right if its first token, its last token and its kind are. The weights
-are chosen on the validation part, so only F1 on a test part says how good a row is on what it has not seen.
+Each row runs in a process of its own, one after the other, on the same sentences, cut into the same tokens, but for
+usaddress, which cuts at blanks. All tags are scored by one function: a predicted entity is right if its first token,
+its last token and its kind are. The weights are chosen on the validation part, so only F1 on a test part says how good
+a row is on what it has not seen.
 
 What the columns say:
   F1         of entities, over all kinds
@@ -264,7 +265,7 @@ ROWS: dict[str, tuple[Callable[[Parts, dict[str, Any]], dict[str, Any]], str]] =
 def child(name: str, place: Path) -> None:
     """Runs a row and prints what it returns as the last line."""
     told = json.loads(place.read_text(encoding="utf-8"))
-    print(json.dumps(ROWS[name][0](told["parts"], told["settings"])), flush=True)
+    print(json.dumps(ROWS[name][0](told["own"].get(name, told["parts"]), told["settings"])), flush=True)
 
 
 def absent(package: str, python: str) -> bool:
@@ -272,8 +273,23 @@ def absent(package: str, python: str) -> bool:
     return subprocess.run([python, "-c", code]).returncode != 0
 
 
-def load_parts(args: argparse.Namespace) -> Parts:
-    """The sentences of each part, read as the recipe reads them."""
+def at_blanks(example: dict[str, Any]) -> Sentence:
+    """The words between blanks, as usaddress has them, each with the tag of the entity in which it begins.
+
+    >>> at_blanks({"text": "12 Elm St, Troy", "entities": [[0, 2, "No"], [3, 9, "Street"], [11, 15, "Place"]]})
+    (['12', 'Elm', 'St,', 'Troy'], ['B-No', 'B-Street', 'I-Street', 'B-Place'])
+    """
+    words, tags, before = [], [], None
+    for found in re.finditer(r"\S+", example["text"]):
+        entity = next((one for one in example["entities"] if one[0] <= found.start() < one[1]), None)
+        words.append(found[0])
+        tags.append("O" if entity is None else f"{'I' if entity is before else 'B'}-{entity[2]}")
+        before = entity
+    return words, tags
+
+
+def load_parts(args: argparse.Namespace) -> tuple[Parts, dict[str, Parts]]:
+    """The sentences of each part, read as the recipe reads them; and those that a row has cut in another way."""
     from common.config import RunConfig
     from common.sources import splits
     from recipes.ner import data
@@ -287,7 +303,8 @@ def load_parts(args: argparse.Namespace) -> Parts:
     for source in filter(None, sources.values()):
         if problems := source.problems.summary():
             print(f"{source.name}:{problems}", file=sys.stderr)
-    return parts
+    own = {part: [at_blanks(e) for e in source] for part, source in sources.items() if source} if args.default else {}
+    return parts, {"usaddress": own} if own else {}
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
@@ -320,7 +337,7 @@ def main() -> None:
     if args.default == bool(args.train or args.valid or args.test) or bool(args.train) != bool(args.valid):
         parser.error("give --train and --valid, or --default alone")
     try:
-        parts = load_parts(args)
+        parts, own = load_parts(args)
     except ValueError as error:  # of common.errors: one sentence
         sys.exit(f"Error: {error}")
     counts = ", ".join(f"{part} {len(rows):,} ({sum(len(t) for t, _ in rows):,} words)" for part, rows in parts.items())
@@ -329,7 +346,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "parts.json"
         settings = {"seed": args.seed, "max_steps": args.max_steps, "ours": args.ours.split()}
-        place.write_text(json.dumps({"parts": parts, "settings": settings}), encoding="utf-8")
+        place.write_text(json.dumps({"parts": parts, "own": own, "settings": settings}), encoding="utf-8")
         for name in args.only or [name for name in ROWS if name != "usaddress" or args.default]:
             python = sys.executable if name == "kerasserole" else args.peers
             if absent(ROWS[name][1], python):
@@ -342,7 +359,8 @@ def main() -> None:
             if done.returncode:
                 sys.exit(f"{name} failed; its error is above. Leave it out by --only.")
             row = json.loads(done.stdout.strip().splitlines()[-1])
-            row["f1"] = {part: f1([tags for _, tags in parts[part]], tags) for part, tags in row.pop("tags").items()}
+            true = own.get(name, parts)
+            row["f1"] = {part: f1([tags for _, tags in true[part]], tags) for part, tags in row.pop("tags").items()}
             results[name] = row
     print(table(results))
     if args.json:

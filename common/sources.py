@@ -21,9 +21,11 @@ def share(example: Example, fields: Sequence[Field]) -> float:
 
     Case and blanks do not count, labels and tags neither.
     """
-    inputs = [example[field.name] for field in fields if field.kind not in ("label", "tags")]
-    whole = [" ".join(one) if isinstance(one, list) else str(one) for one in inputs]
-    texts = [" ".join(one.lower().split()) for one in whole]
+    # Of tokens the text in which they stand, so that another way to cut it moves nothing.
+    named = [
+        "text" if field.kind == "tokens" else field.name for field in fields if field.kind not in ("label", "tags")
+    ]
+    texts = [" ".join(str(example[name]).lower().split()) for name in named]
     digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=8, key=SALT).digest()
     return int.from_bytes(digest, "big") / 2**64
 

@@ -218,6 +218,20 @@ def test_layer_trains_in_a_keras_model_of_any_precision(policy):
         keras.config.set_dtype_policy(kept)
 
 
+def test_layer_trains_after_masked_layers():
+    keras.utils.set_random_seed(1)
+    layer = crf.CRF(2, name="crf")
+    words = keras.Input([None], dtype="int32")
+    vectors = keras.layers.Embedding(3, 4, mask_zero=True)(words)
+    states = keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True))(vectors)
+    model = keras.Model(words, layer(keras.layers.Dense(2)(states)))
+    model.compile(keras.optimizers.Adam(0.1), loss=layer.loss)
+    x, y = np.array([[1, 2, 2, 1], [2, 1, 0, 0]]), np.array([[0, 1, 1, 0], [1, 0, -1, -1]])
+    model.fit(x, y, epochs=30, verbose=0)
+    found, _ = layer.best(model(x), np.array([4, 2]))
+    assert found.numpy().tolist() == [[0, 1, 1, 0], [1, 0, 0, 0]]
+
+
 def test_layer_is_rebuilt_from_its_config():
     layer = crf.CRF(2, between=[[1, 0], [1, 1]], name="crf")
     again = crf.CRF.from_config(layer.get_config())

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from calls import tiny_texts
+from calls import tagged_sentences, tiny_texts
 
 import recipes
 from common import pipeline, workflow
@@ -16,23 +16,32 @@ from common.store import StoreWriter
 from common.train import EpochEnd, Trainer
 from common.weights import model_weights, set_model_weights
 
-RECIPE, CONFIG = recipes.load("sentiment"), recipes.load_config("sentiment").Config
 SMALL = {"embedding_units": 8, "lstm_units": 8, "learning_rate": 0.01, "batch_size": 16, "patience": 0}
+SMALL_OF = {"sentiment": SMALL, "ner": {**SMALL, "character_filters": 4, "wide_buckets": 500}}
+EACH = pytest.mark.parametrize("name", ["sentiment", pytest.param("ner", marks=pytest.mark.slow)])
 
 
-def made(count=50, strategy=None, valid=True, **settings):
-    """A trainer of a small sentiment model on made-up reviews."""
-    examples = [{"text": text, "label": label} for text, label in tiny_texts(count)]
-    config = CONFIG(**{"epochs": 2, **SMALL, **settings})
+def made_up(name, count):
+    if name == "sentiment":
+        return [{"text": text, "label": label} for text, label in tiny_texts(count)]
+    return [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(count)]
+
+
+def made(count=50, strategy=None, valid=True, name="sentiment", **settings):
+    """A trainer of a small model on made-up examples."""
+    examples = made_up(name, count)
+    config = recipes.load_config(name).Config(**{"epochs": 2, **SMALL_OF[name], **settings})
     keras.backend.clear_session()
     workflow.seed(config.seed)
-    recipe = RECIPE(config, RECIPE.learn(config, Source("made up", lambda: iter(examples))))
+    recipe_class = recipes.load(name)
+    recipe = recipe_class(config, recipe_class.learn(config, Source("made up", lambda: iter(examples))))
 
     def encode(batch):
         inputs = {f"feature/{name}": value for name, value in recipe.encode(batch).items()}
         return inputs | {f"target/{name}": value for name, value in recipe.encode_target(batch).items()}
 
-    store = pipeline.encoded(examples, pipeline.Encoder(encode), StoreWriter())
+    encoder = pipeline.Encoder(encode, [field.name for field in recipe.fields])
+    store = pipeline.encoded(examples, encoder, StoreWriter())
     return Trainer(recipe, config, store, store if valid else None, strategy or tf.distribute.get_strategy())
 
 
@@ -61,10 +70,11 @@ def test_fit_is_the_same_twice():
     assert_same_weights(first.weights(), second.weights())
 
 
-def test_fill_rows_of_the_last_batch_count_in_nothing():
+@EACH
+def test_fill_rows_of_the_last_batch_count_in_nothing(name):
     # 5 examples in batches of 8: one batch of 5 and three fill rows, against the 5 alone.
-    filled = made(5, epochs=1, batch_size=8, noise=False, clip_norm=0, warmup=0)
-    exact = made(5, epochs=1, batch_size=5, noise=False, clip_norm=0, warmup=0)
+    filled = made(5, epochs=1, batch_size=8, noise=False, clip_norm=0, warmup=0, name=name)
+    exact = made(5, epochs=1, batch_size=5, noise=False, clip_norm=0, warmup=0, name=name)
     losses = trained(filled)[0]["loss"], trained(exact)[0]["loss"]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     assert_same_weights(filled.weights(), exact.weights(), tolerance=1e-6)
@@ -111,8 +121,9 @@ def test_restore_refuses_other_data():
         trainer.restore(arrays, {**numbers, "steps": 99})
 
 
-def test_mirrored_replicas_give_the_numbers_of_one_device(three_replicas):
-    settings = {"epochs": 2, "noise": False, "average": 0.9, "weight_decay": 0.01, "clip_norm": 0.5}
+@EACH
+def test_mirrored_replicas_give_the_numbers_of_one_device(three_replicas, name):
+    settings = {"name": name, "epochs": 2, "noise": False, "average": 0.9, "weight_decay": 0.01, "clip_norm": 0.5}
     one = made(53, batch_size=18, **settings)
     many = made(53, batch_size=18, strategy=three_replicas, **settings)
     facts = trained(one), trained(many)

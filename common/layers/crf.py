@@ -5,7 +5,8 @@ Lafferty, McCallum and Pereira 2001; with neural scores, Collobert et al. 2011 a
 Written in `keras.ops` alone, so that this file can be copied into any Keras 3 project:
 
     words = keras.Input([None], dtype="int32")
-    states = keras.layers.Bidirectional(keras.layers.LSTM(64, return_sequences=True))(embedding(words))
+    vectors = keras.layers.Embedding(10_000, 100, mask_zero=True)(words)
+    states = keras.layers.Bidirectional(keras.layers.LSTM(64, return_sequences=True))(vectors)
     crf = CRF(tags=9)
     model = keras.Model(words, crf(keras.layers.Dense(9)(states)))
     model.compile("adam", loss=crf.loss)                 # y: tag ids [batch, time], -1 where padded
@@ -322,6 +323,7 @@ class CRF(keras.layers.Layer):
     ):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
+        self.supports_masking = True  # of layers before; it ends here, since `loss` is told the padding by the tags
         self.tags, self.start, self.between, self.end = tags, start, between, end
         shapes = ((start, (tags,)), (between, (tags, tags)), (end, (tags,)))
         for allowed, shape in shapes:
@@ -336,7 +338,10 @@ class CRF(keras.layers.Layer):
         self.end_scores = self.add_weight(shape=(self.tags,), initializer="zeros", name="end")
 
     def call(self, emissions: Any) -> Any:
-        return ops.cast(emissions, "float32")
+        return ops.cast(emissions, "float32") + 0.0  # a tensor of its own, for Keras hangs a mask on the old one
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return None
 
     def compute_output_shape(self, shape: Any) -> Any:
         return shape

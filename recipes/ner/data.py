@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 
 from common import packaged
 from common.problems import Problems
+from common.readers.tagged import Sentence, Tagged
 from common.recipe import Example, Field, Source
+from common.tags import IOB2, Span
 
 FIELDS = (
     Field("tokens", "tokens", ("words", "token", "word", "form", "text", "sentence")),
@@ -44,7 +46,7 @@ STUCK = re.compile(r"[,;.)]*")  # what is written behind a word without a blank 
 
 
 def addresses(offline: bool = False) -> tuple[Source, dict[str, str]]:
-    """US addresses labelled by hand and their attribution; every token has a tag of IOB2, such as "B-StreetName".
+    """US addresses labelled by hand and their attribution, as texts whose entities are places in them.
 
     An address that repeats another one but for case, blanks and punctuation is left out, so that none is in two parts.
     The archive's other files labelled by hand add nothing: us50_*.xml follow older rules, which labeled.xml contradicts
@@ -54,9 +56,7 @@ def addresses(offline: bool = False) -> tuple[Source, dict[str, str]]:
       DataError: the archive cannot be fetched.
     """
     path = packaged.fetch(ADDRESSES, offline) / "labeled.xml"
-    problems = Problems()
-    source = Source("hand-labelled US addresses", lambda: _read([path], problems, set()), problems)
-    return source, packaged.attribution(ADDRESSES)
+    return _source("hand-labelled US addresses", [path], set()), packaged.attribution(ADDRESSES)
 
 
 def synthetic(offline: bool = False) -> tuple[Source, dict[str, str]]:
@@ -67,50 +67,61 @@ def synthetic(offline: bool = False) -> tuple[Source, dict[str, str]]:
     """
     by_hand, _ = addresses(offline)
     folder = packaged.fetch(SYNTHETIC, offline)
-    problems = Problems()
+    known = {_key(example["text"]) for example in by_hand}
+    paths = [folder / name for name in SYNTHETIC.members]
+    return _source("US addresses labelled by rules", paths, known), packaged.attribution(SYNTHETIC)
+
+
+def _source(name: str, paths: Sequence[Path], known: set[str]) -> Source:
+    problems, repairs = Problems(), Problems()
+    reader = Tagged(name, lambda: _sentences(paths, set(known)), IOB2, False, {}, False, problems, repairs)
 
     def read() -> Iterator[Example]:
-        return _read([folder / name for name in SYNTHETIC.members], problems, {_key(e["tokens"]) for e in by_hand})
+        problems.clear()
+        return (example for _, example in reader.rows())
 
-    return Source("US addresses labelled by rules", read, problems), packaged.attribution(SYNTHETIC)
+    return Source(name, read, problems, repairs)
 
 
-def _read(paths: Sequence[Path], problems: Problems, seen: set[str]) -> Iterator[Example]:
+def _sentences(paths: Sequence[Path], seen: set[str]) -> Iterator[Sentence]:
     """The addresses of some files, each once; those in `seen` are left out."""
-    problems.clear()
     for path in paths:
-        text = path.read_text(encoding="utf-8")
-        for found in RECORD.finditer(text):
+        whole = path.read_text(encoding="utf-8")
+        for found in RECORD.finditer(whole):
+            place = f"{path.name}:{whole.count(chr(10), 0, found.start()) + 1}"
             try:
-                example = _example(ElementTree.fromstring(found[0]))
+                text, spans = _address(ElementTree.fromstring(found[0]))
             except ElementTree.ParseError:
                 # One by one, since a broken record makes the whole file unreadable to an XML parser.
-                line = text.count("\n", 0, found.start()) + 1
-                problems.add(f"{path.name}:{line}", "is not well-formed XML")
+                yield Sentence(place, "is not well-formed XML")
                 continue
-            if (key := _key(example["tokens"])) not in seen:
+            if (key := _key(text)) not in seen:
                 seen.add(key)
-                yield example
+                yield Sentence(place, text=text, spans=spans)
 
 
-def _example(record: ElementTree.Element) -> Example:
-    """Text, tokens and tags of an address; neighbours of the same kind are one entity, as in `usaddress.tag`.
+def _address(record: ElementTree.Element) -> tuple[str, list[Span]]:
+    """An address and its entities; neighbours of the same kind are one, as in `usaddress.tag`.
+
+    The file has words such as "Ave,": a comma at an entity's end is no part of it.
 
     >>> record = "<AddressString><Place>New</Place> <Place>York</Place>, <Zip>10001</Zip></AddressString>"
-    >>> _example(ElementTree.fromstring(record))
-    {'text': 'New York, 10001', 'tokens': ['New', 'York,', '10001'], 'tags': ['B-Place', 'I-Place', 'B-Zip']}
+    >>> _address(ElementTree.fromstring(record))
+    ('New York, 10001', [(0, 8, 'Place'), (10, 15, 'Zip')])
     """
-    tokens, tags, previous = [], [], ""
+    words: list[str] = []
+    spans: list[Span] = []
+    at = 0
     for element in record:
         stuck = STUCK.match(element.tail or "")
-        words = f"{(element.text or '').strip()}{stuck[0] if stuck else ''}".split()
-        for word in words:
-            tokens.append(word)
-            tags.append(f"{'I' if element.tag == previous else 'B'}-{element.tag}")
-            previous = element.tag
-    return {"text": " ".join(tokens), "tokens": tokens, "tags": tags}
+        for word in f"{(element.text or '').strip()}{stuck[0] if stuck else ''}".split():
+            words.append(word)
+            begin = spans.pop()[0] if spans and spans[-1][2] == element.tag else at
+            spans.append((begin, at + len(word.rstrip(",;")), element.tag))
+            at += len(word) + 1
+    return " ".join(words), [span for span in spans if span[0] < span[1]]
 
 
-def _key(tokens: Sequence[str]) -> str:
+def _key(text: str) -> str:
     """What two spellings of one address have in common: letters and digits."""
-    return re.sub(r"[\W_]+", "", "".join(tokens).lower())
+    return re.sub(r"[\W_]+", "", text.lower())

@@ -11,7 +11,7 @@ from common.layers.recurrent import lstm
 
 from .config import Config
 from .features import CHARACTERS, LINEAR, SHAPES
-from .layers import Characters, HashedSum, RareWordDropout, WideScores
+from .layers import Characters, HashedSum, Outside, RareWordDropout, WideScores
 from .tagging import allowed
 
 
@@ -20,7 +20,9 @@ def build(config: Config, word_counts: Sequence[int], characters: int, types: in
 
     Inputs: words int32 [batch, time], 0 where padded; affixes uint16 [batch, time, kinds]; shapes [batch, time];
     characters [batch, time, CHARACTERS].
-    Outputs: emissions float32 [batch, time, tags].
+    Outputs: emissions float32 [batch, time, tags], which are trained, and lstm_emissions, what the LSTM alone says, if
+    there is a linear part; decided, the emissions by which tags are chosen, with O's share as the validation part would
+    have it; lengths int32 [batch].
 
     Args:
       word_counts: how often training holds each word of the vocabulary, by rank; 0 for those of pretrained vectors.
@@ -86,7 +88,10 @@ def build(config: Config, word_counts: Sequence[int], characters: int, types: in
             name="wide",
         )
         outputs["lstm_emissions"] = emissions
-        emissions = keras.layers.Add(dtype="float32", name="scores")([emissions, wide(inputs["linear"])])
+        emissions = keras.layers.Add(dtype="float32", name="scores")(
+            [emissions, wide(inputs["linear"], keras.ops.not_equal(seen, len(chances) - 1))]
+        )
     if config.decoder == "crf":
         emissions = CRF(tags, *moves, name="crf")(emissions)
-    return keras.Model(inputs, outputs | {"emissions": emissions}, name="ner")
+    outputs |= {"emissions": emissions, "decided": Outside(dtype="float32", name="outside")(emissions)}
+    return keras.Model(inputs, outputs, name="ner")

@@ -1,6 +1,7 @@
 """The default data of named entities against regular expressions of the tests' own."""
 
 import html
+import itertools
 import re
 
 import pytest
@@ -45,19 +46,22 @@ def test_addresses_are_those_of_the_file_less_repeats(examples, records):
         first.setdefault(key("".join(text for _, text in record)), record)
     assert len(examples) == len(first) == 1466
     for example, record in zip(examples, first.values(), strict=True):
-        assert example["tokens"] == [text for _, text in record]
-        assert [tag[2:] for tag in example["tags"]] == [kind for kind, _ in record]
+        assert example["text"].split() == [text for _, text in record]
+        # Each word begins in the entity of its kind.
+        places = [found.start() for found in re.finditer(r"\S+", example["text"])]
+        for place, (kind, text) in zip(places, record, strict=True):
+            within = [type for start, end, type in example["entities"] if start <= place < end]
+            assert within == ([kind] if text.strip(",;") else [])
 
 
 def test_addresses_have_29_kinds_and_legal_tags(examples):
     for example in examples:
         assert len(example["tokens"]) == len(example["tags"]) > 0
-        assert example["text"].split() == example["tokens"]
         for previous, tag in zip(["O", *example["tags"]], example["tags"], strict=False):
-            begins = tag.startswith("B-")
-            assert begins or (tag.startswith("I-") and previous[2:] == tag[2:])
-            assert not begins or previous[2:] != tag[2:]  # neighbours of one kind are one entity
-    assert len({tag[2:] for example in examples for tag in example["tags"]}) == 29
+            assert tag == "O" or tag.startswith("B-") or previous[2:] == tag[2:]
+        for (_, _, type), (_, _, other) in itertools.pairwise(example["entities"]):
+            assert type != other  # neighbours of one kind are one entity
+    assert len({tag[2:] for example in examples for tag in example["tags"]} - {""}) == 29
 
 
 def test_no_address_is_in_two_parts(examples):
@@ -71,8 +75,8 @@ def test_no_address_is_in_two_parts(examples):
 def read(tmp_path, *records):
     path = tmp_path / "some.xml"
     path.write_text("<AddressCollection>\n" + "\n".join(records) + "\n</AddressCollection>\n", encoding="utf-8")
-    problems = data.Problems()
-    return list(data._read([path], problems, set())), problems
+    source = data._source("some.xml", [path], set())
+    return list(source), source.problems
 
 
 def address(inside):
@@ -90,13 +94,15 @@ def test_broken_record_is_skipped_and_counted_with_its_line(tmp_path):
     assert problems.lines() == ["some.xml:4 is not well-formed XML"]
 
 
-def test_marks_stuck_to_a_word_belong_to_it_and_others_are_dropped(tmp_path):
+def test_marks_stuck_to_a_word_are_kept_but_in_no_entity_and_others_are_dropped(tmp_path):
     (example,), _ = read(
         tmp_path,
         address("<StreetName>K  Beach</StreetName>, # <ZipCode>10001\n</ZipCode> , <StateName>N.Y.</StateName>"),
     )
-    assert example["tokens"] == ["K", "Beach,", "10001", "N.Y."]
-    assert example["tags"] == ["B-StreetName", "I-StreetName", "B-ZipCode", "B-StateName"]
+    assert example["text"] == "K Beach, 10001 N.Y."
+    assert example["tokens"] == ["K", "Beach", ",", "10001", "N.Y."]
+    assert example["tags"] == ["B-StreetName", "I-StreetName", "O", "B-ZipCode", "B-StateName"]
+    assert example["entities"] == [[0, 7, "StreetName"], [9, 14, "ZipCode"], [15, 19, "StateName"]]
 
 
 def test_repeats_differ_in_case_blanks_and_marks_only(tmp_path):
