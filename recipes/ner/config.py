@@ -68,7 +68,7 @@ class Config(RunConfig):
         "bioes", "Tags within: with entities' ends and singles marked, or not.", choices=("bioes", "iob2")
     )
     word_dropout: float = option(
-        0.25, "A word is taken as unknown with the chance of this by this plus its count.", low=0
+        0.5, "A word is taken as unknown with the chance of this by this plus its count.", low=0
     )
     input_dropout: float = option(
         0.5, "Share of a word's features dropped, the same ones for a whole sentence.", low=0, below=1

