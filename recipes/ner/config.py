@@ -29,7 +29,7 @@ class Config(RunConfig):
     weight_decay: float = option(
         0.01, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
     )
-    batch_size: int = option(32, "Examples in a batch, over all replicas.", low=1, group="Training")
+    batch_size: int = option(16, "Examples in a batch, over all replicas.", low=1, group="Training")
 
     vocabulary: int = option(50_000, "Largest number of words with a row of their own.", low=1)
     min_count: int = option(1, "A word seen fewer times counts as unknown.", low=1)
