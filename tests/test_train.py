@@ -34,7 +34,9 @@ def made(count=50, strategy=None, valid=True, name="sentiment", **settings):
     keras.backend.clear_session()
     workflow.seed(config.seed)
     recipe_class = recipes.load(name)
-    recipe = recipe_class(config, recipe_class.learn(config, Source("made up", lambda: iter(examples))))
+    assets = recipe_class.learn(config, Source("made up", lambda: iter(examples)))
+    config = recipe_class.settle(config, assets)
+    recipe = recipe_class(config, assets)
 
     def encode(batch):
         inputs = {f"feature/{name}": value for name, value in recipe.encode(batch).items()}

@@ -53,19 +53,23 @@ class Config(RunConfig):
     character_filters: int = option(50, "Filters of the CNN, or states of the LSTM in both directions.", low=2)
     lstm_units: int = option(128, "States of an LSTM in one direction.", low=1)
     lstm_layers: int = option(1, "LSTMs stacked.", low=1, high=8)
-    wide_buckets: int = option(
-        40_000,
+    wide_buckets: int | None = option(
+        None,
         "Rows shared by hashed features of words in the linear part beside the LSTM; 0 for no such part.",
         low=0,
         high=65_534,
+        shown="fits the data",
     )
     wide_reach: int = option(2, "Neighbours on either side that the linear part looks at.", low=0, high=5)
     wide_rate: float = option(3.0, "How many times faster the linear part learns than the rest.", above=0)
     wide_dropout: float = option(0.3, "Share of features left out of the linear part.", low=0, below=1)
     lstm_loss: float = option(0.5, "Share of the loss on the LSTM alone, without the linear part.", low=0, high=1)
     decoder: str = option("crf", "How tags are chosen: together or each alone.", choices=("crf", "softmax"))
-    scheme: str = option(
-        "bioes", "Tags within: with entities' ends and singles marked, or not.", choices=("bioes", "iob2")
+    scheme: str | None = option(
+        None,
+        "Tags within: with entities' ends and singles marked (bioes), or not.",
+        choices=("bioes", "iob2"),
+        shown="bioes up to 16 types",
     )
     word_dropout: float = option(
         0.5, "A word is taken as unknown with the chance of this by this plus its count.", low=0

@@ -81,7 +81,7 @@ class Recipe:
         if not types:
             broken = train.problems.summary()
             raise DataError(f"{train.name}: there is no entity to learn from.{broken} Give more --data.")
-        vector_units = 0
+        known_words, vector_units = len(words), 0
         if config.vectors:
             found, vector_units = pretrained.read(config.vectors, words, config.vector_words)
             if not found:
@@ -92,16 +92,24 @@ class Recipe:
             "words": words,
             "word_counts": [uses[word] for word in words],
             "vector_units": vector_units,
+            "known_words": known_words,
             "sentence_count": sentences,
             "characters": text.frequent(letters, 2000, 2),
         }
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
+        settled: dict[str, Any] = {}
         if config.epochs is None and config.max_minutes is None:
             # The linear part learns in a few passes, and more of them overfit.
-            return dataclasses.replace(config, epochs=min(max(round(150_000 / assets["sentence_count"]), 3), 10))
-        return config
+            settled["epochs"] = min(max(round(150_000 / assets["sentence_count"]), 3), 10)
+        if config.scheme is None:
+            # The linear part has weights for each tag, and BIOES twice as many tags.
+            settled["scheme"] = "bioes" if len(assets["types"]) <= 16 else "iob2"
+        if config.wide_buckets is None:
+            # A word has some features of its own and shares others.
+            settled["wide_buckets"] = min(max(6 * assets["known_words"], 2_000), 60_000)
+        return dataclasses.replace(config, **settled)
 
     @classmethod
     def check(cls, config: Config, splits: Splits) -> dict[str, Any]:

@@ -76,7 +76,9 @@ def small_recipe(name):
     config = recipes.load_config(name).Config()
     recipe_class = recipes.load(name)
     examples = list(itertools.islice(recipe_class.load_data(config).train, 300))
-    return recipe_class(config, recipe_class.learn(config, Source("few", lambda: iter(examples)))), config
+    assets = recipe_class.learn(config, Source("few", lambda: iter(examples)))
+    config = recipe_class.settle(config, assets)
+    return recipe_class(config, assets), config
 
 
 def test_encode_is_the_same_alone_and_in_a_batch(name):

@@ -115,8 +115,8 @@ def test_characters_of_long_words_are_the_first_and_the_last():
 @pytest.fixture(scope="module")
 def recipe():
     examples = [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(30)]
-    config = Config()
-    return Recipe(config, Recipe.learn(config, Source("made up", lambda: iter(examples))))
+    assets = Recipe.learn(Config(), Source("made up", lambda: iter(examples)))
+    return Recipe(Recipe.settle(Config(), assets), assets)
 
 
 TOKENS = st.sampled_from(["Mr", "in", "Kalo", "house", "."]) | WORDS.filter(bool)
