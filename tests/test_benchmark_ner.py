@@ -28,7 +28,7 @@ def test_f1_counts_whole_entities(benchmark):
 
 
 def loaded(benchmark, path):
-    return benchmark.load_parts(SimpleNamespace(train=path, valid=path, test=None))
+    return benchmark.load_parts(SimpleNamespace(train=path, valid=path, test=None, default=False))[0]
 
 
 def test_parts_are_read_as_iob2(benchmark, tmp_path):

@@ -54,7 +54,7 @@ def log_likelihood(emissions: Any, tags: Any, lengths: Any, moves: Moves, weight
 
     Its gradient is exact: the tagging's counts less those that the field expects, by the forward-backward algorithm
     (Rabiner 1989). They are worked out here rather than by taking the gradient of a loop, which would keep every
-    intermediate of the loop and takes about twice as long.
+    intermediate of the loop.
 
     Args: as those of `path_score`; and
       weights: finite ones to take the gradient of, where `moves` were made -inf in places.
