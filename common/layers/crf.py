@@ -107,22 +107,13 @@ def segment_probability(emissions: Any, tags: Any, begins: Any, lengths: Any, mo
     begins = ops.logical_or(begins, ops.logical_not(present))
     ends = ops.concatenate([begins[:, 1:], ops.ones_like(begins[:, :1])], axis=1)
 
-    begins, ends, own, after = map(_by_time, (begins, ends, own, after))
-    gains = _by_time(gains - norms)
-
-    def onward(score: Any, at: Any) -> Any:
-        new = ops.where(_at(begins, at), _at(own, at), score + _at(gains, at))
-        return new, new
-
-    _, so_far = ops.scan(onward, ops.zeros_like(own[0]), _steps(own))
-    whole = so_far + after
-
-    def back(score: Any, at: Any) -> Any:
-        new = ops.where(_at(ends, at), _at(whole, at), score)
-        return new, new
-
-    _, score = ops.scan(back, ops.zeros_like(own[0]), _steps(own), reverse=True)
-    return ops.cast(ops.where(present, ops.exp(ops.minimum(_by_time(score), 0.0)), 0.0), "float32")
+    steps = ops.where(begins, own, gains - norms) + ops.where(ends, after, 0.0)
+    # Numbers of segments that are all different, each row having as many as it has steps.
+    batch, time = ops.shape(tags)[0], ops.shape(tags)[1]
+    segments = ops.cumsum(ops.cast(begins, "int32"), axis=1) - 1 + time * ops.arange(batch, dtype="int32")[:, None]
+    whole = ops.segment_sum(ops.reshape(steps, [-1]), ops.reshape(segments, [-1]), num_segments=batch * time)
+    score = ops.take(whole, segments)
+    return ops.cast(ops.where(present, ops.exp(ops.minimum(score, 0.0)), 0.0), "float32")
 
 
 def best_paths(emissions: Any, lengths: Any, moves: Moves, count: int = 1) -> tuple[Any, Any]:

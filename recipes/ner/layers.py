@@ -190,8 +190,9 @@ class Characters(keras.layers.Layer):
         self.reader.build((None, shape[-1], self.units * (WINDOW if self.kind == "cnn" else 1)))
 
     def call(self, ids: Any) -> Any:
-        shape = tf.shape(ids)
-        flat = tf.reshape(tf.cast(ids, tf.int32), [-1, ids.shape[-1]])
+        ids = tf.cast(ids, tf.int32)
+        words = tf.where(ids[:, :, 0] > 0)  # padding has no characters, and often there is much of it
+        flat = tf.gather_nd(ids, words)
         present = flat > 0
         vectors = self.rows(flat)  # [words, characters, units]
         if self.kind == "cnn":
@@ -201,11 +202,10 @@ class Characters(keras.layers.Layer):
             windows = [padded[:, at : at + ids.shape[-1]] for at in range(WINDOW)]
             found = self.reader(tf.concat(windows, axis=2))  # [words, characters, filters]
             found = tf.reduce_max(tf.where(present[:, :, None], found, found.dtype.min), axis=1)
-            found = tf.where(present[:, :1], found, tf.zeros_like(found))
         else:
-            safe = tf.concat([tf.ones_like(present[:, :1]), present[:, 1:]], axis=1)
-            found = self.reader(vectors, mask=safe)
-        return tf.reshape(found, [shape[0], shape[1], self.filters])
+            found = self.reader(vectors, mask=present)
+        shape = tf.concat([tf.shape(ids)[:2], [self.filters]], axis=0)
+        return tf.ensure_shape(tf.scatter_nd(tf.cast(words, tf.int32), found, shape), [None, None, self.filters])
 
     def compute_output_shape(self, shape: Any) -> Any:
         return (*shape[:-1], self.filters)

@@ -25,6 +25,7 @@ from . import data, features, model, pretrained, tagging, writing
 from .config import PREFIXES, SUFFIXES, Config
 
 BIASES = np.arange(-4, 2.25, 0.5)  # that are tried for O
+ROWS, KINDS = 64, (tf.int32, tf.float32)  # that an endpoint tags at once, and what it finds
 FITTED_ON = 5_000  # about so many sentences of the validation part
 
 
@@ -207,24 +208,46 @@ class Recipe:
         names = tf.constant(tagging.names(self.types, "iob2"))
         to_iob2 = tf.constant(tagging.as_iob2(len(self.types), self.config.scheme))
 
-        def tagged(tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
-            inputs = pipeline.densified(self.encode({"tokens": tokens}))
+        def of_rows(inputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+            """Ids of IOB2 tags and scores of some rows, as flat as the rows are, [steps]."""
+            dense = pipeline.densified(inputs)
             # Without a single token there would be no step to read.
-            missing = tf.maximum(1 - tf.shape(inputs["words"])[1], 0)
-            inputs = {k: tf.pad(v, [[0, 0], [0, missing]] + [[0, 0]] * (v.shape.rank - 2)) for k, v in inputs.items()}
-            outputs = model(inputs, training=False)
+            missing = tf.maximum(1 - tf.shape(dense["words"])[1], 0)
+            dense = {k: tf.pad(v, [[0, 0], [0, missing]] + [[0, 0]] * (v.shape.rank - 2)) for k, v in dense.items()}
+            outputs = model(dense, training=False)
             emissions, lengths = outputs["decided"], outputs["lengths"]
             best = self.decoded(model, emissions, lengths)
-            ids = tagging.mended(tf.gather(to_iob2, best))  # of IOB2 tags: 0 outside, odd ones begin
+            ids = tagging.mended(tf.gather(to_iob2, best))  # 0 outside, odd ones begin
             begins = (ids % 2 == 1) | (ids == 0)
             if self.config.decoder == "crf":
                 moves = model.get_layer("crf").moves
                 scores = crf.segment_probability(emissions, best, begins, lengths, moves)
             else:
                 scores = tagging.products(tf.nn.softmax(emissions), best, begins, lengths)
-            count = tf.shape(best)[1] - missing
-            tags = tf.where(tf.sequence_mask(lengths, tf.shape(best)[1]), tf.gather(names, ids), "")
-            return {"tags": tags[:, :count], "scores": scores[:, :count], "lengths": lengths}
+            present = tf.sequence_mask(lengths, tf.shape(best)[1])
+            return tf.boolean_mask(ids, present), tf.boolean_mask(scores, present)
+
+        def tagged(tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
+            lengths = tf.cast(tokens.row_lengths(), tf.int32)
+            order = tf.argsort(lengths, stable=True)
+            inputs = {name: tf.gather(value, order) for name, value in self.encode({"tokens": tokens}).items()}
+            rows = tf.size(lengths)
+
+            # Some rows of like length at a time, for all would be padded to the longest.
+            def step(first: tf.Tensor, ids: tf.TensorArray, scores: tf.TensorArray) -> tuple[Any, ...]:
+                found = of_rows({name: value[first : first + ROWS] for name, value in inputs.items()})
+                place = first // ROWS
+                return first + ROWS, ids.write(place, found[0]), scores.write(place, found[1])
+
+            groups = tf.maximum((rows + ROWS - 1) // ROWS, 1)
+            arrays = [tf.TensorArray(kind, groups, infer_shape=False, element_shape=[None]) for kind in KINDS]
+            _, *arrays = tf.while_loop(
+                lambda first, *_: (first < rows) | (first == 0), step, (tf.constant(0), *arrays), parallel_iterations=2
+            )
+            found = [tf.RaggedTensor.from_row_lengths(one.concat(), tf.gather(lengths, order)) for one in arrays]
+            ids, scores = (tf.gather(one, tf.argsort(order)) for one in found)
+            tags = ids.with_values(tf.gather(names, ids.values))
+            return {"tags": tags.to_tensor(), "scores": scores.to_tensor(), "lengths": lengths}
 
         def of_text(text: tf.Tensor) -> Mapping[str, tf.Tensor]:
             tokens, starts, ends = tokenised(text)
