@@ -79,7 +79,8 @@ def test_fill_rows_of_the_last_batch_count_in_nothing(name):
     exact = made(5, epochs=1, batch_size=5, noise=False, clip_norm=0, warmup=0, name=name)
     losses = trained(filled)[0]["loss"], trained(exact)[0]["loss"]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
-    assert_same_weights(filled.weights(), exact.weights(), tolerance=1e-5)  # rounding, times what Adam makes of it; a row would move 1e-2
+    # Rounding, times what Adam makes of it; a row that counted would move weights by 1e-2.
+    assert_same_weights(filled.weights(), exact.weights(), tolerance=1e-5)
 
 
 def test_loss_of_an_epoch_is_the_mean_over_examples():
