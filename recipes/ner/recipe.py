@@ -82,7 +82,7 @@ class Recipe:
         if not types:
             broken = train.problems.summary()
             raise DataError(f"{train.name}: there is no entity to learn from.{broken} Give more --data.")
-        known_words, vector_units = len(words), 0
+        vector_units = 0
         if config.vectors:
             found, vector_units = pretrained.read(config.vectors, words, config.vector_words)
             if not found:
@@ -93,7 +93,6 @@ class Recipe:
             "words": words,
             "word_counts": [uses[word] for word in words],
             "vector_units": vector_units,
-            "known_words": known_words,
             "sentence_count": sentences,
             "characters": text.frequent(letters, 2000, 2),
         }
@@ -109,7 +108,8 @@ class Recipe:
             settled["scheme"] = "bioes" if len(assets["types"]) <= 16 else "iob2"
         if config.wide_buckets is None:
             # A word has some features of its own and shares others.
-            settled["wide_buckets"] = min(max(6 * assets["known_words"], 2_000), 60_000)
+            learned = sum(count > 0 for count in assets["word_counts"])
+            settled["wide_buckets"] = min(max(6 * learned, 2_000), 60_000)
         return dataclasses.replace(config, **settled)
 
     @classmethod
@@ -174,7 +174,8 @@ class Recipe:
     def measures(self, model: keras.Model) -> _Validation:
         specs = [tf.TensorSpec([None, None, None], tf.float32), tf.TensorSpec([None], tf.int32)]
         decode = tf.function(lambda emissions, lengths: self.decoded(model, emissions, lengths), input_signature=specs)
-        return _Validation([*self.types, UNSEEN], self.config.scheme, decode)
+        bias = float(model.get_layer("outside").bias.numpy())
+        return _Validation([*self.types, UNSEEN], self.config.scheme, decode, bias)
 
     def conclude(self, model: keras.Model, measures: _Validation) -> None:
         model.get_layer("outside").bias.assign(measures.fit())
@@ -300,43 +301,36 @@ def _gold_places(example: Example) -> list[tuple[int, int, str]]:
 
 
 class _Validation:
-    """Entity measures of the model's outputs."""
+    """Entity measures of the model's outputs, with `bias` added to the score of O."""
 
-    def __init__(self, types: list[str], scheme: str, decode: Callable[[Any, Any], Any]):
-        self.types, self.scheme, self.decode = types, scheme, decode
-        self.measures = metrics.Entities()
+    def __init__(self, types: list[str], scheme: str, decode: Callable[[Any, Any], Any], bias: float):
+        self.types, self.scheme, self.decode, self.bias = types, scheme, decode, bias
         self.kept: list[tuple[np.ndarray, np.ndarray, list[Any]]] = []  # trained emissions, lengths, true entities
 
     def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         lengths = outputs["lengths"]
         true = [self._entities(row[:length]) for row, length in zip(target["tags"], lengths, strict=True)]
         self.kept.append((outputs["emissions"], lengths, true))
-        self._measure(self.measures, outputs["decided"], lengths, true)
 
     def _entities(self, row: np.ndarray) -> list[tuple[int, int, str]]:
         return [(first, last, self.types[kind]) for first, last, kind in tagging.entities(row, self.scheme)]
 
-    def _measure(self, measures: metrics.Entities, emissions: Any, lengths: Any, true: list[Any]) -> None:
-        found = self.decode(emissions, lengths).numpy()
-        for gold, row, length in zip(true, found, lengths, strict=True):
-            measures.update(gold, self._entities(row[:length]))
+    def _measured(self, bias: float, batches: list[Any]) -> dict[str, Any]:
+        measures = metrics.Entities()
+        for emissions, lengths, true in batches:
+            moved = emissions.copy()
+            moved[:, :, 0] += bias
+            found = self.decode(moved, lengths).numpy()
+            for gold, row, length in zip(true, found, lengths, strict=True):
+                measures.update(gold, self._entities(row[:length]))
+        return measures.result()
 
     def fit(self) -> float:
-        """What added to the score of O gives the best F1, the smallest such change; measures it from now on."""
+        """What added to the score of O gives the best F1, the smallest such change; it is measured with from now on."""
         # They come sorted by length, so of many every second or third batch, and so on.
         some = self.kept[:: -(-sum(len(true) for _, _, true in self.kept) // FITTED_ON) or 1]
-
-        def measured(bias: float, batches: list[Any]) -> metrics.Entities:
-            measures = metrics.Entities()
-            for emissions, lengths, true in batches:
-                moved = emissions.copy()
-                moved[:, :, 0] += bias
-                self._measure(measures, moved, lengths, true)
-            return measures
-
-        best = max(sorted(BIASES, key=abs), key=lambda bias: measured(bias, some).result()["f1"])
-        self.measures = measured(best, self.kept)
-        return float(best)
+        self.bias = float(max(sorted(BIASES, key=abs), key=lambda bias: self._measured(bias, some)["f1"]))
+        return self.bias
 
     def result(self) -> dict[str, Any]:
-        return self.measures.result()
+        return self._measured(self.bias, self.kept)
