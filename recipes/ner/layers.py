@@ -66,38 +66,6 @@ class RareWordDropout(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class HashedSum(keras.layers.Layer):
-    """The vectors of hashed features, summed and divided by the root of their number.
-
-    Args:
-      buckets: ids run from 1 to this; 0 means none.
-
-    Call arguments:
-      ids: any integers [batch, time, kinds].
-
-    Returns: [batch, time, units].
-    """
-
-    def __init__(self, buckets: int, units: int, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.buckets, self.units = buckets, units
-        start = keras.initializers.RandomUniform(-0.1, 0.1)
-        self.rows = keras.layers.Embedding(buckets + 1, units, embeddings_initializer=start, name="rows")
-
-    def build(self, shape: Any) -> None:
-        self.rows.build(shape)
-
-    def call(self, ids: Any) -> Any:
-        return tf.reduce_sum(self.rows(tf.cast(ids, tf.int32)), axis=2) / ids.shape[-1] ** 0.5
-
-    def compute_output_shape(self, shape: Any) -> Any:
-        return (*shape[:-1], self.units)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "buckets": self.buckets, "units": self.units}
-
-
-@keras.saving.register_keras_serializable("kerasserole")
 class WideScores(keras.layers.Layer):
     """Scores of tags from the hashed features of a token and its neighbours, each with a weight of its own.
 

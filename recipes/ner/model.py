@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import keras
 
+from common.layers.affixes import AffixEmbedding
 from common.layers.crf import CRF
 from common.layers.recurrent import lstm
 
 from .config import Config
 from .features import CHARACTERS, LINEAR, SHAPES
-from .layers import Characters, HashedSum, Outside, RareWordDropout, WideScores
+from .layers import Characters, Outside, RareWordDropout, WideScores
 from .tagging import allowed
 
 
@@ -49,7 +50,7 @@ def build(config: Config, word_counts: Sequence[int], characters: int, types: in
         vectors = keras.layers.Embedding(len(chances), vector_units, trainable=config.tune_vectors, name="vectors")
         parts.append(vectors(words))
     if config.affix_buckets:
-        parts.append(HashedSum(config.affix_buckets, config.embedding_units, name="affix_vectors")(affixes))
+        parts.append(AffixEmbedding(config.affix_buckets, config.embedding_units, name="affix_vectors")(affixes))
     parts.append(
         keras.layers.Embedding(SHAPES + 1, config.shape_units, embeddings_initializer=start, name="shape_vectors")(
             shapes

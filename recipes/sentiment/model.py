@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import keras
 
+from common.layers.affixes import AffixEmbedding
 from common.layers.blend import Blend
 from common.layers.pooling import Pooling
 from common.layers.recurrent import lstm
 
 from .config import Config
-from .layers import AffixEmbedding, Ends, WideWords, WordDropout
+from .layers import Ends, WideWords, WordDropout
 
 HEADS = ("lstm_logits", "wide_logits")
 

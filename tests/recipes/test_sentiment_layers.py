@@ -6,7 +6,8 @@ from collections import Counter
 import numpy as np
 import tensorflow as tf
 
-from recipes.sentiment.layers import AffixEmbedding, Ends, WideWords, WordDropout, bigrams, once
+from common.layers.affixes import AffixEmbedding
+from recipes.sentiment.layers import Ends, WideWords, WordDropout, bigrams, once
 
 
 def test_bigrams_end_before_the_padding():
