@@ -185,7 +185,8 @@ class Recipe:
         for batch in batches:
             for positions, outputs in ask("serving_default", batch):
                 for row, at in enumerate(positions):
-                    spans = _placed(outputs, row)
+                    one = {name: values[row] for name, values in outputs.items()}
+                    spans = [place[:3] for place in writing.places(one)]
                     gold = _gold_places(batch[at])
                     raw.update(gold, spans)
                     if "entities" in batch[at]:
@@ -281,14 +282,6 @@ class Recipe:
     @property
     def formats(self) -> Mapping[str, Format]:
         return {"conll": Format(writing.conll), "html": writing.highlighted(self.types)}
-
-
-def _placed(outputs: Mapping[str, np.ndarray], row: int) -> list[tuple[int, int, str]]:
-    """The entities of a row by the characters where they stand."""
-    count = int(outputs["lengths"][row])
-    tags = [tag.decode("utf-8") for tag in outputs["tags"][row, :count]]
-    starts, ends = outputs["starts"][row], outputs["ends"][row]
-    return [(int(starts[first]), int(ends[last - 1]), kind) for first, last, kind in entities(tags)]
 
 
 def _gold_places(example: Example) -> list[tuple[int, int, str]]:

@@ -24,20 +24,23 @@ _BEGIN = """<!doctype html>
 </style>"""
 
 
-def found(example: Example, outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The entities of a text: what they are, where they stand (characters, the end excluded), how probable they are.
+def places(outputs: Mapping[str, Any]) -> list[tuple[int, int, str, float]]:
+    """Where entities stand (characters, the end excluded), what they are, and how probable they are.
 
     Args:
       outputs: one row of serving_default.
     """
-    count, text = int(outputs["lengths"]), example["text"]
-    tags = [tag.decode("utf-8") for tag in outputs["tags"][:count]]
-    listed = []
-    for first, last, label in entities(tags):
-        start, end = int(outputs["starts"][first]), int(outputs["ends"][last - 1])
-        score = float(outputs["scores"][first])
-        listed.append({"text": text[start:end], "label": label, "start": start, "end": end, "score": score})
-    return listed
+    tags = [tag.decode("utf-8") for tag in outputs["tags"][: int(outputs["lengths"])]]
+    starts, ends, scores = outputs["starts"], outputs["ends"], outputs["scores"]
+    return [(int(starts[a]), int(ends[b - 1]), kind, float(scores[a])) for a, b, kind in entities(tags)]
+
+
+def found(example: Example, outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The entities of a text as JSON objects; `outputs` is one row of serving_default."""
+    return [
+        {"text": example["text"][start:end], "label": label, "start": start, "end": end, "score": score}
+        for start, end, label, score in places(outputs)
+    ]
 
 
 def conll(example: Example, outputs: Mapping[str, Any]) -> str:
