@@ -1,6 +1,8 @@
 """Calls of the command line in this process, and small data for them."""
 
 import csv
+import subprocess
+import sys
 
 import numpy as np
 from click.testing import CliRunner
@@ -126,3 +128,10 @@ def small_data(name, folder):
     if name == "ner":
         return ["--data", write_conll(folder / "names.conll", tagged_sentences(120)), *SMALL_NER]
     raise AssertionError(f"the recipe {name} has no small data here")
+
+
+def prepared_by(builder, folder):
+    """The data folder of a set of TFDS, written by a process of its own, so that only its files are known here."""
+    (folder / "builder.py").write_text(builder)
+    subprocess.run([sys.executable, "builder.py", folder / "data"], check=True, capture_output=True, cwd=folder)
+    return folder / "data"

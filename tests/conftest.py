@@ -1,11 +1,9 @@
 """What all tests share: TensorFlow imported quietly, and the real data beside the checkout where it is."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from calls import SMALL, good, tiny_texts, write
+from calls import SMALL, good, prepared_by, tiny_texts, write
 
 from common.quiet import import_tensorflow
 
@@ -88,8 +86,5 @@ Tiny(data_dir=sys.argv[1]).download_and_prepare()
 
 @pytest.fixture(scope="session")
 def tfds_folder(tmp_path_factory):
-    """A prepared data set, written by a process of its own, so that only its files are known here."""
-    folder = tmp_path_factory.mktemp("tfds")
-    (folder / "tiny.py").write_text(BUILDER)
-    subprocess.run([sys.executable, "tiny.py", folder / "data"], check=True, capture_output=True, cwd=folder)
-    return folder / "data"
+    """A prepared data set."""
+    return prepared_by(BUILDER, tmp_path_factory.mktemp("tfds"))

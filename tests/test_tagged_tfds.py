@@ -1,9 +1,7 @@
 """Public data sets of tagged tokens, prepared on disk."""
 
-import subprocess
-import sys
-
 import pytest
+from calls import prepared_by
 
 from common import sources
 from common.config import RunConfig
@@ -46,11 +44,8 @@ Tagged(data_dir=sys.argv[1]).download_and_prepare()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A prepared data set, written by a process of its own, so that only its files are known here."""
-    folder = tmp_path_factory.mktemp("tfds")
-    (folder / "tagged.py").write_text(BUILDER)
-    subprocess.run([sys.executable, "tagged.py", folder / "data"], check=True, capture_output=True, cwd=folder)
-    return folder / "data"
+    """A prepared data set."""
+    return prepared_by(BUILDER, tmp_path_factory.mktemp("tfds"))
 
 
 @pytest.fixture(autouse=True)
