@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def text_classification(
         raise DataError(
             f"{splits.train.name} holds no training example.{broken} Give --data another source or --split."
         )
-    overlap = _overlap(seen)
+    overlap = {f"{a} and {b}": count for (a, b), count in overlaps(seen).items()}
     for pair, count in overlap.items():
         if count:
             warnings.append(
@@ -133,10 +134,13 @@ def text_classification(
     }
 
 
-def _overlap(seen: Mapping[str, set[int]]) -> dict[str, int]:
-    names = list(seen)
-    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-    return {f"{a} and {b}": len(seen[a] & seen[b]) for a, b in pairs}
+def overlaps(seen: Mapping[str, set[int]]) -> dict[tuple[str, str], int]:
+    """How many fingerprints each two parts share.
+
+    >>> overlaps({"train": {1, 2}, "valid": {2, 3}})
+    {('train', 'valid'): 1}
+    """
+    return {(a, b): len(seen[a] & seen[b]) for a, b in combinations(seen, 2)}
 
 
 def _label_warnings(part: str, labels: Counter[str], known: set[str]) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 
-from common.check import RARE, SEVERAL, alike, fingerprint, quantiles
+from common.check import RARE, SEVERAL, alike, fingerprint, overlaps, quantiles
 from common.errors import DataError
 from common.pipeline import ENCODE_BATCH, in_batches
 from common.problems import Problems
@@ -139,16 +139,17 @@ def named_entities(
     if splits.valid is None:
         warnings.append("There is no part for validation, so that the last weights are kept. See --valid and --split.")
     warnings += alike({type for part in seen.values() for _, type in part.uses})
-    overlap = {f"{a} and {b}": len(seen[a].marks & seen[b].marks) for a, b in _pairs(list(seen))}
-    for a, b in _pairs(list(seen)):
-        if count := overlap[f"{a} and {b}"]:
+    overlap = overlaps({name: part.marks for name, part in seen.items()})
+    for (a, b), count in overlap.items():
+        if count:
             stand = "example stands" if count == 1 else "examples stand"
             text = seen[b].shared[a][:60]
             warnings.append(
                 f"{count:,} {stand} in both {a} and {b}, such as {text!r}: scores there would be too good."
                 f" Remove {'it' if count == 1 else 'them'} from one."
             )
-    return {"data": list(splits.notes), "parts": parts, "overlap": overlap, "warnings": warnings}
+    named = {f"{a} and {b}": count for (a, b), count in overlap.items()}
+    return {"data": list(splits.notes), "parts": parts, "overlap": named, "warnings": warnings}
 
 
 def _compared(part: _Seen, train: _Seen) -> dict[str, Any]:
@@ -230,10 +231,6 @@ def _tokens(batch: Iterable[Example]) -> list[str]:
 
 def _sum(lengths: Counter[int]) -> int:
     return sum(length * count for length, count in lengths.items())
-
-
-def _pairs(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    return ((a, b) for at, a in enumerate(names) for b in names[at + 1 :])
 
 
 def _few(types: Iterable[str]) -> str:
