@@ -93,8 +93,9 @@ def _curves(history: list[dict[str, Any]]) -> str:
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [facts["epoch"] for facts in history]
-    hidden = ("valid_loss", "valid_log_loss", "valid_calibration_error", "valid_examples")
-    shares = [name for name in history[0] if name.startswith("valid_") and name not in hidden]
+    hidden = ("valid_loss", "valid_log_loss", "valid_calibration_error")
+    valid = {name: value for name, value in history[0].items() if name.startswith("valid_") and name not in hidden}
+    shares = [name for name, value in valid.items() if isinstance(value, float)]  # counts would flatten them
     for axis, names in ((left, ["loss", "valid_loss"]), (right, shares)):
         for name in names:
             if name in history[0]:
