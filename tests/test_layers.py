@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.layers.pooling import Pooling
-from common.layers.recurrent import ReverseSteps, lstm
+from common.layers.recurrent import LSTM, ReverseSteps, lstm
 
 PROPERTY = settings(max_examples=40, deadline=None)
 KINDS = ("max", "mean", "last", "attention")
@@ -115,6 +115,31 @@ def test_lstm_both_ways_equals_masked_keras_layer(both_ways):
     reference.backward_layer.set_weights(both_ways.get_layer("lstm_backward").get_weights())
     mask = np.arange(inputs.shape[1]) < lengths[:, None]
     assert_real_steps_equal(both_ways([inputs, lengths]), reference(inputs, mask=tf.constant(mask)), lengths)
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(1, 1), (3, 1), (1, 6), (4, 9)])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_lstm_gradients_equal_those_of_keras(rows, steps, dtype):
+    random = np.random.default_rng(rows * 10 + steps)
+    inputs, weighted = (tf.constant(random.normal(size=(rows, steps, n)), tf.float32) for n in (FEATURES, UNITS))
+    ours, theirs = LSTM(UNITS), keras.layers.LSTM(UNITS, return_sequences=True)
+    ours.dtype_policy = dtype
+    for layer in (ours, theirs):
+        layer.build(inputs.shape)
+    ours.set_weights([random.normal(size=w.shape, scale=0.7) for w in ours.get_weights()])
+    theirs.set_weights(ours.get_weights())
+
+    @tf.function
+    def gradients(layer):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            loss = tf.reduce_sum(tf.cast(layer(inputs), tf.float32) * weighted)
+        return [loss, *tape.gradient(loss, [inputs, *(w.value for w in layer.weights)])]
+
+    exact = dtype == "float32"
+    for ours_is, theirs_is in zip(gradients(ours), gradients(theirs), strict=True):
+        assert ours_is.dtype == tf.float32
+        np.testing.assert_allclose(ours_is, theirs_is, rtol=1e-5 if exact else 0.1, atol=1e-5 if exact else 0.15)
 
 
 @pytest.mark.parametrize(("bidirectional", "units"), [(False, UNITS), (True, 2 * UNITS)])

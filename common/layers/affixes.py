@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .embedding import Embedding
+
 
 @keras.saving.register_keras_serializable("kerasserole")
 class AffixEmbedding(keras.layers.Layer):
@@ -28,7 +30,7 @@ class AffixEmbedding(keras.layers.Layer):
         super().__init__(**kwargs)
         self.buckets, self.units = buckets, units
         start = keras.initializers.RandomUniform(-0.1, 0.1)
-        self.rows = keras.layers.Embedding(buckets + 1, units, embeddings_initializer=start, name="rows")
+        self.rows = Embedding(buckets + 1, units, embeddings_initializer=start, name="rows")
 
     def build(self, shape: Any) -> None:
         self.rows.build(shape)
@@ -38,7 +40,7 @@ class AffixEmbedding(keras.layers.Layer):
         vectors = self.rows(affixes)  # [batch, time, kinds, units]
         present = tf.cast(affixes > 0, vectors.dtype)
         count = tf.reduce_sum(present, axis=-1, keepdims=True)
-        return tf.einsum("btku,btk->btu", vectors, present) / tf.sqrt(tf.maximum(count, 1))
+        return tf.reduce_sum(vectors * present[..., None], axis=2) / tf.sqrt(tf.maximum(count, 1))
 
     def compute_output_shape(self, shape: Any) -> Any:
         return (*shape[:-1], self.units)

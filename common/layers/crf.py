@@ -128,34 +128,34 @@ def best_paths(emissions: Any, lengths: Any, moves: Moves, count: int = 1) -> tu
     emissions, lengths, present = _prepared(emissions, lengths, "float32")
     batch, tags = ops.shape(emissions)[0], moves.start.shape[0]
     kept = tags * count
-    stay = ops.broadcast_to(ops.arange(kept, dtype="int32")[None, :], [batch, kept])
     begin = ops.concatenate([moves.start + ops.zeros([batch, tags])] + [_never([batch, tags])] * (count - 1), axis=1)
-
     own = _by_time(emissions)
 
-    def step(carry: Any, at: Any) -> Any:
-        scores, _ = carry  # [batch, count * tags], way by way
-        ways = ops.reshape(scores, [batch, count, tags, 1]) + moves.between
-        ways = ops.reshape(ways, [batch, kept, tags])
+    def step(scores: Any, at: Any) -> Any:
+        ways = ops.reshape(scores, [batch, count, tags, 1]) + moves.between  # [batch, way, from, to]
         if count == 1:
-            reached, origin = ops.max(ways, axis=1), ops.cast(ops.argmax(ways, axis=1), "int32")
+            reached = ops.max(ways[:, 0], axis=1)
         else:
-            reached, origin = ops.top_k(ops.transpose(ways, [0, 2, 1]), count)  # [batch, tags, count]
-            reached = ops.reshape(ops.transpose(reached, [0, 2, 1]), [batch, kept])
-            origin = ops.reshape(ops.transpose(ops.cast(origin, "int32"), [0, 2, 1]), [batch, kept])
-        reached = ops.where(at == 0, begin, reached)
-        reached += ops.tile(_at(own, at), [1, count])
-        real = (at < lengths)[:, None]
-        new = ops.where(real, reached, scores), ops.where(real, origin, stay)
+            ways = ops.transpose(ops.reshape(ways, [batch, kept, tags]), [0, 2, 1])
+            reached = ops.reshape(ops.transpose(ops.top_k(ways, count)[0], [0, 2, 1]), [batch, kept])
+        new = ops.where(at == 0, begin, reached) + ops.tile(_at(own, at), [1, count])
+        new = ops.where((at < lengths)[:, None], new, scores)
         return new, new
 
-    (scores, _), (_, origins) = ops.scan(step, (ops.zeros_like(begin), stay), _steps(own))
+    scores, passed = ops.scan(step, ops.zeros_like(begin), _steps(own))
     alone = ops.concatenate([ops.zeros([batch, 1]), _never([batch, kept - 1])], axis=1)  # of a row without steps
     scores = ops.where((lengths > 0)[:, None], scores + ops.tile(moves.end, [count]), alone)
     values, last = ops.top_k(scores, count)
+    come = ops.tile(ops.transpose(moves.between), [1, count])  # [to, from, way by way]
 
     def back(place: Any, at: Any) -> Any:
-        return ops.take_along_axis(_at(origins, at), place, axis=1), place
+        # Where each path came from is found for the tags on it alone, rather than for all tags on the way there.
+        ways = _at(passed, ops.maximum(at - 1, 0))[:, None, :] + ops.take(come, place % tags, axis=0)
+        if count == 1:
+            origin = ops.argmax(ways, axis=2)
+        else:
+            origin = ops.take_along_axis(ops.top_k(ways, count)[1], (place // tags)[:, :, None], axis=2)[:, :, 0]
+        return ops.where((at < lengths)[:, None], ops.cast(origin, "int32"), place), place
 
     _, places = ops.scan(back, ops.cast(last, "int32"), _steps(own), reverse=True)
     found = ops.transpose(places, [1, 2, 0]) % tags

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from common.layers.embedding import Embedding
+
 
 @keras.saving.register_keras_serializable("kerasserole")
 class Outside(keras.layers.Layer):
@@ -90,7 +92,7 @@ class WideScores(keras.layers.Layer):
         super().__init__(**kwargs)
         self.buckets, self.tags, self.reach, self.rate, self.speed = buckets, tags, reach, rate, speed
         places = 2 * reach + 1
-        self.rows = keras.layers.Embedding(buckets + 1, places * tags, embeddings_initializer="zeros", name="rows")
+        self.rows = Embedding(buckets + 1, places * tags, embeddings_initializer="zeros", name="rows")
         self.dropout = keras.layers.Dropout(rate, name="dropout")
 
     def build(self, ids_shape: Any, known_shape: Any = None) -> None:
@@ -101,7 +103,7 @@ class WideScores(keras.layers.Layer):
         names, rest = ids[:, :, :NAMES], ids[:, :, NAMES:]
         ids = tf.concat([tf.where(known[:, :, None], names, 0), rest], axis=2)
         kept = tf.cast(self.dropout(tf.cast(ids > 0, tf.float32), training=training), tf.float32)
-        told = tf.einsum("btku,btk->btu", tf.cast(self.rows(ids), tf.float32), kept)
+        told = tf.reduce_sum(tf.cast(self.rows(ids), tf.float32) * kept[..., None], axis=2)
         parts = tf.split(told, 2 * self.reach + 1, axis=2)
         # What the token at t + offset says of the tag at t.
         total = sum(_shifted(part, place - self.reach) for place, part in enumerate(parts))
@@ -144,34 +146,37 @@ class Characters(keras.layers.Layer):
         super().__init__(**kwargs)
         self.count, self.kind, self.units, self.filters = count, kind, units, filters
         start = keras.initializers.RandomUniform(-0.5, 0.5)
-        self.rows = keras.layers.Embedding(
-            count, units, embeddings_initializer=start, mask_zero=kind == "lstm", name="rows"
-        )
-        if kind == "cnn":
-            self.reader: Any = keras.layers.Dense(filters, name="filters")
-        else:
-            one = keras.layers.LSTM(filters // 2, name="lstm")
-            self.reader = keras.layers.Bidirectional(one, name="reader")
+        self.rows = Embedding(count, units, embeddings_initializer=start, mask_zero=kind == "lstm", name="rows")
+        if kind == "lstm":
+            self.reader = keras.layers.Bidirectional(keras.layers.LSTM(filters // 2, name="lstm"), name="reader")
 
     def build(self, shape: Any) -> None:
         self.rows.build((None, shape[-1]))
-        self.reader.build((None, shape[-1], self.units * (WINDOW if self.kind == "cnn" else 1)))
+        if self.kind == "lstm":
+            self.reader.build((None, shape[-1], self.units))
+        else:
+            self.kernel = self.add_weight(shape=(WINDOW * self.units, self.filters), name="kernel")
+            self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
     def call(self, ids: Any) -> Any:
         ids = tf.cast(ids, tf.int32)
         words = tf.where(ids[:, :, 0] > 0)  # padding has no characters, and often there is much of it
         flat = tf.gather_nd(ids, words)
         present = flat > 0
-        vectors = self.rows(flat)  # [words, characters, units]
-        if self.kind == "cnn":
-            vectors *= tf.cast(present, vectors.dtype)[:, :, None]
-            # A matrix product over windows: on CPUs the gradient of a narrow convolution takes several times as long.
-            padded = tf.pad(vectors, [[0, 0], [WINDOW // 2, WINDOW // 2], [0, 0]])
-            windows = [padded[:, at : at + ids.shape[-1]] for at in range(WINDOW)]
-            found = self.reader(tf.concat(windows, axis=2))  # [words, characters, filters]
-            found = tf.reduce_max(tf.where(present[:, :, None], found, found.dtype.min), axis=1)
+        if self.kind == "lstm":
+            found = self.reader(self.rows(flat), mask=present)
         else:
-            found = self.reader(vectors, mask=present)
+            # What each character adds to the filters at each place of the window is the same wherever it stands, so it
+            # is worked out once: there are fewer characters than places in the text.
+            characters = tf.range(self.count)
+            vectors = self.rows(characters)
+            vectors *= tf.cast(characters > 0, vectors.dtype)[:, None]
+            kernel = tf.reshape(tf.cast(self.kernel.value, vectors.dtype), [WINDOW, self.units, self.filters])
+            adds = tf.unstack(tf.matmul(vectors, kernel))  # of [characters, filters]
+            padded = tf.pad(flat, [[0, 0], [WINDOW // 2, WINDOW // 2]])
+            windows = [tf.gather(add, padded[:, at : at + ids.shape[-1]]) for at, add in enumerate(adds)]
+            found = sum(windows, start=tf.cast(self.bias.value, vectors.dtype))  # [words, characters, filters]
+            found = tf.reduce_max(tf.where(present[:, :, None], found, found.dtype.min), axis=1)
         shape = tf.concat([tf.shape(ids)[:2], [self.filters]], axis=0)
         return tf.ensure_shape(tf.scatter_nd(tf.cast(words, tf.int32), found, shape), [None, None, self.filters])
 

@@ -8,6 +8,7 @@ import keras
 
 from common.layers.affixes import AffixEmbedding
 from common.layers.crf import CRF
+from common.layers.embedding import Embedding
 from common.layers.recurrent import lstm
 
 from .config import Config
@@ -43,19 +44,13 @@ def build(config: Config, word_counts: Sequence[int], characters: int, types: in
     rate = noise * config.word_dropout
     chances = [0.0, 0.0, *(rate / (rate + n) if n else 1.0 for n in word_counts), 0.0]
     seen = RareWordDropout(chances, len(chances) - 1, name="word_dropout")(words)
-    parts = [
-        keras.layers.Embedding(len(chances), config.embedding_units, embeddings_initializer=start, name="words_")(seen)
-    ]
+    parts = [Embedding(len(chances), config.embedding_units, embeddings_initializer=start, name="words_")(seen)]
     if vector_units:
-        vectors = keras.layers.Embedding(len(chances), vector_units, trainable=config.tune_vectors, name="vectors")
+        vectors = Embedding(len(chances), vector_units, trainable=config.tune_vectors, name="vectors")
         parts.append(vectors(words))
     if config.affix_buckets:
         parts.append(AffixEmbedding(config.affix_buckets, config.embedding_units, name="affix_vectors")(affixes))
-    parts.append(
-        keras.layers.Embedding(SHAPES + 1, config.shape_units, embeddings_initializer=start, name="shape_vectors")(
-            shapes
-        )
-    )
+    parts.append(Embedding(SHAPES + 1, config.shape_units, embeddings_initializer=start, name="shape_vectors")(shapes))
     if config.characters != "none":
         parts.append(
             Characters(

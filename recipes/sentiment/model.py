@@ -6,6 +6,7 @@ import keras
 
 from common.layers.affixes import AffixEmbedding
 from common.layers.blend import Blend
+from common.layers.embedding import Embedding
 from common.layers.pooling import Pooling
 from common.layers.recurrent import lstm
 
@@ -36,7 +37,7 @@ def build(config: Config, words: int, labels: int) -> keras.Model:
     read, read_affixes = ends(tokens, lengths), ends(affixes, lengths)
     read_lengths = keras.ops.minimum(lengths, config.lstm_length)
     seen = WordDropout(noise * config.word_dropout, words - 1, name="word_dropout")(read)
-    embedding = keras.layers.Embedding(words, config.embedding_units, embeddings_initializer=start, name="words")
+    embedding = Embedding(words, config.embedding_units, embeddings_initializer=start, name="words")
     states = embedding(seen)  # [batch, time, embedding_units]
     if config.affix_buckets:
         states += AffixEmbedding(config.affix_buckets, config.embedding_units, name="affix_vectors")(read_affixes)
