@@ -87,8 +87,10 @@ def _sentences(paths: Sequence[Path], seen: set[str]) -> Iterator[Sentence]:
     """The addresses of some files, each once; those in `seen` are left out."""
     for path in paths:
         whole = path.read_text(encoding="utf-8")
+        line, counted = 1, 0  # of what stands before
         for found in RECORD.finditer(whole):
-            place = f"{path.name}:{whole.count(chr(10), 0, found.start()) + 1}"
+            line, counted = line + whole.count("\n", counted, found.start()), found.start()
+            place = f"{path.name}:{line}"
             try:
                 text, spans = _address(ElementTree.fromstring(found[0]))
             except ElementTree.ParseError:
