@@ -14,7 +14,7 @@ import tensorflow as tf
 from common.errors import DataError
 from common.pipeline import ENCODE_BATCH, in_batches
 from common.problems import Problems
-from common.recipe import Splits
+from common.recipe import Source, Splits
 
 SEVERAL = 3  # examples of a thing that are shown
 RARE = 5  # a label with fewer examples than this is hardly learned
@@ -105,7 +105,7 @@ def text_classification(
         if source.problems not in told:  # parts split off one file share its broken rows
             told.append(source.problems)
             parts[name] |= {"broken_rows": source.problems.count, "first_broken_rows": source.problems.lines()}
-        warnings += _label_warnings(name, labels, train_labels)
+        warnings += label_warnings(name, labels, train_labels)
         train_labels = train_labels or set(labels)
         if empty:
             warnings.append(f"{empty:,} texts of the {name} part are empty.")
@@ -115,16 +115,9 @@ def text_classification(
             )
         seen[name] = prints
     if not parts.get("train", {}).get("examples"):
-        broken = splits.train.problems.summary()
-        raise DataError(
-            f"{splits.train.name} holds no training example.{broken} Give --data another source or --split."
-        )
+        raise nothing(splits.train)
     overlap = {f"{a} and {b}": count for (a, b), count in overlaps(seen).items()}
-    for pair, count in overlap.items():
-        if count:
-            warnings.append(
-                f"{count:,} texts stand in both {pair}: scores there would be too good. Remove them from one."
-            )
+    warnings += leaks(overlap, "text")
     return {
         "data": list(splits.notes),
         "parts": parts,
@@ -143,7 +136,32 @@ def overlaps(seen: Mapping[str, set[int]]) -> dict[tuple[str, str], int]:
     return {(a, b): len(seen[a] & seen[b]) for a, b in combinations(seen, 2)}
 
 
-def _label_warnings(part: str, labels: Counter[str], known: set[str]) -> list[str]:
+def nothing(train: Source) -> DataError:
+    """That a training part is empty."""
+    broken = train.problems.summary()
+    return DataError(f"{train.name} holds no training example.{broken} Give --data another source or --split.")
+
+
+def leaks(overlap: Mapping[str, int], what: str) -> list[str]:
+    """A warning of each pair of parts that share texts, or images.
+
+    >>> leaks({"train and valid": 0, "train and test": 7}, "text")
+    ['7 texts stand in both train and test: scores there would be too good. Remove them from one.']
+    """
+    found = []
+    for pair, count in overlap.items():
+        stand, them = (f"{what} stands", "it") if count == 1 else (f"{what}s stand", "them")
+        if count:
+            found.append(f"{count:,} {stand} in both {pair}: scores there would be too good. Remove {them} from one.")
+    return found
+
+
+def label_warnings(part: str, labels: Counter[str], known: set[str]) -> list[str]:
+    """What is odd in the labels of a part.
+
+    Args:
+      known: the labels of training; none if this is the training part.
+    """
     found = []
     if not known and len(labels) == 1:
         found.append(f'The {part} part has only the label "{next(iter(labels))}"; a classifier needs two.')

@@ -246,8 +246,9 @@ def example_calls(folder: Path) -> str:
     """Three lines of Python that load an export."""
     card = json.loads((folder / "assets.extra" / "card.json").read_text(encoding="utf-8"))
     name = next(iter(card["signatures"]["serving_default"]["inputs"]))
+    own = 'open("your own file", "rb").read()' if name.endswith("_bytes") else '"your own text"'
     return (
         "import tensorflow as tf\n"
         f'model = tf.saved_model.load("{folder}")\n'
-        f'print(model.signatures["serving_default"]({name}=tf.constant(["your own text"])))'
+        f'print(model.signatures["serving_default"]({name}=tf.constant([{own}])))'
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -28,13 +29,20 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         temporary.unlink(missing_ok=True)
 
 
+BYTES = "base64"  # the only key of an object that stands for bytes
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file in one piece."""
-    text = json.dumps(value, indent=1, ensure_ascii=False)
+    """Writes a JSON file in one piece; bytes in it become {"base64": "..."}."""
+
+    def as_object(value: Any) -> dict[str, str]:
+        return {BYTES: base64.b64encode(value).decode("ascii")}  # a TypeError for what are no bytes
+
+    text = json.dumps(value, indent=1, ensure_ascii=False, default=as_object)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:  # a file name that is no UTF-8
-        text = json.dumps(value, indent=1)
+        text = json.dumps(value, indent=1, default=as_object)
     with replacing(path, "w") as file:
         file.write(text + "\n")
 
@@ -46,13 +54,13 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """The object in a JSON file that `write_json` wrote.
 
     Raises:
       RunError: the file is missing, damaged or holds no object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), object_hook=_bytes)
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{path} is missing: {path.parent} is no run or a damaged one. Name another run.") from None
     except ValueError as error:
@@ -60,3 +68,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunError(f"{path} is damaged (a JSON object was expected). Restore it, or train anew in another folder.")
     return value
+
+
+def _bytes(value: dict[str, Any]) -> Any:
+    return base64.b64decode(value[BYTES]) if list(value) == [BYTES] and isinstance(value[BYTES], str) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Protocol
 from common import tfds
 from common.config import RunConfig
 from common.errors import ConfigError, DataError, suggestion
+from common.parallel import in_parallel
 from common.problems import Problems
 from common.readers import files
 from common.readers.aligned import aligned
 from common.readers.columns import unusable
 from common.readers.conll import conll
 from common.readers.folders import label_folders
+from common.readers.image_sets import Finder, ImageSet
+from common.readers.image_tables import image_table
 from common.readers.jsonl import is_json_lines, json_lines
 from common.readers.labels import label_names
 from common.readers.parquet import MAGIC, parquet, tagged_parquet
@@ -76,6 +80,10 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
     named = str(sorted(names.items()))
     given = columns(config.column, fields)
     if spec.startswith("tfds:"):
+        if is_image(fields):
+            read, mark = tfds.image_parts(spec[5:], fields, given, config.offline, config.strict)
+            parts = {part: _source(f"{spec} {part}", one, fields, names) for part, one in read.items()}
+            return Opened(parts, tuple(one.note for one in read.values()), combined([mark, named]))
         if is_tagged(fields):
             parts, note, mark = tfds.tagged_parts(spec[5:], fields, given, config.offline, names, config.strict)
             return Opened(parts, (note,), combined([mark, named]))
@@ -86,6 +94,8 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
         raise ConfigError("The name of a source is empty: name a file, a folder or tfds:NAME.")
     path = files.located(spec)
     _check_name(spec)
+    if is_image(fields):
+        return _opened_images(spec, path, fields, config, names)
     if path.is_dir():
         if is_tagged(fields):
             raise DataError(f"{spec} is a folder, where a file of tagged sentences is wanted: name one, or a glob.")
@@ -105,6 +115,37 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
     sources = [_source(spec, one, fields, names) for one in readers]
     notes = tuple(one.note for one in readers)
     return Opened({"": joined(spec, sources)}, notes, combined([*map(digest, paths), named]))
+
+
+def _opened_images(
+    spec: str, path: Path, fields: Sequence[Field], config: RunConfig, names: Mapping[str, str]
+) -> Opened:
+    """As `opened`, of labelled images."""
+
+    def texts(table: Path, as_texts: tuple[Field, ...], problems: Problems) -> Reader:
+        return reader(table, as_texts, config.column, config.encoding, problems)
+
+    finder = Finder(tuple(fields), columns(config.column, fields), texts, digest, config.strict)
+    if "," in spec and not path.exists():
+        sets: list[ImageSet] = [finder.pair([files.located(part) for part in spec.split(",")])]
+    else:
+        sets = [finder.found(one, spec if one == path else str(one)) for one in _named(spec, path)]
+    if len(sets) > 1 and any(set(one.parts) != {""} for one in sets):
+        raise DataError(f"{spec} names several sources, some of which have parts: give each by a --data of its own.")
+    parts = {
+        part: joined(spec, [_source(f"{spec} {part}".strip(), one.parts[part], fields, names) for one in sets])
+        for part in sets[0].parts
+    }
+    notes = tuple(one.note for found in sets for one in found.parts.values())
+    prints = in_parallel(_print, (file for one in sets for file in one.files()))
+    return Opened(parts, notes, combined([*prints, str(sorted(names.items()))]))
+
+
+def _print(named: tuple[str, Path]) -> str:
+    """A file's name and what tells its bytes from others, if it is there."""
+    name, path = named
+    is_file = os.path.isfile(path)  # noqa: PTH113 (Path.is_file fails where a name is too long)
+    return f"{name} {digest(path) if is_file else ''}"
 
 
 def _check_name(name: str) -> None:
@@ -131,6 +172,11 @@ def is_tagged(fields: Sequence[Field]) -> bool:
     return any(field.kind == "tags" for field in fields)
 
 
+def is_image(fields: Sequence[Field]) -> bool:
+    """Whether examples hold images."""
+    return any(field.kind == "image" for field in fields)
+
+
 def reader(
     path: Path,
     fields: Sequence[Field],
@@ -141,7 +187,7 @@ def reader(
 ) -> Reader:
     """The reader for what a file holds: Parquet by its first bytes, JSON lines by suffix or first line, else a table.
 
-    Where fields are tags, the latter is a CoNLL file.
+    Where fields are tags, the latter is a CoNLL file. Where one is an image, the file names the images by their paths.
 
     Args:
       column: FIELD=COLUMN values.
@@ -153,6 +199,10 @@ def reader(
       DataError: the file is missing, damaged, empty or of no known kind.
     """
     given, names = columns(column, fields), names or {}
+    if is_image(fields):
+        return image_table(
+            path, fields, given, lambda texts, told: reader(path, texts, column, encoding, told), problems
+        )
     with files.opened(path) as file:
         magic = file.read(len(MAGIC))
     if magic == MAGIC:

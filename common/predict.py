@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import queue
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from common import opening
@@ -15,7 +17,7 @@ from common.endpoints import Served
 from common.errors import ConfigError, suggestion
 from common.problems import Problems
 from common.progress import say
-from common.readers import files
+from common.readers import files, pictures
 from common.readers.columns import unusable
 from common.readers.jsonl import SUFFIXES
 from common.recipe import Example, Field, Format
@@ -44,6 +46,28 @@ def _typed(texts: Sequence[str], field: str, report: Callable[[str, str], None])
             yield {field: text}
 
 
+def _images(names: Iterable[str], field: str, report: Callable[[str, str], None]) -> Iterator[Example]:
+    """Images by their names: files, all files in folders, or globs; each with its name as "file"."""
+    for name in names:
+        path = files.located(name)
+        if path.is_dir():
+            found = sorted(one for one in path.rglob("*") if one.is_file() and not one.name.startswith("."))
+        elif not path.exists() and any(mark in name for mark in "*?["):
+            found = sorted(Path(one) for one in glob.glob(str(path), recursive=True) if Path(one).is_file())  # noqa: PTH207
+        else:
+            found = [path]
+        if not found:
+            report(name, "holds no file" if path.is_dir() else "matches no file")
+        for file in found:
+            shown = str(file).encode("utf-8", "backslashreplace").decode()  # a name may be any bytes
+            try:
+                yield {field: pictures.usable(file.read_bytes()), "file": shown}
+            except pictures.Unusable as error:
+                report(shown, str(error))
+            except OSError as error:
+                report(shown, f"cannot be read ({error.strerror or error})")
+
+
 def examples(
     source: str,
     inputs: Sequence[Field],
@@ -52,6 +76,8 @@ def examples(
     report: Callable[[str, str], None],
 ) -> Iterator[Example]:
     """The inputs that a file or stdin (-) holds: lines of text, or by suffix rows with columns.
+
+    Where the input is an image, lines are names of files.
 
     Args:
       encoding: as the user gave it; None finds that of a file, and takes stdin for UTF-8.
@@ -147,8 +173,13 @@ def predict(
         bad += 1
         say(f"{place} {what}; it is left out.")
 
-    first = recipe.inputs[0].name
-    items = examples(source, recipe.inputs, column, encoding, report) if source else _typed(texts, first, report)
+    first = recipe.inputs[0]
+    items = examples(source, recipe.inputs, column, encoding, report) if source else iter(())
+    if first.kind != "image":
+        items = items if source else _typed(texts, first.name, report)
+    elif not source or files.suffix(files.located(source)) not in ROWS:
+        names = (line[first.name].strip() for line in items) if source else texts
+        items = _images(filter(None, names), first.name, report)
     if chosen.begin:
         emit(chosen.begin)
     for batch in _waiting(items):

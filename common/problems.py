@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from common.errors import DataError
@@ -30,9 +31,13 @@ class Problems:
         """Forgets all; each pass over the data begins with it."""
         self.count = 0
         self.first: list[tuple[str, str]] = []
+        self.kinds: Counter[str] = Counter()
 
-    def add(self, place: str, what: str) -> None:
+    def add(self, place: str, what: str, kind: str = "") -> None:
         """Counts one broken row.
+
+        Args:
+          kind: what is wrong without particulars, of which there are few; where a reader tells it apart.
 
         Raises:
           DataError: in strict mode.
@@ -42,6 +47,7 @@ class Problems:
         if self.tell:
             self.tell(place, what)
         self.count += 1
+        self.kinds[kind] += 1
         if len(self.first) < SHOWN:
             self.first.append((place, what))
 
@@ -49,6 +55,7 @@ class Problems:
         """Adds what another counted."""
         self.count += other.count
         self.first = (self.first + other.first)[:SHOWN]
+        self.kinds += other.kinds
 
     def summary(self) -> str:
         """A sentence on how many rows are broken and the first of them, or ""; to stand behind another one."""

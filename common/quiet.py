@@ -7,6 +7,8 @@ import sys
 import tempfile
 from typing import Any
 
+from common.memory import keep_freed_memory
+
 
 def import_tensorflow(hide_gpus: bool = False) -> Any:
     """The tensorflow module, imported without a word on stderr unless it fails.
@@ -20,6 +22,7 @@ def import_tensorflow(hide_gpus: bool = False) -> Any:
     if hide_gpus and "tensorflow" not in sys.modules:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    keep_freed_memory()
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0" or "tensorflow" in sys.modules:
         return _import()
     sys.stderr.flush()

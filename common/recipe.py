@@ -38,7 +38,8 @@ class Field:
 
     Args:
       name: its key in the example.
-      kind: "text" or "label", or for sequences "tokens" and "tags"; what a reader may guess a column by.
+      kind: "text" or "label"; "image", the content of a file that TensorFlow decodes (bytes of a PNG, JPEG, GIF or BMP
+        file); or for sequences "tokens" and "tags". What a reader may guess a column by.
       names: column names that mean this field, lower case.
     """
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
@@ -19,15 +20,19 @@ PARTS = ("train", "valid", "test")
 def share(example: Example, fields: Sequence[Field]) -> float:
     """Where an example falls between 0 and 1: a hash of its input, so that duplicates never straddle a split.
 
-    Case and blanks do not count, labels and tags neither.
+    Case and blanks do not count, labels and tags neither. An image counts by its bytes.
     """
     # Of tokens the text in which they stand, so that another way to cut it moves nothing.
     named = [
         "text" if field.kind == "tokens" else field.name for field in fields if field.kind not in ("label", "tags")
     ]
-    texts = [" ".join(str(example[name]).lower().split()) for name in named]
-    digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=8, key=SALT).digest()
+    digest = hashlib.blake2b(b"\0".join(_content(example[name]) for name in named), digest_size=8, key=SALT).digest()
     return int.from_bytes(digest, "big") / 2**64
+
+
+def _content(value: Any) -> bytes:
+    """What of a field counts."""
+    return value if isinstance(value, bytes) else " ".join(str(value).lower().split()).encode("utf-8", "replace")
 
 
 def shares(split: str) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from common.errors import ConfigError, DataError, suggestion
 from common.problems import Problems
+from common.readers.images import Entry, Images, named
 from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
 from common.recipe import Example, Field, Source
 
@@ -60,6 +61,33 @@ def tagged_parts(
         parts[part] = Source(f"tfds:{name} {split}", _examples(one), one.problems, one.repairs)
     taken = ", ".join(f'{field} = "{key}"' for field, (key, _) in picked.items())
     return parts, f"tfds:{builder.info.full_name}; {taken}; {'; '.join(notes)}", builder.info.full_name
+
+
+def image_parts(
+    name: str, fields: Sequence[Field], given: Mapping[str, str], offline: bool, strict: bool
+) -> tuple[dict[str, Images], str]:
+    """(readers by part, a fingerprint) of a public set of labelled images, as the files that it was made of.
+
+    Args:
+      strict: the first image that cannot be used is an error.
+
+    Raises: as `opened`.
+    """
+    builder = _builder(name, offline)
+    picked = _picked(name, builder.info.features, fields, given)
+    image, _ = named(fields)
+    taken = ", ".join(f'{field} = "{key}"' for field, (key, _) in picked.items())
+    parts = {}
+    for part, split in _splits(name, builder).items():
+        read = _reader(builder, split, picked, image)
+
+        def entries(read: Callable[[], Iterator[Example]] = read, split: str = split) -> Iterator[Entry]:
+            for number, row in enumerate(read(), 1):
+                yield Entry(f"tfds:{name} {split}:{number}", row.pop(image), row)
+
+        note = f"tfds:{builder.info.full_name} {split}; {taken}"
+        parts[part] = Images(note, image, entries, Problems(strict))
+    return parts, builder.info.full_name
 
 
 def _examples(reader: Tagged) -> Callable[[], Iterator[Example]]:
@@ -118,7 +146,7 @@ def _picked(name: str, features: Any, fields: Sequence[Field], given: Mapping[st
     """(key, feature) by field: as given, else by name, else by type where only one is left."""
     import tensorflow_datasets as tfds
 
-    kinds = {"text": tfds.features.Text, "label": tfds.features.ClassLabel}
+    kinds = {"text": tfds.features.Text, "label": tfds.features.ClassLabel, "image": tfds.features.Image}
     items = {"tokens": tfds.features.Text, "tags": tfds.features.ClassLabel}  # of sequences
 
     def fits(feature: Any, kind: str) -> bool:
@@ -149,7 +177,15 @@ def _picked(name: str, features: Any, fields: Sequence[Field], given: Mapping[st
     return picked
 
 
-def _reader(builder: Any, split: str, picked: Mapping[str, tuple[str, Any]]) -> Callable[[], Iterator[Example]]:
+def _reader(
+    builder: Any, split: str, picked: Mapping[str, tuple[str, Any]], image: str = ""
+) -> Callable[[], Iterator[Example]]:
+    """What reads a split.
+
+    Args:
+      image: the field that is left as the bytes of a file, if any.
+    """
+
     def plain(feature: Any, value: Any) -> Any:
         if getattr(value, "ndim", 0) == 1:  # an array: a sequence
             return [plain(getattr(feature, "feature", None), one) for one in value]
@@ -162,9 +198,13 @@ def _reader(builder: Any, split: str, picked: Mapping[str, tuple[str, Any]]) -> 
 
         # Files in order, one after the other: the same order every time.
         dataset = builder.as_dataset(
-            split=split, read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+            split=split,
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+            decoders={picked[image][0]: tfds.decode.SkipDecoding()} if image else None,
         )
         for row in dataset.as_numpy_iterator():
-            yield {name: plain(feature, row[key]) for name, (key, feature) in picked.items()}
+            yield {
+                name: row[key] if name == image else plain(feature, row[key]) for name, (key, feature) in picked.items()
+            }
 
     return read

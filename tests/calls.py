@@ -8,6 +8,7 @@ import numpy as np
 from click.testing import CliRunner
 
 import cli
+from common.readers.pictures import png
 
 SMALL = [
     "--embedding-units",
@@ -121,12 +122,40 @@ def write_conll(path, sentences):
     return path
 
 
+SMALL_IMAGES = ["--width", "4", "--epochs", "6", "--batch-size", "16", "--learning-rate", "0.02", "--image-size", "16"]
+
+
+def tiny_images(count: int, seed: int = 0) -> list[tuple[bytes, str]]:
+    """Made-up PNG files, red with a bar across or blue with a bar down, no two alike: (file, label)."""
+    random = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        image = random.integers(0, 80, (18, 20, 3), np.uint8)
+        place = random.integers(4, 12)
+        if number % 2:
+            image[:, place : place + 3, 2] = 250
+        else:
+            image[place : place + 3, :, 0] = 250
+        found.append((png(image), ("across", "down")[number % 2]))
+    return found
+
+
+def write_images(folder, images):
+    """The folder, with a sub-folder for each label and the images in it."""
+    for number, (file, label) in enumerate(images):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        (folder / label / f"{number}.png").write_bytes(file)
+    return folder
+
+
 def small_data(name, folder):
     """What follows `run NAME` for a small run of any recipe, on data made in the folder."""
     if name == "sentiment":
         return ["--data", write(folder / "reviews.csv", tiny_texts(200)), *SMALL]
     if name == "ner":
         return ["--data", write_conll(folder / "names.conll", tagged_sentences(120)), *SMALL_NER]
+    if name == "image_classification":
+        return ["--data", write_images(folder / "bars", tiny_images(120)), *SMALL_IMAGES]
     raise AssertionError(f"the recipe {name} has no small data here")
 
 

@@ -34,7 +34,7 @@ def test_overlap_between_parts_is_a_warning(tmp_path):
     test = write(tmp_path / "test.csv", [(f"  {rows[0][0].upper()}", rows[0][1]), *tiny_texts(9, seed=3)[1:]])
     found = report("--data", train, "--test", test, "--split", "100,0,0")
     assert found["overlap"]["train and test"] == 1
-    assert any("stand in both train and test" in warning for warning in found["warnings"])
+    assert any("1 text stands in both train and test" in warning for warning in found["warnings"])
 
 
 def test_duplicates_and_two_labels_for_one_text_are_seen(tmp_path):

@@ -9,6 +9,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.layers.embedding import Embedding
+from common.layers.normalization import BatchNormalization
 from common.layers.pooling import Pooling
 from common.layers.recurrent import LSTM, ReverseSteps, lstm
 
@@ -328,3 +330,48 @@ def test_model_rebuilt_from_its_config_gives_the_same(everything):
     twin.set_weights(model.get_weights())
     for found, expected in zip(twin(list(BATCH)), model(list(BATCH)), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+# Embedding and batch normalization, against Keras's own
+
+
+def test_embedding_and_its_gradient_equal_those_of_keras():
+    ours, theirs = Embedding(9, 4), keras.layers.Embedding(9, 4)
+    ids = np.array([[1, 8, 1], [0, 3, 3]], "uint16")
+    for layer in (ours, theirs):
+        layer.build(ids.shape)
+    theirs.set_weights(ours.get_weights())
+    found = []
+    for layer in (ours, theirs):
+        with tf.GradientTape() as tape:
+            vectors = layer(ids)
+            loss = tf.reduce_sum(vectors**3)
+        gradient = tf.convert_to_tensor(tape.gradient(loss, layer.embeddings.value))
+        found.append((vectors.numpy(), gradient.numpy()))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_batch_normalization_equals_that_of_keras(dtype):
+    random = np.random.default_rng(4)
+    images = tf.constant(random.normal(2, 3, size=(5, 4, 3, 6)), tf.float32)
+    ours = BatchNormalization(momentum=0.8, dtype=dtype)
+    theirs = keras.layers.BatchNormalization(momentum=0.8)
+    for layer in (ours, theirs):
+        layer.build(images.shape)
+    theirs.set_weights([random.uniform(0.5, 2, size=w.shape) for w in theirs.get_weights()])
+    ours.set_weights(theirs.get_weights())
+    weighted = tf.constant(random.normal(size=images.shape), tf.float32)
+    found = []
+    for layer in (ours, theirs):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            normal = tf.cast(layer(images, training=True), tf.float32)
+            loss = tf.reduce_sum(normal * weighted)
+        gradients = tape.gradient(loss, [images, layer.gamma.value, layer.beta.value])
+        after = tf.cast(layer(images, training=False), tf.float32)
+        found.append([normal, *gradients, *layer.get_weights(), after])
+    close = 1e-4 if dtype == "float32" else 0.1
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=close, atol=close)

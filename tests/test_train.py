@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from calls import tagged_sentences, tiny_texts
+from calls import tagged_sentences, tiny_images, tiny_texts
 
 import recipes
 from common import pipeline, workflow
@@ -17,13 +17,20 @@ from common.train import EpochEnd, Trainer
 from common.weights import model_weights, set_model_weights
 
 SMALL = {"embedding_units": 8, "lstm_units": 8, "learning_rate": 0.01, "batch_size": 16, "patience": 0}
-SMALL_OF = {"sentiment": SMALL, "ner": {**SMALL, "character_filters": 4, "wide_buckets": 500}}
-EACH = pytest.mark.parametrize("name", ["sentiment", pytest.param("ner", marks=pytest.mark.slow)])
+SMALL_OF = {
+    "sentiment": SMALL,
+    "ner": {**SMALL, "character_filters": 4, "wide_buckets": 500},
+    "image_classification": {"width": 2, "learning_rate": 0.01, "batch_size": 16},
+}
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SMALL_OF if name != "sentiment"]
+EACH = pytest.mark.parametrize("name", ["sentiment", *OTHERS])
 
 
 def made_up(name, count):
     if name == "sentiment":
         return [{"text": text, "label": label} for text, label in tiny_texts(count)]
+    if name == "image_classification":
+        return [{"image_bytes": file, "label": label} for file, label in tiny_images(count)]
     return [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(count)]
 
 

@@ -45,7 +45,7 @@ class LabelFolders:
     def files(self) -> Iterator[tuple[str, Path]]:
         """(label, file) of every text file, sorted by label and name; hidden files are passed over."""
         for label in self.labels:
-            for path in _listed(self.path / label):
+            for path in listed(self.path / label):
                 if path.is_file() and not path.name.startswith("."):
                     yield label, path
 
@@ -82,22 +82,13 @@ def label_folders(
     """
     if sorted(one.kind for one in fields) != ["label", "text"]:
         raise ConfigError(f"{path} is a folder, where a file is wanted: name a file in it.")
-    inside = [one.name for one in _listed(path) if one.is_dir() and not one.name.startswith(".")]
-    parts: dict[str, Path] = {}
-    for name in inside:
-        part = PARTS.get(name.casefold(), "")
-        if part in parts:
-            pair = f"{parts[part].name} and {name}"
-            raise DataError(f"{path} has two folders of its {part} part, {pair}: move one of them out.")
-        if part:
-            parts[part] = path / name
     found = {}
-    for part, place in (parts or {"": path}).items():
-        names = [one.name for one in _listed(place) if one.is_dir() and not one.name.startswith(".")]
+    for part, place in (part_folders(path) or {"": path}).items():
+        names = [one.name for one in sub_folders(place)]
         labels = tuple(name for name in names if name.casefold() not in UNLABELLED)
         left_out = tuple(name for name in names if name.casefold() in UNLABELLED)
         if not labels:
-            tables = next((one for one in _listed(place) if suffix(one) in TABLES), None)
+            tables = next((one for one in listed(place) if suffix(one) in TABLES), None)
             remedy = f"name its files, such as '{place}/*{_end(tables)}'" if tables else "name another"
             raise DataError(f"{place} has no folder of text files for each label: {remedy}.")
         if odd := next((name for name in labels if unusable(name)), None):
@@ -106,6 +97,28 @@ def label_folders(
         if not any(found[part].files()):
             raise DataError(f"The folders in {place} hold no files: name another folder, or one of them.")
     return found
+
+
+def part_folders(path: Path) -> dict[str, Path]:
+    """The folders "train", "valid" and "test" of a folder, by whichever of their usual names.
+
+    Raises:
+      DataError: two are the same part.
+    """
+    parts: dict[str, Path] = {}
+    for folder in sub_folders(path):
+        part = PARTS.get(folder.name.casefold(), "")
+        if part in parts:
+            pair = f"{parts[part].name} and {folder.name}"
+            raise DataError(f"{path} has two folders of its {part} part, {pair}: move one of them out.")
+        if part:
+            parts[part] = folder
+    return parts
+
+
+def sub_folders(path: Path) -> list[Path]:
+    """Folders in a folder, sorted by name, without hidden ones."""
+    return [one for one in listed(path) if one.is_dir() and not one.name.startswith(".")]
 
 
 def _end(path: Path) -> str:
@@ -117,7 +130,12 @@ def _is_number(suffix: str) -> bool:
     return suffix[1:].isdecimal()  # the files of 20 Newsgroups are named 10.5 and the like by some
 
 
-def _listed(folder: Path) -> list[Path]:
+def listed(folder: Path) -> list[Path]:
+    """What a folder holds, sorted by name.
+
+    Raises:
+      DataError: it is no folder, does not exist or may not be read.
+    """
     try:
         return sorted(folder.iterdir(), key=lambda path: path.name)
     except PermissionError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,11 @@ from common.recipe import Example, Field
 
 MAGIC = b"PAR1"
 ROWS = 1024  # at a time
+IMAGES = 32  # the same, of rows that hold images
 BUFFER = 2**20  # bytes; without one, pyarrow reads whole column chunks, which may be the whole file
+
+# Place, an image's content or its path, the other fields' cells, and what is wrong with the row or "".
+ImageRow = tuple[str, bytes | str | None, dict[str, str | None], str]
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,50 @@ def tagged_parquet(
     named = {name: " (named)" if name == tags and classes else "" for name in taken}
     note = ", ".join(f'{name} = "{column}"{named[name]}' for name, column in taken.items())
     return tagged(path.name, f"{path.name}: Parquet; {note}", read, names, problems)
+
+
+def image_rows(
+    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str]
+) -> tuple[str, Callable[[], Iterator[ImageRow]]]:
+    """A note on a Parquet file of images, and what reads its rows.
+
+    An image is bytes, a path, or a struct of both, of which the bytes are taken if there are any.
+
+    Raises: as `parquet` does.
+    """
+    from pyarrow import types as kinds
+
+    taken, types, metadata = _columns(path, fields, columns)
+    image = next(one.name for one in fields if one.kind == "image")
+    for name, type in types.items():
+        struct = kinds.is_struct(type) and {type.field(at).name for at in range(type.num_fields)} & {"bytes", "path"}
+        if not (_is_plain(type) or (struct and name == image)):
+            held = f'The column "{taken[name]}" of {path} holds {type}, not {"images" if name == image else "labels"}'
+            raise DataError(f"{held}: name another by --column {name}=NAME.")
+    table = Parquet(path, taken, _label_names(metadata), fields, Problems())
+
+    def read() -> Iterator[ImageRow]:
+        number = 0
+        with _opened(path) as file:
+            for batch in file.iter_batches(IMAGES, columns=sorted(set(taken.values()))):
+                for index in range(len(batch)):
+                    number += 1
+                    value, cells, wrong = None, {}, ""
+                    for name, column in taken.items():
+                        try:
+                            cell = batch.column(column)[index].as_py()
+                            if name != image:
+                                cells[name] = table._cell(column, cell)
+                            elif isinstance(cell, dict):
+                                value = cell.get("bytes") or cell.get("path")
+                            else:
+                                value = cell if isinstance(cell, bytes) else as_text(cell)
+                        except (TypeError, UnicodeDecodeError) as error:
+                            broken = isinstance(error, UnicodeDecodeError)
+                            wrong = wrong or ("is not valid utf-8" if broken else f'"{column}" {error}')
+                    yield f"{path.name}:{number}", value, cells, wrong
+
+    return table.note, read
 
 
 def _columns(

@@ -69,13 +69,11 @@ def test_layers_have_names_of_their_own(name):
 
 def small_recipe(name):
     """(recipe, config) learned from a few examples of its own default data."""
-    import itertools
-
     from common.recipe import Source
 
-    config = recipes.load_config(name).Config()
+    config = recipes.load_config(name).Config(limit=300)
     recipe_class = recipes.load(name)
-    examples = list(itertools.islice(recipe_class.load_data(config).train, 300))
+    examples = list(recipe_class.load_data(config).train)
     assets = recipe_class.learn(config, Source("few", lambda: iter(examples)))
     config = recipe_class.settle(config, assets)
     return recipe_class(config, assets), config

@@ -1,0 +1,46 @@
+"""Batch normalization in one operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras's batch normalization over all replicas, of images; on one replica by TensorFlow's fused operation.
+
+    Keras works the moments out apart and then normalises, in float32, which on CPUs takes a large part of a training
+    step of a convolutional network. The statistics for inference are the same: of the population, not Bessel's.
+
+    Call arguments:
+      inputs: [batch, height, width, channels].
+    """
+
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-3, name: str | None = None, dtype: Any = None):
+        super().__init__(momentum=momentum, epsilon=epsilon, synchronized=True, name=name, dtype=dtype)
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        replicas = tf.distribute.get_replica_context()
+        alone = replicas is not None and replicas.num_replicas_in_sync == 1
+        if mask is not None or not alone or self.compute_dtype == "float16":
+            return super().call(inputs, training, mask)
+        learning = bool(training and self.trainable)
+        kept = [tf.cast(v.value, tf.float32) for v in (self.gamma, self.beta, self.moving_mean, self.moving_variance)]
+        scale, offset, mean, variance = kept
+        nothing = tf.zeros([0])
+        normal, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=scale, offset=offset, epsilon=self.epsilon, is_training=learning,
+            mean=nothing if learning else mean, variance=nothing if learning else variance,
+        )  # fmt: skip
+        if learning:
+            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
+            batch_variance *= (count - 1) / count
+            self.moving_mean.assign(mean * self.momentum + batch_mean * (1 - self.momentum))
+            self.moving_variance.assign(variance * self.momentum + batch_variance * (1 - self.momentum))
+        return normal
+
+    def get_config(self) -> dict[str, Any]:
+        return {"momentum": self.momentum, "epsilon": self.epsilon, "name": self.name, "dtype": self.dtype_policy.name}

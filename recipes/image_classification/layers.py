@@ -1,0 +1,146 @@
+"""Random changes of images, made anew each time an image is trained on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Changes(keras.layers.Layer):
+    """Images as the network sees them, from -1 to 1; in training moved, turned, mirrored, tinted and in part blanked.
+
+    All places are changed by one map each, and what comes in from outside is a mirror image of what is there. Blanking
+    is that of DeVries and Taylor 2017.
+
+    Args:
+      flip: mirror every other image.
+      shift: images move by up to this share of their height and width; scale: they get larger or smaller by up to this
+        share; rotate: they turn by up to so many degrees.
+      colour: brightness, contrast and saturation change by up to this share.
+      erase: side of a square that is made grey, as a share of the image's.
+
+    Call arguments:
+      pixels: uint8 [batch, height, width, channels].
+    """
+
+    def __init__(
+        self, flip: bool, shift: float, scale: float, rotate: float, colour: float, erase: float, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        self.flip, self.shift, self.scale, self.rotate = flip, shift, scale, rotate
+        self.colour, self.erase = colour, erase
+        self.seed = keras.random.SeedGenerator()
+
+    def call(self, pixels: Any, training: bool = False) -> Any:
+        images = tf.cast(pixels, tf.float32) / 127.5 - 1
+        if training:
+            images = self._moved(images)
+            if self.colour:
+                images = self._tinted(images)
+            if self.erase:
+                images = self._erased(images)
+        return tf.cast(images, self.compute_dtype)
+
+    def _drawn(self, count: Any, low: float, high: float) -> Any:
+        return keras.random.uniform([count], low, high, seed=self.seed, dtype="float32")
+
+    def _moved(self, images: Any) -> Any:
+        if not (self.flip or self.shift or self.scale or self.rotate):
+            return images
+        count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
+        # A point of the new image is looked up in the old one: about the middle turned, enlarged, mirrored, then moved.
+        angle = self._drawn(count, -self.rotate, self.rotate) * math.pi / 180
+        zoom = tf.exp(self._drawn(count, -1, 1) * math.log1p(self.scale))
+        side = tf.where(self._drawn(count, 0, 1) < 0.5, -1.0, 1.0) if self.flip else tf.ones([count])
+        # Whole pixels, since those in between would blur small images.
+        down, right = (tf.round(self._drawn(count, -1, 1) * self.shift * size) for size in (height, width))
+        cosine, sine = zoom * tf.cos(angle), zoom * tf.sin(angle)
+        x, y = (width - 1) / 2, (height - 1) / 2
+        a, b, c, d = side * cosine, -side * sine, sine, cosine
+        nothing = tf.zeros([count])
+        maps = tf.stack([a, b, x - a * x - b * y + right, c, d, y - c * x - d * y + down, nothing, nothing], axis=1)
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=images, transforms=maps, output_shape=[height, width], fill_value=0.0,
+            interpolation="BILINEAR", fill_mode="REFLECT",
+        )  # fmt: skip
+
+    def _tinted(self, images: Any) -> Any:
+        count = tf.shape(images)[0]
+        brightness, contrast, saturation = (
+            tf.reshape(self._drawn(count, -self.colour, self.colour), [-1, 1, 1, 1]) for _ in range(3)
+        )
+        grey = tf.reduce_mean(images, axis=3, keepdims=True)
+        images = grey + (images - grey) * (1 + saturation)
+        middle = tf.reduce_mean(grey, axis=[1, 2], keepdims=True)
+        return tf.clip_by_value(middle + (images - middle) * (1 + contrast) + brightness, -1, 1)
+
+    def _erased(self, images: Any) -> Any:
+        count = tf.shape(images)[0]
+
+        def near(size: int) -> Any:
+            # The middle may lie on the edge, so that some squares are cut off and some images are hardly changed.
+            middle = self._drawn(count, 0, size)[:, None]
+            return tf.abs(tf.range(size, dtype=tf.float32) + 0.5 - middle) < self.erase * size / 2
+
+        blank = near(images.shape[1])[:, :, None] & near(images.shape[2])[:, None, :]
+        return tf.where(blank[..., None], 0.0, images)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("flip", "shift", "scale", "rotate", "colour", "erase")}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Mixed(keras.layers.Layer):
+    """Images of a batch mixed with others of it, in training; which ones, and how much of each image is its own.
+
+    Args:
+      kind: "none"; "mixup", a blend (Zhang et al. 2018); or "cutmix", a rectangle of the other one (Yun et al. 2019).
+
+    Call arguments:
+      images: [batch, height, width, channels].
+
+    Returns: (images, int32 [batch], float32 [batch]).
+    """
+
+    def __init__(self, kind: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.seed = keras.random.SeedGenerator()
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
+        if not training or self.kind == "none":
+            return images, tf.range(count), tf.ones([count])
+        # A batch is in random order already, so the neighbour is a random partner; one share serves the batch.
+        partner = tf.roll(tf.range(count), 1, axis=0)
+        own = keras.random.uniform([], seed=self.seed)
+        other = tf.gather(images, partner)
+        if self.kind == "mixup":
+            own = 0.5 + tf.abs(own - 0.5)
+            share = tf.cast(own, images.dtype)
+            return share * images + (1 - share) * other, partner, tf.fill([count], own)
+        side = tf.sqrt(1 - own)
+
+        def within(size: int) -> Any:
+            long = tf.round(side * size)
+            first = tf.round(keras.random.uniform([], seed=self.seed) * (size - long))
+            place = tf.range(size, dtype=tf.float32)
+            return (place >= first) & (place < first + long)
+
+        taken = within(height)[:, None] & within(width)[None, :]
+        own = 1 - tf.reduce_mean(tf.cast(taken, tf.float32))
+        return tf.where(taken[None, :, :, None], other, images), partner, tf.fill([count], own)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape, shape[:1], shape[:1]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "kind": self.kind}

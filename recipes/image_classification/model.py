@@ -1,0 +1,93 @@
+"""The networks: a plain convolutional one, and a small residual one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+
+from common.layers.normalization import BatchNormalization
+
+from .config import Config
+from .layers import Changes, Mixed
+
+SMALL = 40  # pixels; larger images are brought below it by the first convolutions
+
+
+def build(config: Config, height: int, width: int, channels: int, labels: int, flip: bool) -> keras.Model:
+    """The model.
+
+    Inputs: pixels uint8 [batch, height, width, channels].
+    Outputs: logits float32 [batch, labels]; in training, where images are mixed, partner int32 [batch] and own float32
+    [batch]: with which image of the batch each is mixed, and how much of it is its own.
+    """
+    noise = 1 if config.noise else 0
+    pixels = keras.Input([height, width, channels], dtype="uint8", name="pixels")
+    changes = Changes(
+        flip, config.shift, config.scale, config.rotate, config.colour, config.erase, name="changes"
+    )  # fmt: skip
+    images, partner, own = Mixed(config.mix, name="mixed")(changes(pixels))
+    features = (plain if config.model == "cnn" else residual)(config, images)  # [batch, features]
+    features = keras.layers.Dropout(noise * config.dropout, name="dropout")(features)
+    logits = keras.layers.Dense(labels, dtype="float32", name="labels")(features)
+    return keras.Model({"pixels": pixels}, {"logits": logits, "partner": partner, "own": own}, name=config.model)
+
+
+def plain(config: Config, images: Any) -> Any:
+    """Convolutions and pooling by turns, then fully connected layers: the network of textbooks, [batch, features].
+
+    After LeCun et al. 1998, with what has been learned since: small filters, batch normalization, dropout.
+    """
+    states = images
+    for stage in range(1, max(1, round(math.log2(min(images.shape[1:3]) / 4))) + 1):
+        filters = config.width * 2 ** min(stage, 4)
+        # Two convolutions of 3 x 3 see as much as one of 5 x 5, with fewer weights.
+        for part in "ab":
+            states = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv_{stage}{part}")(states)
+            states = BatchNormalization(name=f"norm_{stage}{part}")(states)
+            states = keras.layers.Activation(config.activation, name=f"bend_{stage}{part}")(states)
+        # Half the height and width, the strongest sign of each feature.
+        states = keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{stage}")(states)
+    states = keras.layers.Flatten(name="flat")(states)
+    states = keras.layers.Dense(config.width * 16, activation=config.activation, name="dense")(states)
+    return keras.layers.Dropout(0.5 if config.noise else 0, name="dense_dropout")(states)
+
+
+def residual(config: Config, images: Any) -> Any:
+    """A small residual network, [batch, features]: He et al. 2016 in the shape of Page's ResNet-9 (2018)."""
+    states = images
+    for number in range(max(0, math.ceil(math.log2(min(images.shape[1:3]) / SMALL)))):
+        states = _normal(config, states, config.width, f"first_{number + 1}", stride=2)
+    states = _normal(config, states, config.width, "stem")
+    for stage, has_blocks in ((1, True), (2, False), (3, True)):
+        # Fewer places, more features.
+        states = _normal(config, states, config.width * 2**stage, f"stage_{stage}")
+        states = keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{stage}")(states)
+        for block in range(1, config.depth + 1 if has_blocks else 1):
+            name = f"block_{stage}_{block}"
+            change = _normal(config, states, states.shape[3], f"{name}_a")
+            change = _normal(config, change, states.shape[3], f"{name}_b")
+            if config.squeeze:
+                change = squeezed(config, change, name)
+            states = keras.layers.Add(name=name)([states, change])
+    # What is found anywhere counts, wherever it is.
+    return keras.layers.GlobalMaxPooling2D(name="pooled")(states)
+
+
+def squeezed(config: Config, states: Any, name: str) -> Any:
+    """The states, each channel weighed from 0 to 1 by what all of the image shows (Hu et al. 2018)."""
+    count = states.shape[3]
+    shares = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_seen")(states)
+    shares = keras.layers.Dense(max(count // 8, 4), activation=config.activation, name=f"{name}_squeeze")(shares)
+    shares = keras.layers.Dense(count, activation="sigmoid", name=f"{name}_excite")(shares)
+    return keras.layers.Multiply(name=f"{name}_weighed")([states, shares])
+
+
+def _normal(config: Config, states: Any, filters: int, name: str, stride: int = 1) -> Any:
+    """A convolution of 3 x 3, normalised and bent."""
+    states = keras.layers.Conv2D(
+        filters, 3, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+    )(states)
+    states = BatchNormalization(name=f"{name}_norm")(states)
+    return keras.layers.Activation(config.activation, name=f"{name}_bend")(states)

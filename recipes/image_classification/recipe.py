@@ -1,0 +1,200 @@
+"""The recipe of image classification: what is learned from the images, how they become pixels, what is served."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common import check, check_images, images, losses, metrics, sources
+from common.errors import ConfigError, DataError
+from common.readers import pictures
+from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits
+
+from . import data, model
+from .config import Config
+
+LARGEST = 128  # height and width that are taken without --image-size
+
+
+class Recipe:
+    """Image to label."""
+
+    fields = data.FIELDS
+    inputs = tuple(field for field in data.FIELDS if field.kind == "image")
+    formats: ClassVar[Mapping[str, Format]] = {}
+    length_key = None
+    monitor, monitor_mode = "accuracy", "max"
+
+    def __init__(self, config: Config, assets: Assets):
+        self.config, self.assets = config, assets
+        self.labels: list[str] = assets["labels"]
+        self.height, self.width = size(config.image_size) or assets["size"]
+        grey = assets["grey"] if config.channels == "auto" else config.channels == "grey"
+        self.channels = 1 if grey else 3
+        self.flip = not grey if config.flip == "auto" else config.flip == "on"
+        ids = tf.range(len(self.labels), dtype=tf.int32)
+        self.label_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.labels, ids), -1)
+
+    @classmethod
+    def load_data(cls, config: Config) -> Splits:
+        size(config.image_size)
+        return sources.splits(config, data.FIELDS, lambda: data.digits(config.offline))
+
+    @classmethod
+    def learn(cls, config: Config, train: Source) -> Assets:
+        labels: Counter[str] = Counter()
+        heights: Counter[int] = Counter()
+        widths: Counter[int] = Counter()
+        grey = True
+        for example in train:
+            labels[example["label"]] += 1
+            width, height, mode = pictures.facts(example["image_bytes"])
+            heights[height] += 1
+            widths[width] += 1
+            grey = grey and mode in ("1", "L", "LA")
+        if len(labels) < 2:
+            found = f'only the label "{next(iter(labels))}"' if labels else "no image"
+            broken = train.problems.summary()
+            raise DataError(
+                f"{train.name}: there is {found}, but a classifier needs two labels.{broken} Give more --data."
+            )
+        typical = [min(check.quantiles(sizes)["median"], LARGEST) for sizes in (heights, widths)]
+        counts = [labels[label] for label in sorted(labels)]
+        return {"labels": sorted(labels), "label_counts": counts, "size": typical, "grey": grey}
+
+    @classmethod
+    def settle(cls, config: Config, assets: Assets) -> Config:
+        if config.epochs is None and config.max_minutes is None:
+            epochs = min(max(round(50_000 / max(sum(assets["label_counts"]), 1)), 10), 60)
+            return dataclasses.replace(config, epochs=epochs)
+        return config
+
+    @classmethod
+    def check(cls, config: Config, splits: Splits) -> dict[str, Any]:
+        return check_images.labelled_images(splits, "image_bytes")
+
+    def encode(self, features: Batch) -> Batch:
+        return {"pixels": images.pixels(features["image_bytes"], self.height, self.width, self.channels)}
+
+    def encode_target(self, examples: Batch) -> Batch:
+        return {"label": self.label_ids.lookup(examples["label"])}
+
+    def build_model(self) -> keras.Model:
+        return model.build(self.config, self.height, self.width, self.channels, len(self.labels), self.flip)
+
+    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
+        pass
+
+    def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        weights = None
+        if self.config.class_weights == "balanced":
+            counts = np.array(self.assets["label_counts"], np.float64)
+            weights = (counts.sum() / (len(counts) * counts)).tolist()
+
+        def of(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return losses.cross_entropy(labels, outputs["logits"], self.config.label_smoothing, weights)
+
+        sums, shares = of(target["label"])
+        if self.config.mix == "none":
+            return sums, shares
+        own, (others, other_shares) = outputs["own"], of(tf.gather(target["label"], outputs["partner"]))
+        return own * sums + (1 - own) * others, own * shares + (1 - own) * other_shares
+
+    def measures(self, model: keras.Model) -> _Validation:
+        return _Validation(self.labels)
+
+    def conclude(self, model: keras.Model, measures: _Validation) -> None:
+        pass
+
+    def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
+        measures = metrics.Classification(self.labels)
+        ids = {label: index for index, label in enumerate(self.labels)}
+        for batch in batches:
+            for positions, outputs in ask("serving_default", batch):
+                measures.update(np.array([ids.get(batch[at]["label"], -1) for at in positions]), outputs["scores"])
+        return measures.result()
+
+    def serve(self, model: keras.Model) -> dict[str, Endpoint]:
+        labels = tf.constant(self.labels)
+        shape = [None, self.height, self.width, self.channels]
+
+        def of_pixels(pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            logits = model({"pixels": pixels}, training=False)["logits"]
+            if self.config.mirror_tests:
+                logits = (logits + model({"pixels": tf.reverse(pixels, [2])}, training=False)["logits"]) / 2
+            scores = tf.nn.softmax(logits)
+            return {
+                "label": tf.gather(labels, tf.argmax(scores, axis=1)),
+                "score": tf.reduce_max(scores, axis=1),
+                "scores": scores,
+            }
+
+        def of_shades(pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            return of_pixels(tf.cast(tf.round(tf.clip_by_value(pixels, 0, 255)), tf.uint8))
+
+        def of_files(image_bytes: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            return of_pixels(self.encode({"image_bytes": image_bytes})["pixels"])
+
+        return {
+            "serving_default": Endpoint(of_files, {"image_bytes": tf.TensorSpec([None], tf.string, "image_bytes")}),
+            "pixels": Endpoint(of_shades, {"pixels": tf.TensorSpec(shape, tf.float32, "pixels")}),
+        }
+
+    def doubts(self) -> list[str]:
+        return check.alike(self.labels)
+
+    def odd_inputs(self) -> list[Example]:
+        random = np.random.default_rng(0)
+        shapes = [(1, 1), (1, 5000), (5000, 1), (3, 2), (97, 211)]
+        shades = [random.integers(0, 256, shape, np.uint8) for shape in shapes]
+        colours = [random.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
+        files = [pictures.png(one) for one in [*shades, *colours]]
+        for one in (shades[-1], colours[-1]):
+            shown = tf.constant(one if one.ndim == 3 else one[..., None])
+            files.append(tf.io.encode_jpeg(shown).numpy())
+        shape = (self.height, self.width, self.channels)
+        return [{"image_bytes": file, "pixels": random.uniform(0, 255, shape).astype(np.float32)} for file in files]
+
+    def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        scores = dict(zip(self.labels, map(float, outputs["scores"]), strict=True))
+        label = outputs["label"].decode("utf-8")
+        return {"file": example.get("file"), "label": label, "score": float(outputs["score"]), "scores": scores}
+
+
+class _Validation:
+    """Classification measures of the model's logits."""
+
+    def __init__(self, labels: list[str]):
+        self.measures = metrics.Classification(labels)
+
+    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        shifted = np.exp(outputs["logits"] - outputs["logits"].max(axis=1, keepdims=True))
+        self.measures.update(target["label"], shifted / shifted.sum(axis=1, keepdims=True))
+
+    def result(self) -> dict[str, Any]:
+        return self.measures.result()
+
+
+def size(given: str | None) -> tuple[int, int] | None:
+    """Height and width of an `--image-size`.
+
+    >>> size("64"), size("96x128"), size(None)
+    ((64, 64), (96, 128), None)
+
+    Raises:
+      ConfigError: it is no size.
+    """
+    if given is None:
+        return None
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", given.strip().lower())
+    sides = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not all(8 <= side <= 1024 for side in sides):
+        raise ConfigError(f'--image-size is "{given}", but must be 64 or 96x128, of 8 to 1024 pixels each.')
+    return sides

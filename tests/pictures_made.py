@@ -1,0 +1,60 @@
+"""Pictures made by hand, for tests of what reads them."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+
+def pixels(height=9, width=7, seed=0):
+    """Random colour, uint8 [height, width, 3]."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def picture(kind="PNG", mode="RGB", seed=0, size=(9, 7), **settings):
+    """A file of some kind and mode; `size` is height and width."""
+    return written(Image.fromarray(pixels(*size, seed)).convert(mode), kind, **settings)
+
+
+def written(image, kind, **settings):
+    file = io.BytesIO()
+    image.save(file, kind, **settings)
+    return file.getvalue()
+
+
+def held(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def raw_png(width, height, bits, colour, rows):
+    """A PNG file by the letter of its specification.
+
+    Args:
+      colour: 0 for grey, 2 for colour.
+      rows: each begins with its filter, 0.
+    """
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def idx(array):
+    """An IDX file of bytes."""
+    array = np.asarray(array, np.uint8)
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def made(folder, files):
+    """Writes files by their path in a folder; returns the folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
