@@ -24,6 +24,7 @@ from common.recipe import Example, Field, Format
 
 JSON = "json"  # the format of every recipe
 CHUNK = 512  # inputs that are predicted together when so many are waiting
+CHUNK_IMAGES = 64  # the same of images, of which each may hold megabytes
 ROWS = (".csv", ".tsv", ".parquet", *SUFFIXES)  # files whose rows have columns; all others hold one input a line
 
 
@@ -111,9 +112,9 @@ def examples(
             yield from _lines(lines, path.name, inputs[0].name, found, report)
 
 
-def _waiting(items: Iterator[Example]) -> Iterator[list[Example]]:
+def _waiting(items: Iterator[Example], chunk: int) -> Iterator[list[Example]]:
     """Lists of what has arrived, so that a slow source is answered at once and a fast one in large batches."""
-    arrived: queue.Queue[Any] = queue.Queue(maxsize=2 * CHUNK)
+    arrived: queue.Queue[Any] = queue.Queue(maxsize=2 * chunk)
 
     def read() -> None:
         try:
@@ -129,7 +130,7 @@ def _waiting(items: Iterator[Example]) -> Iterator[list[Example]]:
         item = arrived.get()
         while isinstance(item, dict):
             batch.append(item)
-            if len(batch) == CHUNK:
+            if len(batch) == chunk:
                 break
             try:
                 item = arrived.get_nowait()
@@ -182,7 +183,7 @@ def predict(
         items = _images(filter(None, names), first.name, report)
     if chosen.begin:
         emit(chosen.begin)
-    for batch in _waiting(items):
+    for batch in _waiting(items, CHUNK_IMAGES if first.kind == "image" else CHUNK):
         for prediction in served.predictions(batch, chosen.one):
             emit(prediction)
     if chosen.end:

@@ -44,7 +44,9 @@ class Config(RunConfig):
     )
 
     model: str = option("resnet", "The network: plain, or with residual blocks.", choices=("cnn", "resnet"))
-    width: int = option(16, "Filters of the first convolution, and half of them in the plain network; later ones are multiples.", low=1)
+    width: int = option(
+        16, "Filters of the first convolution, twice as many in the plain network; later ones are multiples.", low=1
+    )
     depth: int = option(1, "Residual blocks at each of the two resolutions that have any.", low=0, high=20)
     squeeze: bool = option(False, "Weigh channels by what the whole image shows (squeeze and excitation).")
     activation: str = option("relu", "What bends the line.", choices=("relu", "gelu", "silu", "elu", "leaky_relu"))
