@@ -63,11 +63,8 @@ def text_classification(
     train_labels: set[str] = set()
     told: list[Problems] = []
     split = tf.function(words, input_signature=[tf.TensorSpec([None], tf.string)])
-    named = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     vocabulary = known([e["text"] for e in batch] for batch in in_batches(splits.train, ENCODE_BATCH))
-    for name, source in named.items():
-        if source is None:
-            continue
+    for name, source in splits.given():
         labels: Counter[str] = Counter()
         lengths: Counter[int] = Counter()
         prints: set[int] = set()
@@ -140,6 +137,12 @@ def nothing(train: Source) -> DataError:
     """That a training part is empty."""
     broken = train.problems.summary()
     return DataError(f"{train.name} holds no training example.{broken} Give --data another source or --split.")
+
+
+def unvalidated(splits: Splits) -> list[str]:
+    """A warning if there is no part for validation."""
+    told = "There is no part for validation, so that the last weights are kept. See --valid and --split."
+    return [told] if splits.valid is None else []
 
 
 def leaks(overlap: Mapping[str, int], what: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from common.check import label_warnings, leaks, nothing, overlaps, quantiles
+from common.check import label_warnings, leaks, nothing, overlaps, quantiles, unvalidated
 from common.problems import Problems
 from common.readers.pictures import facts, kind
 from common.recipe import Source, Splits
@@ -91,9 +91,7 @@ def labelled_images(splits: Splits, image: str = "image") -> dict[str, Any]:
     labels_of: dict[int, str] = {}
     told: list[Problems] = []
     warnings: list[str] = []
-    for name, source in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):
-        if source is None:
-            continue
+    for name, source in splits.given():
         part = _Seen()
         for example in source:
             part.add(example[image], example["label"], labels_of)
@@ -111,8 +109,7 @@ def labelled_images(splits: Splits, image: str = "image") -> dict[str, Any]:
         warnings += label_warnings(name, part.labels, set(seen["train"].labels) if "train" in seen else set())
         warnings += _warnings(name, part, seen)
         seen[name] = part
-    if splits.valid is None:
-        warnings.append("There is no part for validation, so that the last weights are kept. See --valid and --split.")
+    warnings += unvalidated(splits)
     named = {f"{a} and {b}": n for (a, b), n in overlaps({name: part.marks for name, part in seen.items()}).items()}
     warnings += leaks(named, "image")
     return {"data": list(splits.notes), "parts": parts, "overlap": named, "warnings": warnings}

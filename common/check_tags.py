@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from common.check import RARE, SEVERAL, alike, fingerprint, overlaps, quantiles
+from common.check import RARE, SEVERAL, alike, fingerprint, overlaps, quantiles, unvalidated
 from common.errors import DataError
 from common.pipeline import ENCODE_BATCH, in_batches
 from common.problems import Problems
@@ -112,9 +112,7 @@ def named_entities(
     taggings: dict[int, int] = {}
     told: list[Problems] = []
     warnings: list[str] = []
-    for name, source in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):
-        if source is None:
-            continue
+    for name, source in splits.given():
         part = _Seen()
         for batch in in_batches(source, ENCODE_BATCH):
             for example in batch:
@@ -136,8 +134,7 @@ def named_entities(
         warnings += _warnings(name, part, seen["train"])
     if any(BARE in note for note in splits.notes):
         warnings += _parts_of_speech(seen["train"], parts["train"]["tokens_outside_entities"])
-    if splits.valid is None:
-        warnings.append("There is no part for validation, so that the last weights are kept. See --valid and --split.")
+    warnings += unvalidated(splits)
     warnings += alike({type for part in seen.values() for _, type in part.uses})
     overlap = overlaps({name: part.marks for name, part in seen.items()})
     for (a, b), count in overlap.items():

@@ -69,8 +69,8 @@ def _luma(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.round(tf.tensordot(tf.cast(image, tf.float32), weights, 1)), tf.uint8)
 
 
-def _begins(data: tf.Tensor, *magics: bytes) -> tf.Tensor:
-    return tf.reduce_any([tf.strings.substr(data, 0, len(magic)) == magic for magic in magics])
+def _begins(data: tf.Tensor, magic: bytes) -> tf.Tensor:
+    return tf.strings.substr(data, 0, len(magic)) == magic
 
 
 def _size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

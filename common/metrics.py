@@ -13,6 +13,16 @@ UNSEEN = "(unseen)"  # stands for all labels that training lacks
 BINS = 15  # of the calibration error
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Shares that sum to 1, [batch, labels].
+
+    >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
 class Classification:
     """Measures of a classifier that gives a probability for each label.
 

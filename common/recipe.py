@@ -79,6 +79,11 @@ class Splits:
     fingerprint: str = ""  # changes when the data does
     attribution: Mapping[str, str] = field(default_factory=dict)  # source and licence of the recipe's own data
 
+    def given(self) -> list[tuple[str, Source]]:
+        """(name, source) of each part that there is."""
+        named = {"train": self.train, "valid": self.valid, "test": self.test}
+        return [(name, source) for name, source in named.items() if source is not None]
+
 
 @dataclass(frozen=True)
 class Endpoint:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .embedding import Embedding
+from common.layers.embedding import Embedding
 
 
 @keras.saving.register_keras_serializable("kerasserole")

@@ -24,9 +24,7 @@ def build(config: Config, height: int, width: int, channels: int, labels: int, f
     """
     noise = 1 if config.noise else 0
     pixels = keras.Input([height, width, channels], dtype="uint8", name="pixels")
-    changes = Changes(
-        flip, config.shift, config.scale, config.rotate, config.colour, config.erase, name="changes"
-    )  # fmt: skip
+    changes = Changes(flip, config.shift, config.scale, config.rotate, config.colour, config.erase, name="changes")
     images, partner, own = Mixed(config.mix, name="mixed")(changes(pixels))
     features = (plain if config.model == "cnn" else residual)(config, images)  # [batch, features]
     features = keras.layers.Dropout(noise * config.dropout, name="dropout")(features)

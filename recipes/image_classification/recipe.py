@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, check_images, images, losses, metrics, sources
-from common.errors import ConfigError, DataError
+from common import check, check_images, classifier, images, losses, metrics, sources
+from common.errors import ConfigError
 from common.readers import pictures
 from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits
 
@@ -34,17 +34,15 @@ class Recipe:
 
     def __init__(self, config: Config, assets: Assets):
         self.config, self.assets = config, assets
-        self.labels: list[str] = assets["labels"]
+        self.labels = classifier.Labels(assets)
         self.height, self.width = size(config.image_size) or assets["size"]
         grey = assets["grey"] if config.channels == "auto" else config.channels == "grey"
         self.channels = 1 if grey else 3
         self.flip = not grey if config.flip == "auto" else config.flip == "on"
-        ids = tf.range(len(self.labels), dtype=tf.int32)
-        self.label_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.labels, ids), -1)
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        size(config.image_size)
+        size(config.image_size)  # refused before the data is read
         return sources.splits(config, data.FIELDS, lambda: data.digits(config.offline))
 
     @classmethod
@@ -59,15 +57,9 @@ class Recipe:
             heights[height] += 1
             widths[width] += 1
             grey = grey and mode in ("1", "L", "LA")
-        if len(labels) < 2:
-            found = f'only the label "{next(iter(labels))}"' if labels else "no image"
-            broken = train.problems.summary()
-            raise DataError(
-                f"{train.name}: there is {found}, but a classifier needs two labels.{broken} Give more --data."
-            )
+        found = classifier.learned(labels, train, "image")
         typical = [min(check.quantiles(sizes)["median"], LARGEST) for sizes in (heights, widths)]
-        counts = [labels[label] for label in sorted(labels)]
-        return {"labels": sorted(labels), "label_counts": counts, "size": typical, "grey": grey}
+        return found | {"size": typical, "grey": grey}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
@@ -84,7 +76,7 @@ class Recipe:
         return {"pixels": images.pixels(features["image_bytes"], self.height, self.width, self.channels)}
 
     def encode_target(self, examples: Batch) -> Batch:
-        return {"label": self.label_ids.lookup(examples["label"])}
+        return {"label": self.labels.ids(examples["label"])}
 
     def build_model(self) -> keras.Model:
         return model.build(self.config, self.height, self.width, self.channels, len(self.labels), self.flip)
@@ -93,10 +85,7 @@ class Recipe:
         pass
 
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        weights = None
-        if self.config.class_weights == "balanced":
-            counts = np.array(self.assets["label_counts"], np.float64)
-            weights = (counts.sum() / (len(counts) * counts)).tolist()
+        weights = self.labels.weights(self.config.class_weights)
 
         def of(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return losses.cross_entropy(labels, outputs["logits"], self.config.label_smoothing, weights)
@@ -108,33 +97,22 @@ class Recipe:
         return own * sums + (1 - own) * others, own * shares + (1 - own) * other_shares
 
     def measures(self, model: keras.Model) -> _Validation:
-        return _Validation(self.labels)
+        return _Validation(self.labels.names)
 
     def conclude(self, model: keras.Model, measures: _Validation) -> None:
         pass
 
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
-        measures = metrics.Classification(self.labels)
-        ids = {label: index for index, label in enumerate(self.labels)}
-        for batch in batches:
-            for positions, outputs in ask("serving_default", batch):
-                measures.update(np.array([ids.get(batch[at]["label"], -1) for at in positions]), outputs["scores"])
-        return measures.result()
+        return self.labels.score(batches, ask)
 
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
-        labels = tf.constant(self.labels)
         shape = [None, self.height, self.width, self.channels]
 
         def of_pixels(pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
             logits = model({"pixels": pixels}, training=False)["logits"]
             if self.config.mirror_tests:
                 logits = (logits + model({"pixels": tf.reverse(pixels, [2])}, training=False)["logits"]) / 2
-            scores = tf.nn.softmax(logits)
-            return {
-                "label": tf.gather(labels, tf.argmax(scores, axis=1)),
-                "score": tf.reduce_max(scores, axis=1),
-                "scores": scores,
-            }
+            return self.labels.answers(logits)
 
         def of_shades(pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
             return of_pixels(tf.cast(tf.round(tf.clip_by_value(pixels, 0, 255)), tf.uint8))
@@ -148,7 +126,7 @@ class Recipe:
         }
 
     def doubts(self) -> list[str]:
-        return check.alike(self.labels)
+        return self.labels.doubts()
 
     def odd_inputs(self) -> list[Example]:
         random = np.random.default_rng(0)
@@ -163,9 +141,7 @@ class Recipe:
         return [{"image_bytes": file, "pixels": random.uniform(0, 255, shape).astype(np.float32)} for file in files]
 
     def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        scores = dict(zip(self.labels, map(float, outputs["scores"]), strict=True))
-        label = outputs["label"].decode("utf-8")
-        return {"file": example.get("file"), "label": label, "score": float(outputs["score"]), "scores": scores}
+        return {"file": example.get("file"), **self.labels.shown(outputs)}
 
 
 class _Validation:
@@ -175,8 +151,7 @@ class _Validation:
         self.measures = metrics.Classification(labels)
 
     def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        shifted = np.exp(outputs["logits"] - outputs["logits"].max(axis=1, keepdims=True))
-        self.measures.update(target["label"], shifted / shifted.sum(axis=1, keepdims=True))
+        self.measures.update(target["label"], metrics.softmax(outputs["logits"]))
 
     def result(self) -> dict[str, Any]:
         return self.measures.result()

@@ -11,8 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, losses, metrics, pipeline, sources, text
-from common.errors import DataError
+from common import check, classifier, losses, metrics, pipeline, sources, text
 from common.layers.blend import fitted_shares
 from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits
 
@@ -33,12 +32,10 @@ class Recipe:
 
     def __init__(self, config: Config, assets: Assets):
         self.config, self.assets = config, assets
-        self.labels: list[str] = assets["labels"]
+        self.labels = classifier.Labels(assets)
         self.vocabulary = text.Vocabulary(assets["words"], buckets=1)
         buckets = max(config.affix_buckets, 1)
         self.affixes = text.Affixes(self.vocabulary, assets["words"], PREFIXES, SUFFIXES, buckets)
-        ids = tf.range(len(self.labels), dtype=tf.int32)
-        self.label_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.labels, ids), -1)
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
@@ -55,14 +52,7 @@ class Recipe:
 
         uses = text.counted(texts())
         words = text.frequent(uses, config.vocabulary, config.min_count)
-        if len(labels) < 2:
-            found = f'only the label "{next(iter(labels))}"' if labels else "no example"
-            broken = train.problems.summary()
-            raise DataError(
-                f"{train.name}: there is {found}, but a classifier needs two labels.{broken} Give more --data."
-            )
-        counts = [labels[label] for label in sorted(labels)]
-        return {"labels": sorted(labels), "label_counts": counts, "words": words, "word_count": sum(uses.values())}
+        return classifier.learned(labels, train, "example") | {"words": words, "word_count": sum(uses.values())}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
@@ -91,7 +81,7 @@ class Recipe:
         return {"tokens": tokens, "affixes": tf.cast(affixes, tf.uint16)}  # half the size where they are kept
 
     def encode_target(self, examples: Batch) -> Batch:
-        return {"label": self.label_ids.lookup(examples["label"])}
+        return {"label": self.labels.ids(examples["label"])}
 
     def build_model(self) -> keras.Model:
         return model.build(self.config, self.vocabulary.size, len(self.labels))
@@ -102,45 +92,30 @@ class Recipe:
             model.get_layer("wide_words").begin(counted, self.config.wide_scale)
 
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        weights = None
-        if self.config.class_weights == "balanced":
-            counts = np.array(self.assets["label_counts"], np.float64)
-            weights = (counts.sum() / (len(counts) * counts)).tolist()
+        weights = self.labels.weights(self.config.class_weights)
         smoothing, lstm_share = self.config.label_smoothing, self.config.lstm_loss
         sums, weights_of = losses.cross_entropy(target["label"], outputs["logits"], smoothing, weights)
         alone, _ = losses.cross_entropy(target["label"], outputs["lstm_logits"], smoothing, weights)
         return (1 - lstm_share) * sums + lstm_share * alone, weights_of
 
     def measures(self, model: keras.Model) -> _Validation:
-        return _Validation(self.labels)
+        return _Validation(self.labels.names)
 
     def conclude(self, model: keras.Model, measures: _Validation) -> None:
         model.get_layer("blend").shares.assign(measures.fit())
 
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
-        measures = metrics.Classification(self.labels)
-        ids = {label: index for index, label in enumerate(self.labels)}
-        for batch in batches:
-            for positions, outputs in ask("serving_default", batch):
-                measures.update(np.array([ids.get(batch[at]["label"], -1) for at in positions]), outputs["scores"])
-        return measures.result()
+        return self.labels.score(batches, ask)
 
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
-        labels = tf.constant(self.labels)
-
         def classify(text: tf.Tensor) -> Mapping[str, tf.Tensor]:
             features = pipeline.densified(self.encode({"text": text}))
-            scores = tf.nn.softmax(model(features, training=False)["blended"])
-            return {
-                "label": tf.gather(labels, tf.argmax(scores, axis=1)),
-                "score": tf.reduce_max(scores, axis=1),
-                "scores": scores,
-            }
+            return self.labels.answers(model(features, training=False)["blended"])
 
         return {"serving_default": Endpoint(classify, {"text": tf.TensorSpec([None], tf.string, "text")})}
 
     def doubts(self) -> list[str]:
-        return check.alike(self.labels)
+        return self.labels.doubts()
 
     def odd_inputs(self) -> list[Example]:
         long = "word " * 2_000
@@ -148,9 +123,7 @@ class Recipe:
         return [{"text": text} for text in texts]
 
     def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        scores = dict(zip(self.labels, map(float, outputs["scores"]), strict=True))
-        label = outputs["label"].decode("utf-8")
-        return {"text": example["text"], "label": label, "score": float(outputs["score"]), "scores": scores}
+        return {"text": example["text"], **self.labels.shown(outputs)}
 
 
 class _Validation:
@@ -164,20 +137,15 @@ class _Validation:
     def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         self.heads.append(np.stack([outputs[name] for name in model.HEADS if name in outputs]))
         self.targets.append(target["label"])
-        self.measures.update(target["label"], _softmax(outputs["blended"]))
+        self.measures.update(target["label"], metrics.softmax(outputs["blended"]))
 
     def fit(self) -> np.ndarray:
         """Measures the best blend from now on; returns its weights."""
         heads, targets = np.concatenate(self.heads, axis=1), np.concatenate(self.targets)
         shares = fitted_shares(heads, targets)
         self.measures = metrics.Classification(self.labels)
-        self.measures.update(targets, _softmax(np.tensordot(shares, heads, axes=1)))
+        self.measures.update(targets, metrics.softmax(np.tensordot(shares, heads, axes=1)))
         return shares
 
     def result(self) -> dict[str, Any]:
         return self.measures.result()
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)

@@ -1,0 +1,90 @@
+"""The labels of a classifier: their ids, what its endpoint answers, its exact measures; whatever it classifies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from common import check, metrics
+from common.errors import DataError
+from common.recipe import Ask, Assets, Example, Source
+
+
+def learned(labels: Counter[str], train: Source, what: str) -> Assets:
+    """The assets of which `Labels` is made: labels, sorted, and how many examples each has.
+
+    Args:
+      labels: counted in the training part.
+      what: an example is, for people.
+
+    Raises:
+      DataError: there are fewer than two.
+    """
+    if len(labels) < 2:
+        found = f'only the label "{next(iter(labels))}"' if labels else f"no {what}"
+        broken = train.problems.summary()
+        raise DataError(f"{train.name}: there is {found}, but a classifier needs two labels.{broken} Give more --data.")
+    return {"labels": sorted(labels), "label_counts": [labels[label] for label in sorted(labels)]}
+
+
+class Labels:
+    """The labels of a classifier, in the order of their ids.
+
+    Args:
+      assets: hold what `learned` gave.
+    """
+
+    def __init__(self, assets: Assets):
+        self.names: list[str] = assets["labels"]
+        self.counts: list[int] = assets["label_counts"]
+        ids = tf.range(len(self.names), dtype=tf.int32)
+        self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.names, ids), -1)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def ids(self, labels: tf.Tensor) -> tf.Tensor:
+        """Ids of labels, int32 [batch]; -1 for those that training lacks."""
+        return self.table.lookup(labels)
+
+    def weights(self, kind: str) -> list[float] | None:
+        """What an example weighs by its label; None if all weigh the same.
+
+        Args:
+          kind: as `--class-weights` says: "none", or "balanced" for labels to weigh the same altogether.
+        """
+        if kind == "none":
+            return None
+        counts = np.array(self.counts, np.float64)
+        return (counts.sum() / (len(counts) * counts)).tolist()
+
+    def answers(self, logits: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """What an endpoint gives: label, string [batch]; score, its share, [batch]; scores, of all, [batch, labels]."""
+        scores = tf.nn.softmax(logits)
+        return {
+            "label": tf.gather(tf.constant(self.names), tf.argmax(scores, axis=1)),
+            "score": tf.reduce_max(scores, axis=1),
+            "scores": scores,
+        }
+
+    def shown(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """One row of an endpoint's answers as a JSON object."""
+        scores = dict(zip(self.names, map(float, outputs["scores"]), strict=True))
+        return {"label": outputs["label"].decode("utf-8"), "score": float(outputs["score"]), "scores": scores}
+
+    def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
+        """The exact measures of what serving_default answers, against raw examples."""
+        measures = metrics.Classification(self.names)
+        ids = {label: index for index, label in enumerate(self.names)}
+        for batch in batches:
+            for positions, outputs in ask("serving_default", batch):
+                measures.update(np.array([ids.get(batch[at]["label"], -1) for at in positions]), outputs["scores"])
+        return measures.result()
+
+    def doubts(self) -> list[str]:
+        """Labels that differ in case or blanks only, for people."""
+        return check.alike(self.names)
