@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 MOST_PIXELS = 100_000_000  # of an image; a larger one is refused before memory is taken for it
+MOST_SIDE = 1_000_000  # pixels; libpng, by which TensorFlow decodes, takes no more
 TOO_LARGE = f"the image holds over {MOST_PIXELS:,} pixels"
 HEAD = 2**17  # bytes in which a JPEG file says how the camera was held
 SEGMENTS = 64  # of a JPEG file that are looked at for it

@@ -17,7 +17,7 @@ from common.problems import Problems
 from common.readers.files import opened
 from common.readers.folders import PARTS, listed
 from common.readers.images import named
-from common.readers.pictures import png
+from common.readers.pictures import png, too_large
 from common.recipe import Example, Field
 
 IMAGES, LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"  # bytes in three dimensions and in one
@@ -83,8 +83,6 @@ def idx(paths: Sequence[Path], fields: Sequence[Field], problems: Problems) -> I
     Raises:
       DataError: a file is missing, damaged, of another kind, or their counts differ.
     """
-    from common.images import MOST_PIXELS  # imports TensorFlow
-
     if len(paths) == 1:
         beside = labels_of(paths[0])
         if not beside.is_file():
@@ -105,7 +103,7 @@ def idx(paths: Sequence[Path], fields: Sequence[Field], problems: Problems) -> I
     others = int.from_bytes(heads[1 - first][4:8], "big")
     if count != others:
         raise DataError(f"{images} holds {count:,} images, but {labels} {others:,} labels: {REMEDY}.")
-    if not 0 < height * width <= MOST_PIXELS or not count:
+    if not height * width * count or too_large(width, height):
         raise DataError(f"{images} with {labels} holds {count:,} images of {width:,} x {height:,} pixels: {REMEDY}.")
     return Idx(images, labels, count, (height, width), tuple(fields), problems)
 

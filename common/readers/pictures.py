@@ -62,7 +62,7 @@ def usable(data: bytes, verify: bool = True) -> bytes:
       verify: decodes files that stay as they are, to find those that are cut off or damaged.
 
     Raises:
-      Unusable: it is no image, is broken, or has over 100,000,000 pixels, by its head.
+      Unusable: it is no image, is broken, or is `too_large`, by its head.
     """
     found = kind(data)
     with _opened(data) as image:
@@ -120,6 +120,15 @@ def png(array: np.ndarray) -> bytes:
     return _written(Image.fromarray(array))
 
 
+def too_large(width: int, height: int) -> str:
+    """Why an image of so many pixels cannot be used, or ""."""
+    from common.images import MOST_PIXELS, MOST_SIDE  # imports TensorFlow
+
+    if width * height > MOST_PIXELS:
+        return f"is too large, for it holds over {MOST_PIXELS:,} pixels"
+    return f"is too large, for a side has over {MOST_SIDE:,} pixels" if max(width, height) > MOST_SIDE else ""
+
+
 def _stays(found: str, image: Any, data: bytes) -> bool:
     """Whether TensorFlow shows a file of a kind that it knows as people see it."""
     if image.mode not in AS_THEY_ARE:
@@ -138,20 +147,17 @@ def _opened(data: bytes) -> Any:
     """A Pillow image whose head is read and no more."""
     from PIL import Image, UnidentifiedImageError
 
-    from common.images import MOST_PIXELS
-
     if not data:
         raise Unusable("is empty")
-    large = f"is too large, for it holds over {MOST_PIXELS:,} pixels"
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise Unusable(f"is a broken {kind(data)} file (its head)" if kind(data) else "is no image") from None
     except Image.DecompressionBombError:  # Pillow's own limit is above ours
-        raise Unusable(large) from None
+        raise Unusable(too_large(2**32, 2**32)) from None
     except Exception as error:  # its readers raise many kinds for damaged files
         raise Unusable(_broken(data, error)) from None
-    if image.width * image.height > MOST_PIXELS:
+    if large := too_large(image.width, image.height):
         raise Unusable(large)
     return image
 

@@ -125,6 +125,8 @@ def test_images_of_odd_sizes_can_be_used(data):
         (raw_png(100_000, 100_000, 8, 2, b""), "is too large, for it holds over 100,000,000 pixels"),
         (raw_png(10_001, 10_000, 8, 2, b""), "is too large, for it holds over 100,000,000 pixels"),
         (raw_png(0, 5, 8, 2, b""), "is a broken PNG file"),
+        (picture("TIFF", "L", size=(1, 1_000_001)), "is too large, for a side has over 1,000,000 pixels"),
+        (picture("BMP", "L", size=(1_000_001, 1)), "is too large, for a side has over 1,000,000 pixels"),
     ],
 )
 def test_what_cannot_be_used_says_why(data, reason, capfd):
