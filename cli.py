@@ -221,11 +221,19 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
 @click.option(
     "--format", "format_", default="json", metavar="NAME", help="json, or another that the recipe has (see its README)."
 )
+@click.option("--top-k", type=click.IntRange(1), metavar="K", help="Show the K largest scores only, largest first.")
+@click.option("--explain", is_flag=True, help="Write IMAGE.explained.png next to each image: what made for its label.")
+@click.option(
+    "--explain-to",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="DIR",
+    help="Write these pictures into this folder instead.",
+)
 @_recipe
 @_trust
 def predict(
     target: Path, texts: tuple[str, ...], source: str | None, column: tuple[str, ...], encoding: str | None,
-    format_: str, recipe: str | None, trust_code: bool,
+    format_: str, top_k: int | None, explain: bool, explain_to: Path | None, recipe: str | None, trust_code: bool,
 ) -> None:  # fmt: skip
     """Predict: one JSON object a line for each input, in order.
 
@@ -245,7 +253,8 @@ def predict(
     from common import endpoints, predict
 
     served = endpoints.load(target, recipe, trust_code)
-    bad = predict.predict(served, texts, source, column, encoding, lambda line: click.echo(line), format_)
+    explanations = predict.Explanations(explain_to) if explain or explain_to else None
+    bad = predict.predict(served, texts, source, column, encoding, click.echo, format_, top_k, explanations)
     if bad:
         raise failure(f"{bad} of the inputs could not be used; the others were predicted.")
 

@@ -91,9 +91,14 @@ class AdamW:
         return named | {"updates": self.updates, "scale": self.scale, "good_steps": self.good_steps}
 
     def apply(self, gradients: Sequence[Any], weight: tf.Tensor, rate: tf.Tensor) -> None:
-        """One update from this replica's gradients of the scaled sum of losses and its sum of weights."""
+        """One update from this replica's gradients of the scaled sum of losses and its sum of weights.
+
+        Args:
+          gradients: one for each variable; None leaves it as it is.
+        """
         replica = tf.distribute.get_replica_context()
-        gradients, weight = _summed(replica, gradients, weight)
+        chosen = [index for index, gradient in enumerate(gradients) if gradient is not None]
+        gradients, weight = _summed(replica, [gradients[index] for index in chosen], weight)
         divisor = self.scale * tf.maximum(weight, 1e-9)
         scaled = []
         for gradient in gradients:
@@ -104,9 +109,17 @@ class AdamW:
         squares = [tf.reduce_sum(tf.square(g.values if isinstance(g, tf.IndexedSlices) else g)) for g in scaled]
         norm = tf.sqrt(tf.add_n(squares))
         factor = tf.minimum(1.0, self.clip_norm / tf.maximum(norm, 1e-12)) if self.clip_norm else tf.ones_like(norm)
-        replica.merge_call(self._update, args=(scaled, factor, rate, tf.math.is_finite(norm)))
+        replica.merge_call(self._update, args=(chosen, scaled, factor, rate, tf.math.is_finite(norm)))
 
-    def _update(self, strategy: Any, gradients: list[Any], factor: Any, rate: Any, finite: Any) -> None:
+    def restart(self) -> None:
+        """Forgets the moments and the count of updates, as if training began with the weights as they are."""
+        for slot in (*self.first, *self.second):
+            slot.assign(tf.zeros_like(slot))
+        self.updates.assign(0)
+
+    def _update(
+        self, strategy: Any, chosen: list[int], gradients: list[Any], factor: Any, rate: Any, finite: Any
+    ) -> None:
         # A step whose gradients overflowed in float16 changes nothing: betas of 1 and a rate of 0 keep all state.
         extended = strategy.extended
 
@@ -114,10 +127,11 @@ class AdamW:
             updates.assign_add(tf.cast(finite, tf.int64) if self.scaled else 1)
 
         extended.update(self.updates, advance, args=(finite,), group=False)
-        for index, variable in enumerate(self.variables):
+        for index, gradient in zip(chosen, gradients, strict=True):
+            variable = self.variables[index]
             slots = (self.first[index], self.second[index], self.updates)
             average = (self.averages[index],) if self.average else ()
-            arguments = (*slots, gradients[index], factor, rate, finite, *average)
+            arguments = (*slots, gradient, factor, rate, finite, *average)
             extended.update(variable, self._update_one, args=arguments, group=False)
         if self.scaled:
             extended.update(self.scale, self._update_scale, args=(self.good_steps, finite), group=False)

@@ -213,8 +213,8 @@ def training_batches(
     """Batches (rows by column name, weight [batch]) of an epoch, prefetched.
 
     Args:
-      order: from `epoch_order`; a place at -1 holds a copy of the batch's first example with weight 0, so that no
-        layer ever sees an empty row.
+      order: from `epoch_order`; places at -1, which come last, hold copies of the batch's examples by turns with
+        weight 0, so that no layer ever sees an empty row, and batch statistics stay about those of the examples.
       length_key: the ragged column by which batches are padded, and with it those of the same lengths; others are
         padded to the batch's longest.
       first: the batch to begin with.
@@ -233,7 +233,7 @@ def training_batches(
                 needed = longest[indices[indices >= 0]].max(initial=1)
                 pad = dict.fromkeys(along, lengths[int(np.searchsorted(lengths, needed))])
             real = indices >= 0
-            yield store.rows(np.where(real, indices, indices[0]), pad), real.astype(np.float32)
+            yield store.rows(np.resize(indices[real], len(indices)), pad), real.astype(np.float32)
 
     signature = (specs(store, order.shape[1]), tf.TensorSpec([order.shape[1]], tf.float32))
     # Nothing here is tuned, and the end of each epoch would wait for the tuning thread to wake: 1 to 3 s (measured).

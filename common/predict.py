@@ -8,13 +8,15 @@ import json
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common import opening
 from common.endpoints import Served
 from common.errors import ConfigError, suggestion
+from common.files import replacing
 from common.problems import Problems
 from common.progress import say
 from common.readers import files, pictures
@@ -25,6 +27,7 @@ from common.recipe import Example, Field, Format
 JSON = "json"  # the format of every recipe
 CHUNK = 512  # inputs that are predicted together when so many are waiting
 CHUNK_IMAGES = 64  # the same of images, of which each may hold megabytes
+EXPLAINED = ".explained.png"  # ends the names of pictures that we write; a folder's are no inputs
 ROWS = (".csv", ".tsv", ".parquet", *SUFFIXES)  # files whose rows have columns; all others hold one input a line
 
 
@@ -47,14 +50,22 @@ def _typed(texts: Sequence[str], field: str, report: Callable[[str, str], None])
             yield {field: text}
 
 
+def _inputs(paths: Iterable[Path]) -> list[Path]:
+    """Those that are files of the user's, sorted."""
+    return sorted(
+        path for path in paths
+        if path.is_file() and not path.name.startswith(".") and not path.name.endswith(EXPLAINED)
+    )  # fmt: skip
+
+
 def _images(names: Iterable[str], field: str, report: Callable[[str, str], None]) -> Iterator[Example]:
     """Images by their names: files, all files in folders, or globs; each with its name as "file"."""
     for name in names:
         path = files.located(name)
         if path.is_dir():
-            found = sorted(one for one in path.rglob("*") if one.is_file() and not one.name.startswith("."))
+            found = _inputs(path.rglob("*"))
         elif not path.exists() and any(mark in name for mark in "*?["):
-            found = sorted(Path(one) for one in glob.glob(str(path), recursive=True) if Path(one).is_file())  # noqa: PTH207
+            found = _inputs(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
         else:
             found = [path]
         if not found:
@@ -144,9 +155,55 @@ def _waiting(items: Iterator[Example], chunk: int) -> Iterator[list[Example]]:
             return
 
 
+def _best(shown: dict[str, Any], count: int) -> dict[str, Any]:
+    """A prediction with its `count` largest scores only, from the largest down."""
+    if "scores" not in shown:
+        raise ConfigError("--top-k is for recipes that give a score for each label, and this one does not.")
+    order = sorted(shown["scores"].items(), key=lambda pair: -pair[1])
+    return shown | {"scores": dict(order[:count])}
+
+
+@dataclass
+class Explanations:
+    """Pictures of what in images made for their labels, written next to each image, or into a folder.
+
+    Args:
+      folder: None for next to the image.
+    """
+
+    folder: Path | None = None
+    written: int = 0
+
+    def write(self, served: Served, examples: Sequence[Example]) -> None:
+        """Writes one for each example, which gets its name as "explanation".
+
+        Raises:
+          ConfigError: the recipe explains nothing, or there is no place to write to.
+        """
+        if "explain" not in served.calls:
+            raise ConfigError("--explain is for recipes that have an endpoint named explain, and this one has none.")
+        for positions, outputs in served.outputs("explain", examples):
+            for row, position in enumerate(positions):
+                example = examples[position]
+                place = self._place(example)
+                with replacing(place) as file:
+                    file.write(served.recipe.explanation(example, {name: v[row] for name, v in outputs.items()}))
+                example["explanation"] = str(place)
+
+    def _place(self, example: Example) -> Path:
+        self.written += 1
+        if self.folder is None:
+            if "file" not in example:
+                raise ConfigError("--explain writes next to files, and this input is none. Give --explain-to FOLDER.")
+            return Path(example["file"] + EXPLAINED)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = Path(example["file"]).name if "file" in example else "input"
+        return self.folder / f"{self.written:04d}-{name}{EXPLAINED}"
+
+
 def predict(
     served: Served, texts: Sequence[str], source: str | None, column: Sequence[str], encoding: str | None,
-    emit: Callable[[str], Any], format: str = JSON,
+    emit: Callable[[str], Any], format: str = JSON, top: int | None = None, explanations: Explanations | None = None,
 ) -> int:  # fmt: skip
     """Writes one JSON line per input, or what another format makes of it; returns how many inputs were bad.
 
@@ -155,13 +212,23 @@ def predict(
       source: a file, or - for stdin.
       emit: takes a line, or several.
       format: one of the recipe's, or "json".
+      top: show so many scores only, the largest first; None for all, in the order of the labels.
+      explanations: write these, too.
 
     Raises:
-      ConfigError: the recipe has no such format.
+      ConfigError: the recipe has no such format, scores or explanations.
     """
     recipe = served.recipe
-    formats = {JSON: Format(lambda example, one: json.dumps(recipe.present(example, one), ensure_ascii=False))}
-    formats |= recipe.formats
+
+    def as_json(example: Example, one: Mapping[str, Any]) -> str:
+        shown = recipe.present(example, one)
+        if top is not None:
+            shown = _best(shown, top)
+        if "explanation" in example:
+            shown["explanation"] = example["explanation"]
+        return json.dumps(shown, ensure_ascii=False)
+
+    formats = {JSON: Format(as_json), **recipe.formats}
     if format not in formats:
         raise ConfigError(
             f'--format is "{format}", but must be one of: {", ".join(formats)}.{suggestion(format, formats)}'
@@ -184,6 +251,8 @@ def predict(
     if chosen.begin:
         emit(chosen.begin)
     for batch in _waiting(items, CHUNK_IMAGES if first.kind == "image" else CHUNK):
+        if explanations:
+            explanations.write(served, batch)
         for prediction in served.predictions(batch, chosen.one):
             emit(prediction)
     if chosen.end:

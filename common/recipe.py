@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -112,6 +112,21 @@ class Format:
     end: str = ""
 
 
+@dataclass(frozen=True)
+class WarmUp:
+    """A first part of the training in which some layers stay as they are, so that new ones beside them settle first.
+
+    Args:
+      layers: Keras layers with trained weights. Their batch normalization keeps its statistics, too.
+      share: of the training that this takes, from 0 to 1. Its learning rate stays at the highest.
+      rate: by what the learning rate is multiplied after it, when all layers learn.
+    """
+
+    layers: Sequence[Any]
+    share: float
+    rate: float
+
+
 # Answers of an endpoint, by its name, to examples that hold its inputs: (positions, outputs) in batches, in any order.
 Ask = Callable[[str, list[Example]], Iterator[tuple[list[int], Batch]]]
 
@@ -165,11 +180,14 @@ class Recipe(Protocol):
         """The functional Keras model with named layers; inputs are the encoded features by name, dense."""
 
     def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
-        """Sets weights that are computed from the training part rather than learned; most recipes do nothing.
+        """Sets weights that are computed from the training part or read, before training; most recipes do nothing.
 
         Args:
           batches: (features, target) of every training example, as arrays.
         """
+
+    def warm_up(self, model: keras.Model) -> WarmUp | None:
+        """Which layers stay as they are at first; None in most recipes."""
 
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Sums and weights, each [batch]; the loop divides by the global sum of weights.
@@ -204,4 +222,13 @@ class Recipe(Protocol):
         """
 
     def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """One prediction as a JSON object; `outputs` is one row of serving_default."""
+        """One prediction as a JSON object; `outputs` is one row of serving_default.
+
+        Shares of all labels, if there are, stand under "scores".
+        """
+
+    def explanation(self, example: Example, outputs: Mapping[str, Any]) -> bytes:
+        """A PNG file that shows what in an image made for its label; `outputs` is one row of the endpoint "explain".
+
+        Only where there is such an endpoint.
+        """

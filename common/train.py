@@ -20,6 +20,7 @@ from common.config import RunConfig
 from common.errors import RunError, TrainingError
 from common.optimize import AdamW, learning_rate
 from common.pipeline import epoch_order, evaluation_batches, padded_lengths, specs, training_batches
+from common.recipe import WarmUp
 from common.store import Store
 from common.weights import model_weights, random_states, set_model_weights
 
@@ -61,14 +62,16 @@ class Trainer:
       config: the shared settings; `config.epochs` None means no limit, which then needs `config.max_minutes`.
       train, valid: stores whose columns are named feature/... and target/...; valid may be None.
       strategy: where variables live and steps run.
+      fresh: the training begins, so that the recipe sets the first weights; else a state is restored next.
 
     Raises:
       TrainingError: there is nothing to train on, or no end.
     """
 
     def __init__(
-        self, recipe: Any, config: RunConfig, train: Store, valid: Store | None, strategy: tf.distribute.Strategy
-    ):
+        self, recipe: Any, config: RunConfig, train: Store, valid: Store | None, strategy: tf.distribute.Strategy,
+        fresh: bool = True,
+    ):  # fmt: skip
         if not len(train):
             raise TrainingError("No training step could be made: the training part is empty. Give more --data.")
         if config.epochs is None and config.max_minutes is None:
@@ -77,8 +80,9 @@ class Trainer:
         self.train, self.valid = train, valid if valid is not None and len(valid) else None
         with strategy.scope():
             self.model = recipe.build_model()
-            rows = evaluation_batches(train, EVALUATION_BATCH, None)
-            recipe.begin(self.model, ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in rows))
+            if fresh:
+                rows = evaluation_batches(train, EVALUATION_BATCH, None)
+                recipe.begin(self.model, ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in rows))
             variables = [v.value for v in self.model.trainable_variables]
             self.optimizer = AdamW(
                 variables, config.weight_decay, config.clip_norm, config.average, config.precision == "float16"
@@ -97,9 +101,19 @@ class Trainer:
         self.best: tuple[float, float] | None = None  # (score, -loss), the higher the better
         self.per_second = 0.0  # steps; the latest estimate
         self.validation_seconds = 0.0
+        self.warm_up: WarmUp | None = recipe.warm_up(self.model)
+        self._begin_phase(warming=self.warm_up is not None)
+        self._forward = tf.function(self._evaluate_batch, input_signature=[specs(train, None)])
+
+    def _begin_phase(self, warming: bool) -> None:
+        """Compiles the steps anew, with some layers as they are or with all learning."""
+        self.warming = warming
+        for layer in self.warm_up.layers if self.warm_up else ():
+            layer.trainable = not warming
+        learning = {id(variable.value) for variable in self.model.trainable_variables}
+        self.learning = [id(variable) in learning for variable in self.optimizer.variables]
         self._compiled = False
         self._steps = tf.function(self._many_steps)
-        self._forward = tf.function(self._evaluate_batch, input_signature=[specs(train, None)])
 
     # The compiled part
 
@@ -108,22 +122,22 @@ class Trainer:
         share = self.batch_size // self.strategy.num_replicas_in_sync
         start = tf.distribute.get_replica_context().replica_id_in_sync_group * share
         rows, real = tf.nest.map_structure(lambda whole: whole[start : start + share], (rows, real))
-        variables = self.optimizer.variables
         with tf.GradientTape() as tape:
-            outputs = self.model(_part(rows, FEATURE), training=self.config.noise)
+            outputs = self.model(_part(rows, FEATURE), training=True)
             sums, weights = self.recipe.loss(self.model, _part(rows, TARGET), outputs)
             loss, weight = tf.reduce_sum(sums * real), tf.reduce_sum(weights * real)
             if self.model.losses:
                 loss += tf.add_n(self.model.losses) * weight
             scaled = loss * self.optimizer.scale
-        self.optimizer.apply(tape.gradient(scaled, variables), weight, rate)
+        learning = [v for v, learns in zip(self.optimizer.variables, self.learning, strict=True) if learns]
+        found = iter(tape.gradient(scaled, learning))
+        self.optimizer.apply([next(found) if learns else None for learns in self.learning], weight, rate)
         return loss, weight
 
     def _many_steps(
         self, iterator: Any, count: tf.Tensor, first: tf.Tensor, total: tf.Tensor, share: tf.Tensor
     ) -> tuple[Any, ...]:
         """Runs `count` steps; `first` steps were made before, of `total`; share >= 0 overrides first / total."""
-        config = self.config
         loss, weight, waited = tf.zeros([]), tf.zeros([]), tf.zeros([], tf.float64)
         bad = tf.constant(-1, tf.int64)
         for index in tf.range(count):
@@ -135,7 +149,7 @@ class Trainer:
             waited += self._clock(tf.nest.flatten(rows)) - asked
             # Counted from the start of the training, so that a resumed run rounds as the uninterrupted one does.
             progress = tf.where(share >= 0, share, tf.cast(first + index, tf.float32) / total)
-            rate = learning_rate(progress, config.learning_rate, config.warmup, config.schedule)
+            rate = self._rate(progress)
             pair = self.strategy.run(self._replica_step, args=(rows, real, rate))
             step_loss, step_weight = (self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in pair)
             loss += step_loss
@@ -144,6 +158,16 @@ class Trainer:
                 bad = first + index
                 break
         return loss, weight, waited, bad
+
+    def _rate(self, progress: tf.Tensor) -> tf.Tensor:
+        """The learning rate at a share of the training; after a warm-up of some layers a schedule of its own begins."""
+        peak, rise, schedule = self.config.learning_rate, self.config.warmup, self.config.schedule
+        if self.warm_up is None:
+            return learning_rate(progress, peak, rise, schedule)
+        share = self.warm_up.share
+        if self.warming:
+            return learning_rate(progress / share, peak, rise, "constant")
+        return learning_rate((progress - share) / (1 - share), peak * self.warm_up.rate, rise, schedule)
 
     def _clock(self, after: list[tf.Tensor]) -> tf.Tensor:
         """Seconds once `after` are there; 0 under op determinism, which forbids to look at the time."""
@@ -224,7 +248,20 @@ class Trainer:
         if self.per_second and self._limit < math.inf:
             left = self._limit - self.seconds - self._validation_cost()
             wanted = min(wanted, max(1, int(left * self.per_second)))
+        if self.warming and self.warm_up and not self._by_time:
+            wanted = min(wanted, self._warm_up_steps() - self._made())
         return min(wanted, self.steps - self.step)
+
+    def _made(self) -> int:
+        return self.epoch * self.steps + self.step
+
+    def _warm_up_steps(self) -> int:
+        return math.ceil(self.warm_up.share * self.steps * (self.config.epochs or 1)) if self.warm_up else 0
+
+    def _warmed_up(self) -> bool:
+        if self.warm_up and self._by_time:
+            return self.seconds >= self.warm_up.share * self._limit
+        return self._made() >= self._warm_up_steps()
 
     def _seconds_left(self) -> float | None:
         by_time = self._limit - self.seconds
@@ -252,13 +289,16 @@ class Trainer:
             yield self._end_epoch()
 
     def _call(self, iterator: Any) -> Progress:
-        began, count = time.perf_counter(), self._call_steps()
+        began = time.perf_counter()
+        if self.warming and self._warmed_up():
+            self._begin_phase(warming=False)
+            self.optimizer.restart()
+        count = self._call_steps()
         share = min(1.0, self.seconds / self._limit) if self._by_time else -1.0
-        made = self.epoch * self.steps + self.step
         loss, weight, waited, bad = self._steps(
             iterator,
             tf.constant(count, tf.int64),
-            tf.constant(made, tf.int64),
+            tf.constant(self._made(), tf.int64),
             tf.constant(float(self.steps * (self.config.epochs or 1))),
             tf.constant(share, tf.float32),
         )
@@ -325,6 +365,7 @@ class Trainer:
             "epoch": self.epoch, "step": self.step, "seconds": self.seconds, "sums": self.sums.tolist(),
             "epoch_seconds": self.epoch_seconds, "waited": self.waited, "best_epoch": self.best_epoch,
             "best": self.best, "validation_seconds": self.validation_seconds, "steps": self.steps,
+            "warming": self.warming,
         }  # fmt: skip
         return arrays, numbers
 
@@ -355,3 +396,5 @@ class Trainer:
         self.best_epoch = numbers["best_epoch"]
         self.best = tuple(numbers["best"]) if numbers["best"] is not None else None
         self.validation_seconds = numbers["validation_seconds"]
+        if self.warming and not numbers.get("warming", False):
+            self._begin_phase(warming=False)

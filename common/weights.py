@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 
 from common.errors import RunError
@@ -14,9 +17,39 @@ def random_states(model: Any) -> list[Any]:
     return [v for v in model.variables if v.path.endswith("seed_generator_state")]
 
 
+def _given_by_keras() -> set[str]:
+    """Names that Keras gives to what has none, and numbers over all models of a process."""
+
+    def snake(name: str) -> str:
+        return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
+
+    return {"variable"} | {snake(name) for name in vars(keras.layers) if name[:1].isupper()}
+
+
+def _named(model: Any) -> Iterator[tuple[str, Any]]:
+    """The model's weights and statistics by variable path, without its random states.
+
+    Names that Keras numbered are numbered anew within the model, so that a second one in a process has the same.
+    """
+    given = _given_by_keras()
+    numbers: dict[str, dict[str, int]] = {}
+
+    def renumbered(name: str) -> str:
+        base = re.sub(r"_\d+$", "", name)
+        if base not in given:
+            return name
+        of_base = numbers.setdefault(base, {})
+        number = of_base.setdefault(name, len(of_base))
+        return f"{base}_{number}" if number else base
+
+    for variable in model.variables:
+        if not variable.path.endswith("seed_generator_state"):
+            yield "/".join(map(renumbered, variable.path.split("/"))), variable
+
+
 def model_weights(model: Any) -> dict[str, np.ndarray]:
     """The model's weights and statistics by variable path, without its random states."""
-    return {v.path: v.numpy() for v in model.variables if not v.path.endswith("seed_generator_state")}
+    return {path: variable.numpy() for path, variable in _named(model)}
 
 
 def set_model_weights(model: Any, arrays: dict[str, np.ndarray]) -> None:
@@ -25,11 +58,9 @@ def set_model_weights(model: Any, arrays: dict[str, np.ndarray]) -> None:
     Raises:
       RunError: a weight is missing or of another shape.
     """
-    for variable in model.variables:
-        if variable.path.endswith("seed_generator_state"):
-            continue
-        value = arrays.get(variable.path)
+    for path, variable in _named(model):
+        value = arrays.get(path)
         if value is None or value.shape != tuple(variable.shape):
             found = "is missing" if value is None else f"has shape {value.shape}, not {tuple(variable.shape)}"
-            raise RunError(f"The weights do not fit the model: {variable.path} {found}.")
+            raise RunError(f"The weights do not fit the model: {path} {found}.")
         variable.assign(value)

@@ -131,8 +131,9 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
         seconds = {"data": time.perf_counter() - imported}
 
         seed(config.seed)
-        trainer = Trainer(task, config, stores["train"], stores.get("valid"), strategy())
         checkpoint = current.load_checkpoint()
+        parts = (stores["train"], stores.get("valid"))
+        trainer = Trainer(task, config, *parts, strategy(), fresh=checkpoint is None)
         if checkpoint:
             trainer.restore(*checkpoint)
             say(f"Resumed {path} at epoch {trainer.epoch + 1}, step {trainer.step}.")

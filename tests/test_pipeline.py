@@ -216,7 +216,7 @@ def test_training_batches_hold_the_rows_of_the_order(lengths, batch_size, seed):
     for (rows, weights), indices in zip(found, order, strict=True):
         assert weights.tolist() == [float(i >= 0) for i in indices]  # 0 on fill rows, 1 on all others
         for row, index in enumerate(indices):
-            index = index if index >= 0 else indices[0]  # a fill row is a copy of the first
+            index = index if index >= 0 else indices[row % (indices >= 0).sum()]  # copies by turns
             assert rows["label"][row] == index
             tokens = rows["tokens"][row]
             assert tokens.tolist() == [index + 1] * lengths[index] + [0] * (len(tokens) - lengths[index])

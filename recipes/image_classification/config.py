@@ -19,6 +19,10 @@ ABOUT = About(
 )
 
 AUTO = "fits the images"
+BACKBONES = (
+    "MobileNetV3Small", "MobileNetV3Large", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",
+    "EfficientNetV2B3", "EfficientNetV2S", "ResNet50V2", "ConvNeXtTiny", "ConvNeXtSmall",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,17 @@ class Config(RunConfig):
         16, "Filters of the first convolution, twice as many in the plain network; later ones are multiples.", low=1
     )
     depth: int = option(1, "Residual blocks at each of the two resolutions that have any.", low=0, high=20)
+    backbone: str | None = option(
+        None, "A network of Keras Applications in place of --model.", choices=BACKBONES, shown="none"
+    )
+    weights: str = option(
+        "imagenet",
+        "What a backbone begins with: imagenet, none or a file of its weights.",
+        metavar="imagenet|none|FILE",
+    )
+    head_only: float = option(
+        0.2, "Share of the training in which a backbone with weights stays as it is.", low=0, below=1
+    )
     squeeze: bool = option(False, "Weigh channels by what the whole image shows (squeeze and excitation).")
     activation: str = option("relu", "What bends the line.", choices=("relu", "gelu", "silu", "elu", "leaky_relu"))
     dropout: float = option(0.0, "Share of what the last layer sees that is dropped.", low=0, below=1)
@@ -62,6 +77,8 @@ class Config(RunConfig):
     rotate: float = option(0.0, "Images are turned by up to so many degrees.", low=0, high=180)
     colour: float = option(0.0, "Brightness, contrast and saturation change by up to this share.", low=0, below=1)
     erase: float = option(0.0, "Side of a square that is blanked, as a share of the image's.", low=0, high=1)
+    rand_augment: int = option(0, "So many changes out of 11, drawn anew for each image (RandAugment).", low=0, high=11)
+    rand_strength: float = option(0.3, "How strong these are.", low=0, high=1)
     mix: str = option(
         "none", "Train on two images at once: a blend, or a piece of one.", choices=("none", "mixup", "cutmix")
     )

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+LISTED = 11  # changes of which some are drawn for each image
+
 
 @keras.saving.register_keras_serializable("kerasserole")
 class Changes(keras.layers.Layer):
@@ -16,29 +18,37 @@ class Changes(keras.layers.Layer):
     All places are changed by one map each, and what comes in from outside is a mirror image of what is there. Blanking
     is that of DeVries and Taylor 2017.
 
+    The list out of which changes are drawn is that of RandAugment (Cubuk et al. 2020), but for equalize and
+    autocontrast; those drawn are made in its order. At a strength of 1: turn by 30 degrees, shear by 0.3 in x and in y,
+    move by 0.45 of the size in x and in y; brightness, contrast, saturation and sharpness by 0.9; solarize all shades;
+    posterize to 4 bits.
+
     Args:
       flip: mirror every other image.
       shift: images move by up to this share of their height and width; scale: they get larger or smaller by up to this
         share; rotate: they turn by up to so many degrees.
       colour: brightness, contrast and saturation change by up to this share.
       erase: side of a square that is made grey, as a share of the image's.
+      drawn: so many changes are drawn out of the list for each image.
+      strength: of these, from 0 to 1, up or down.
 
     Call arguments:
       pixels: uint8 [batch, height, width, channels].
     """
 
     def __init__(
-        self, flip: bool, shift: float, scale: float, rotate: float, colour: float, erase: float, **kwargs: Any
-    ):
+        self, flip: bool = False, shift: float = 0.0, scale: float = 0.0, rotate: float = 0.0, colour: float = 0.0,
+        erase: float = 0.0, drawn: int = 0, strength: float = 0.0, **kwargs: Any,
+    ):  # fmt: skip
         super().__init__(**kwargs)
         self.flip, self.shift, self.scale, self.rotate = flip, shift, scale, rotate
-        self.colour, self.erase = colour, erase
+        self.colour, self.erase, self.drawn, self.strength = colour, erase, drawn, strength
         self.seed = keras.random.SeedGenerator()
 
     def call(self, pixels: Any, training: bool = False) -> Any:
         images = tf.cast(pixels, tf.float32) / 127.5 - 1
         if training:
-            images = self._moved(images)
+            images = self._augmented(images) if self.drawn else self._moved(images)
             if self.colour:
                 images = self._tinted(images)
             if self.erase:
@@ -48,19 +58,57 @@ class Changes(keras.layers.Layer):
     def _drawn(self, count: Any, low: float, high: float) -> Any:
         return keras.random.uniform([count], low, high, seed=self.seed, dtype="float32")
 
-    def _moved(self, images: Any) -> Any:
-        if not (self.flip or self.shift or self.scale or self.rotate):
+    def _augmented(self, images: Any) -> Any:
+        """Moved, with changes out of the list."""
+        count = tf.shape(images)[0]
+        ranks = keras.random.uniform([count, LISTED], seed=self.seed, dtype="float32")
+        chosen = ranks >= tf.math.top_k(ranks, self.drawn).values[:, -1:]
+        signs = keras.random.uniform([count, LISTED], seed=self.seed, dtype="float32")
+        # How much each image is changed in each way, [count] each.
+        turn, shear_x, shear_y, right, down, *tints, solarize, posterize = tf.unstack(
+            tf.where(chosen, tf.where(signs < 0.5, -self.strength, self.strength), 0.0), axis=1
+        )
+        images = self._moved(images, (30 * turn, 0.3 * shear_x, 0.3 * shear_y, 0.45 * right, 0.45 * down))
+        brighter, starker, purer, sharper = (tf.reshape(1 + 0.9 * by, [-1, 1, 1, 1]) for by in tints)
+        images = (images + 1) * brighter - 1
+        middle = tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True)
+        images = middle + (images - middle) * starker
+        grey = tf.reduce_mean(images, axis=3, keepdims=True)
+        images = grey + (images - grey) * purer
+        smooth = _smoothed(images)
+        images = tf.clip_by_value(smooth + (images - smooth) * sharper, -1, 1)
+        # Solarizing turns shades above a bound into their opposites; posterizing keeps their upper bits only.
+        bound = tf.reshape(1 - 2 * tf.abs(solarize), [-1, 1, 1, 1])
+        images = tf.where(images > bound, -images, images)
+        step = tf.reshape(2 ** tf.round(4 * tf.abs(posterize)), [-1, 1, 1, 1])
+        coarse = tf.floor((images + 1) * 127.5 / step) * step / 127.5 - 1
+        return tf.where(step > 1, coarse, images)
+
+    def _moved(self, images: Any, more: Any = None) -> Any:
+        """Turned, sheared, enlarged, mirrored and moved.
+
+        Args:
+          more: degrees, shear in x and y, and shares of the size to the right and down, [batch] each, besides what is
+            drawn.
+        """
+        if not (self.flip or self.shift or self.scale or self.rotate or more):
             return images
         count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
         # A point of the new image is looked up in the old one: about the middle turned, enlarged, mirrored, then moved.
-        angle = self._drawn(count, -self.rotate, self.rotate) * math.pi / 180
+        turn, shear_x, shear_y, across, along = more or [tf.zeros([count])] * 5
+        angle = (self._drawn(count, -self.rotate, self.rotate) + turn) * math.pi / 180
         zoom = tf.exp(self._drawn(count, -1, 1) * math.log1p(self.scale))
         side = tf.where(self._drawn(count, 0, 1) < 0.5, -1.0, 1.0) if self.flip else tf.ones([count])
         # Whole pixels, since those in between would blur small images.
-        down, right = (tf.round(self._drawn(count, -1, 1) * self.shift * size) for size in (height, width))
+        down, right = (
+            tf.round((self._drawn(count, -1, 1) * self.shift + by) * size)
+            for by, size in ((along, height), (across, width))
+        )
         cosine, sine = zoom * tf.cos(angle), zoom * tf.sin(angle)
         x, y = (width - 1) / 2, (height - 1) / 2
         a, b, c, d = side * cosine, -side * sine, sine, cosine
+        if more:
+            a, b, c, d = a + b * shear_y, a * shear_x + b, c + d * shear_y, c * shear_x + d
         nothing = tf.zeros([count])
         maps = tf.stack([a, b, x - a * x - b * y + right, c, d, y - c * x - d * y + down, nothing, nothing], axis=1)
         return tf.raw_ops.ImageProjectiveTransformV3(
@@ -93,8 +141,16 @@ class Changes(keras.layers.Layer):
         return shape
 
     def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("flip", "shift", "scale", "rotate", "colour", "erase")}
-        return {**super().get_config(), **own}
+        names = ("flip", "shift", "scale", "rotate", "colour", "erase", "drawn", "strength")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _smoothed(images: Any) -> Any:
+    """Images with each pixel blended with the eight around it, as Pillow's sharpness does: 5 to 1 each."""
+    channels = images.shape[3]
+    kernel = tf.constant([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
+    edged = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "REFLECT")
+    return tf.nn.depthwise_conv2d(edged, tf.tile(kernel[..., None, None], [1, 1, channels, 1]), [1] * 4, "VALID")
 
 
 @keras.saving.register_keras_serializable("kerasserole")

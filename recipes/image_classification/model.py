@@ -1,4 +1,4 @@
-"""The networks: a plain convolutional one, and a small residual one."""
+"""The networks: a plain convolutional one, a small residual one, and larger ones that others have trained."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import keras
 
 from common.layers.normalization import BatchNormalization
 
+from . import backbones
 from .config import Config
 from .layers import Changes, Mixed
 
+SEEN = "seen"  # the layer whose [batch, rows, columns, features] tell best what is where
 SMALL = 40  # pixels; larger images are brought below it by the first convolutions
 
 
@@ -22,14 +24,29 @@ def build(config: Config, height: int, width: int, channels: int, labels: int, f
     Outputs: logits float32 [batch, labels]; in training, where images are mixed, partner int32 [batch] and own float32
     [batch]: with which image of the batch each is mixed, and how much of it is its own.
     """
-    noise = 1 if config.noise else 0
     pixels = keras.Input([height, width, channels], dtype="uint8", name="pixels")
-    changes = Changes(flip, config.shift, config.scale, config.rotate, config.colour, config.erase, name="changes")
-    images, partner, own = Mixed(config.mix, name="mixed")(changes(pixels))
-    features = (plain if config.model == "cnn" else residual)(config, images)  # [batch, features]
-    features = keras.layers.Dropout(noise * config.dropout, name="dropout")(features)
+    images, partner, own = Mixed(config.mix if config.noise else "none", name="mixed")(changes(config, flip)(pixels))
+    network = pretrained if config.backbone else plain if config.model == "cnn" else residual
+    features = network(config, images)  # [batch, features]
+    features = keras.layers.Dropout(config.dropout if config.noise else 0, name="dropout")(features)
     logits = keras.layers.Dense(labels, dtype="float32", name="labels")(features)
     return keras.Model({"pixels": pixels}, {"logits": logits, "partner": partner, "own": own}, name=config.model)
+
+
+def changes(config: Config, flip: bool) -> Changes:
+    """The random changes that a config asks for."""
+    if not config.noise:
+        return Changes(name="changes")
+    return Changes(
+        flip, config.shift, config.scale, config.rotate, config.colour, config.erase, config.rand_augment,
+        config.rand_strength, name="changes",
+    )  # fmt: skip
+
+
+def pretrained(config: Config, images: Any) -> Any:
+    """A network of Keras Applications, [batch, features]: the mean of each feature over all places."""
+    states = keras.layers.Activation("linear", name=SEEN)(backbones.features(config, images))
+    return keras.layers.GlobalAveragePooling2D(name="pooled")(states)
 
 
 def plain(config: Config, images: Any) -> Any:
@@ -38,13 +55,16 @@ def plain(config: Config, images: Any) -> Any:
     After LeCun et al. 1998, with what has been learned since: small filters, batch normalization, dropout.
     """
     states = images
-    for stage in range(1, max(1, round(math.log2(min(images.shape[1:3]) / 4))) + 1):
+    stages = max(1, round(math.log2(min(images.shape[1:3]) / 4)))
+    for stage in range(1, stages + 1):
         filters = config.width * 2 ** min(stage, 4)
         # Two convolutions of 3 x 3 see as much as one of 5 x 5, with fewer weights.
         for part in "ab":
             states = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv_{stage}{part}")(states)
             states = BatchNormalization(name=f"norm_{stage}{part}")(states)
             states = keras.layers.Activation(config.activation, name=f"bend_{stage}{part}")(states)
+        if stage == stages:
+            states = keras.layers.Activation("linear", name=SEEN)(states)
         # Half the height and width, the strongest sign of each feature.
         states = keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{stage}")(states)
     states = keras.layers.Flatten(name="flat")(states)
@@ -69,6 +89,7 @@ def residual(config: Config, images: Any) -> Any:
             if config.squeeze:
                 change = squeezed(config, change, name)
             states = keras.layers.Add(name=name)([states, change])
+    states = keras.layers.Activation("linear", name=SEEN)(states)
     # What is found anywhere counts, wherever it is.
     return keras.layers.GlobalMaxPooling2D(name="pooled")(states)
 

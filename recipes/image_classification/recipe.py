@@ -15,9 +15,9 @@ import tensorflow as tf
 from common import check, check_images, classifier, images, losses, metrics, sources
 from common.errors import ConfigError
 from common.readers import pictures
-from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits
+from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits, WarmUp
 
-from . import data, model
+from . import backbones, data, explain, model
 from .config import Config
 
 LARGEST = 128  # height and width that are taken without --image-size
@@ -35,18 +35,26 @@ class Recipe:
     def __init__(self, config: Config, assets: Assets):
         self.config, self.assets = config, assets
         self.labels = classifier.Labels(assets)
-        self.height, self.width = size(config.image_size) or assets["size"]
+        least = backbones.SMALLEST if config.backbone else 1
+        self.height, self.width = size(config.image_size) or [max(side, least) for side in assets["size"]]
         grey = assets["grey"] if config.channels == "auto" else config.channels == "grey"
-        self.channels = 1 if grey else 3
+        self.channels = 1 if grey and not config.backbone else 3
         self.flip = not grey if config.flip == "auto" else config.flip == "on"
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        size(config.image_size)  # refused before the data is read
+        given = size(config.image_size)  # refused before the data is read
+        if config.backbone and given and min(given) < backbones.SMALLEST:
+            raise ConfigError(
+                f"--image-size is {config.image_size}, but a backbone takes {backbones.SMALLEST} at least."
+            )
+        if config.backbone and config.channels == "grey":
+            raise ConfigError("--channels is grey, but backbones see colours. Give auto; grey images can be used.")
         return sources.splits(config, data.FIELDS, lambda: data.digits(config.offline))
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
+        backbones.weights_file(config)  # what is missing is told before the data is read
         labels: Counter[str] = Counter()
         heights: Counter[int] = Counter()
         widths: Counter[int] = Counter()
@@ -82,7 +90,12 @@ class Recipe:
         return model.build(self.config, self.height, self.width, self.channels, len(self.labels), self.flip)
 
     def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
-        pass
+        backbones.begin(self.config, model)
+
+    def warm_up(self, model: keras.Model) -> WarmUp | None:
+        if not self.config.backbone or self.config.weights == "none" or not self.config.head_only:
+            return None
+        return WarmUp([backbones.of(model)], self.config.head_only, backbones.UNFROZEN_RATE)
 
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         weights = self.labels.weights(self.config.class_weights)
@@ -120,9 +133,17 @@ class Recipe:
         def of_files(image_bytes: tf.Tensor) -> Mapping[str, tf.Tensor]:
             return of_pixels(self.encode({"image_bytes": image_bytes})["pixels"])
 
+        heat = explain.Heat(model)
+
+        def explained(image_bytes: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            pixels = self.encode({"image_bytes": image_bytes})["pixels"]
+            return {"label": of_pixels(pixels)["label"], "heat": heat(pixels)}
+
+        files = {"image_bytes": tf.TensorSpec([None], tf.string, "image_bytes")}
         return {
-            "serving_default": Endpoint(of_files, {"image_bytes": tf.TensorSpec([None], tf.string, "image_bytes")}),
+            "serving_default": Endpoint(of_files, files),
             "pixels": Endpoint(of_shades, {"pixels": tf.TensorSpec(shape, tf.float32, "pixels")}),
+            "explain": Endpoint(explained, files),
         }
 
     def doubts(self) -> list[str]:
@@ -142,6 +163,9 @@ class Recipe:
 
     def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
         return {"file": example.get("file"), **self.labels.shown(outputs)}
+
+    def explanation(self, example: Example, outputs: Mapping[str, Any]) -> bytes:
+        return explain.overlay(example["image_bytes"], outputs["heat"])
 
 
 class _Validation:

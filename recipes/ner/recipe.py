@@ -148,6 +148,9 @@ class Recipe:
             rows = pretrained.matrix(found, words, units, self.vocabulary.first, 1)
             model.get_layer("vectors").embeddings.assign(rows)
 
+    def warm_up(self, model: keras.Model) -> None:
+        return None
+
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         tags, lengths = target["tags"], outputs["lengths"]
         known = tf.cast(tf.reduce_all(tags >= 0, axis=1), tf.float32)

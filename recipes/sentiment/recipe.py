@@ -91,6 +91,9 @@ class Recipe:
             counted = ((features["tokens"], target["label"]) for features, target in batches)
             model.get_layer("wide_words").begin(counted, self.config.wide_scale)
 
+    def warm_up(self, model: keras.Model) -> None:
+        return None
+
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         weights = self.labels.weights(self.config.class_weights)
         smoothing, lstm_share = self.config.label_smoothing, self.config.lstm_loss
