@@ -81,7 +81,7 @@ class Changes(keras.layers.Layer):
         bound = tf.reshape(1 - 2 * tf.abs(solarize), [-1, 1, 1, 1])
         images = tf.where(images > bound, -images, images)
         step = tf.reshape(2 ** tf.round(4 * tf.abs(posterize)), [-1, 1, 1, 1])
-        coarse = tf.floor((images + 1) * 127.5 / step) * step / 127.5 - 1
+        coarse = tf.floor(tf.round((images + 1) * 127.5) / step) * step / 127.5 - 1
         return tf.where(step > 1, coarse, images)
 
     def _moved(self, images: Any, more: Any = None) -> Any:

@@ -1,7 +1,9 @@
 """Image classification: random changes and mixtures by hand, a small run on made-up pictures, and what is served."""
 
+import io
 import json
 import math
+import shutil
 from collections import Counter
 
 import keras
@@ -9,26 +11,28 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from calls import SMALL_IMAGES, call, fails, good, tiny_images, write, write_images
-from pictures_made import picture
+from pictures_made import held, picture, written
+from PIL import Image, ImageEnhance, ImageOps
 
 from common import endpoints, images
 from common import export as exporting
 from common.errors import DataError
 from common.readers import pictures
 from common.recipe import Source
-from recipes.image_classification import data, model
+from recipes.image_classification import data, explain, model
 from recipes.image_classification.config import Config
 from recipes.image_classification.layers import Changes, Mixed
 from recipes.image_classification.recipe import Recipe
 
 LABELS = ["across", "down"]
-NOTHING = {"flip": False, "shift": 0.0, "scale": 0.0, "rotate": 0.0, "colour": 0.0, "erase": 0.0}
-EVERYTHING = {"flip": True, "shift": 0.3, "scale": 0.3, "rotate": 40.0, "colour": 0.4, "erase": 0.4}
+EVERYTHING = {
+    "flip": True, "shift": 0.3, "scale": 0.3, "rotate": 40.0, "colour": 0.4, "erase": 0.4, "drawn": 3, "strength": 0.5,
+}  # fmt: skip
 
 
 def changes(seed=1, **settings):
     keras.utils.set_random_seed(seed)
-    return Changes(**{**NOTHING, **settings})
+    return Changes(**settings)
 
 
 def pixels(*shape, seed=0):
@@ -42,7 +46,7 @@ def from_minus_one(pixels):
 # Random changes
 
 
-@pytest.mark.parametrize(("settings", "training"), [(NOTHING, True), (NOTHING, False), (EVERYTHING, False)])
+@pytest.mark.parametrize(("settings", "training"), [({}, True), ({}, False), (EVERYTHING, False)])
 def test_images_are_unchanged_without_settings_and_when_predicting(settings, training):
     given = pixels(5, 8, 12, 3)
     np.testing.assert_array_equal(changes(**settings)(given, training=training), from_minus_one(given))
@@ -163,6 +167,57 @@ def test_images_are_changed_anew_each_time_and_apart_from_each_other():
     first, second = (layer(given, training=True).numpy() for _ in range(2))
     assert (first != second).any()
     assert (first[0] != first[1]).any()
+
+
+# Changes out of a list
+
+
+def test_changes_out_of_the_list_do_nothing_at_no_strength():
+    given = pixels(8, 12, 10, 3)
+    found = changes(drawn=11, strength=0.0)(given, training=True)
+    np.testing.assert_allclose(found, from_minus_one(given), atol=1e-5)
+
+
+def by_pillow(image, strength):
+    """What each change of shades makes of a grey image, by name: floats from -1 to 1."""
+    grey = Image.fromarray(image)
+    found = {}
+    for sign in (-1, 1):
+        for kind in ("Brightness", "Contrast", "Sharpness"):
+            found[f"{kind} {sign}"] = np.asarray(getattr(ImageEnhance, kind)(grey).enhance(1 + sign * 0.9 * strength))
+    found["Solarize"] = np.asarray(ImageOps.solarize(grey, round(255 * (1 - strength))))
+    found["Posterize"] = np.asarray(ImageOps.posterize(grey, 8 - round(4 * strength)))
+    found["Saturation"] = image
+    return {name: from_minus_one(one) for name, one in found.items()}
+
+
+def test_one_change_out_of_the_list_is_what_pillow_makes():
+    # Pillow leaves the outermost pixels as they are when it sharpens, so the inner ones are compared.
+    given = np.repeat(np.random.default_rng(1).integers(30, 226, (1, 12, 12, 1), np.uint8), 600, axis=0)
+    expected = by_pillow(given[0, :, :, 0], 0.5)
+    found = changes(drawn=1, strength=0.5)(given, training=True).numpy()[..., 0]
+    seen = Counter()
+    for image in found:
+        fitting = [
+            name for name, one in expected.items() if np.abs(image - one)[1:-1, 1:-1].max() <= 1.6 / 127.5
+        ]  # fmt: skip
+        seen[fitting[0] if fitting else "moved"] += 1
+    assert set(seen) == {*expected, "moved"}
+    # 5 of 11 move pixels, and each of the others is drawn as often.
+    assert 600 * 5 / 11 - 60 < seen["moved"] < 600 * 5 / 11 + 60
+    assert all(600 / 22 - 20 < count < 600 / 11 + 25 for name, count in seen.items() if name != "moved")
+
+
+def test_moves_out_of_the_list_turn_shear_and_move():
+    given = np.zeros((400, 41, 41, 1), np.uint8)
+    given[:, 10:31, 10:31] = 200  # a square about the middle
+    found = changes(drawn=1, strength=1.0)(given, training=True).numpy()[..., 0] > 0
+    corners = {  # of the inner pixels: which of four points just within the corners are still in the square
+        tuple(bool(image[y, x]) for y, x in ((11, 11), (11, 29), (29, 11), (29, 29))) for image in found
+    }
+    # Unmoved or only tinted, moved right, left, down, up, sheared in two ways and two directions (turned: none).
+    for expected in [(1, 1, 1, 1), (0, 1, 0, 1), (1, 0, 1, 0), (0, 0, 1, 1), (1, 1, 0, 0), (0, 1, 1, 0), (1, 0, 0, 1)]:
+        assert tuple(map(bool, expected)) in corners
 
 
 # Mixed images
@@ -304,6 +359,61 @@ def test_networks_take_images_of_any_size(name, size):
     assert np.isfinite(outputs["logits"]).all()
 
 
+@pytest.mark.parametrize("name", ["cnn", "resnet"])
+def test_networks_make_nothing_random_without_noise(name):
+    settings = {"noise": False, "mix": "mixup", "rand_augment": 2, "dropout": 0.5, "erase": 0.5, "colour": 0.5}
+    network = model.build(Config(model=name, width=2, **settings), 16, 16, 3, 2, flip=True)
+    given = {"pixels": pixels(4, 16, 16, 3)}
+    first, second = (network(given, training=True) for _ in range(2))
+    for key, value in first.items():
+        np.testing.assert_array_equal(value, second[key])
+    np.testing.assert_array_equal(first["own"], np.ones(4))
+
+
+# What made for a label
+
+
+def test_heat_is_the_features_weighed_by_the_slopes_of_the_best_logit():
+    # Where logits are means of features times weights, slopes are these weights over the number of places.
+    keras.utils.set_random_seed(3)
+    given = keras.Input([6, 10, 3], dtype="uint8", name="pixels")
+    features = keras.layers.Conv2D(4, 3, 2, padding="same", name="conv")(keras.layers.Rescaling(1 / 255)(given))
+    seen = keras.layers.Activation("linear", name=model.SEEN)(features)
+    logits = keras.layers.Dense(3, name="labels")(keras.layers.GlobalAveragePooling2D()(seen))
+    network = keras.Model({"pixels": given}, {"logits": logits})
+    shown = pixels(5, 6, 10, 3)
+    heat = explain.Heat(network)(tf.constant(shown)).numpy()
+    assert heat.shape == (5, 6, 10)
+    maps = keras.Model(network.inputs, features)([shown]).numpy()  # [5, 3, 5, 4]
+    weights = network.get_layer("labels").get_weights()[0]
+    for image, scores, found in zip(maps, network({"pixels": shown})["logits"].numpy(), heat, strict=True):
+        expected = np.maximum(image @ weights[:, scores.argmax()], 0)
+        expected = tf.image.resize((expected / max(expected.max(), 1e-9))[..., None], (6, 10))[..., 0]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet"])
+def test_heat_of_our_networks_is_from_0_to_1(name):
+    network = model.build(Config(model=name, width=2), 20, 30, channels=3, labels=3, flip=False)
+    heat = explain.Heat(network)(tf.constant(pixels(6, 20, 30, 3))).numpy()
+    assert heat.shape == (6, 20, 30)
+    assert heat.min() >= 0 and 0.5 < heat.max() <= 1
+
+
+def test_overlay_lays_colours_over_the_image_as_it_is_shown():
+    # 0.6 of white and 0.4 of the colour: dark blue (0, 0, 128) for nothing, dark red (128, 0, 0) for most.
+    white = written(Image.new("RGB", (20, 8), "white"), "JPEG", exif=held(6))
+    cold, hot = (
+        np.asarray(Image.open(io.BytesIO(explain.overlay(white, np.full((4, 4), heat)))).convert("RGB"))
+        for heat in (0.0, 1.0)
+    )
+    assert cold.shape == (20, 8, 3)
+    np.testing.assert_allclose(cold, np.broadcast_to([153, 153, 204], cold.shape), atol=2)
+    np.testing.assert_allclose(hot, np.broadcast_to([204, 153, 153], hot.shape), atol=2)
+    large = explain.overlay(picture(size=(10, 5000)), np.zeros((4, 4)))
+    assert pictures.facts(large)[:2] == (1024, 2)
+
+
 # A small run
 
 
@@ -347,6 +457,10 @@ def test_export_is_proved_and_takes_files_or_pixels(exported):
     assert card["signatures"] == {
         "serving_default": {"inputs": {"image_bytes": "string[None]"}, "outputs": outputs},
         "pixels": {"inputs": {"pixels": "float32[None, 16, 16, 3]"}, "outputs": outputs},
+        "explain": {
+            "inputs": {"image_bytes": "string[None]"},
+            "outputs": {"label": "string[None]", "heat": "float32[None, 16, 16]"},
+        },
     }
 
 
@@ -391,6 +505,45 @@ def test_predict_names_the_file_of_each_image_and_leaves_bad_ones_out(classifier
     assert all(list(one) == ["file", "label", "score", "scores"] and list(one["scores"]) == LABELS for one in found)
     labels = Counter((one["file"].split("/")[-2], one["label"]) for one in found[2:])
     assert labels["down", "down"] + labels["across", "across"] > 0.9 * labels.total()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["classifier", "exported"])
+def test_explain_writes_a_picture_next_to_each_image(target, request, parts, tmp_path):
+    folder = request.getfixturevalue(target)
+    for name in ("1.png", "3.png"):
+        shutil.copy(parts / "test" / "down" / name, tmp_path / name)
+    for times in range(2):  # pictures of before are no images to predict
+        asked = [tmp_path, tmp_path / "*.png"][times]
+        found = [json.loads(line) for line in good("predict", folder, "--explain", asked).splitlines()]
+        assert [(one["file"], one["explanation"]) for one in found] == [
+            (str(tmp_path / name), str(tmp_path / f"{name}.explained.png")) for name in ("1.png", "3.png")
+        ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "1.png", "1.png.explained.png", "3.png", "3.png.explained.png",
+    ]  # fmt: skip
+    assert pictures.facts((tmp_path / "1.png.explained.png").read_bytes()) == (20, 18, "RGB")
+
+
+@pytest.mark.slow
+def test_explain_to_writes_into_a_folder(classifier, parts, tmp_path):
+    write(parts / "some.csv", [["test/down/1.png"], ["test/across/0.png"]], header=["path"])
+    to = tmp_path / "new" / "folder"
+    good("predict", classifier, "--input", parts / "some.csv", "--explain-to", to)
+    assert sorted(path.name for path in to.iterdir()) == ["0001-input.explained.png", "0002-input.explained.png"]
+    message = fails("predict", classifier, "--input", parts / "some.csv", "--explain", status=2)
+    assert message == "--explain writes next to files, and this input is none. Give --explain-to FOLDER."
+
+
+@pytest.mark.slow
+def test_top_k_shows_the_best_labels_from_the_largest_down(classifier, parts):
+    image = parts / "test" / "down" / "1.png"
+    whole = json.loads(good("predict", classifier, image))
+    for count in (1, 2, 5):
+        found = json.loads(good("predict", classifier, image, "--top-k", count))
+        best = sorted(whole["scores"].items(), key=lambda pair: -pair[1])[:count]
+        assert list(found["scores"].items()) == best
+    fails("predict", classifier, image, "--top-k", 0, status=2)
 
 
 @pytest.mark.slow
