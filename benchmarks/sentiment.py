@@ -27,7 +27,6 @@ it is, whose LSTM reads only the ends of a longer text, and its LSTM alone, whic
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import re
 import statistics
@@ -43,6 +42,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from benchmarks import turns  # noqa: E402
+
 Texts = list[tuple[str, str]]  # (text, label)
 Parts = dict[str, Texts]  # by train, valid, test
 LENGTH = 400  # words that PyTorch keeps of a text, and --speed, unless --max-length says otherwise
@@ -343,10 +345,6 @@ ROUNDS: dict[str, Callable[[Parts, dict[str, Any]], Iterator[tuple[int, float]]]
 # The parent, and its children
 
 
-def absent(package: str) -> bool:
-    return importlib.util.find_spec(package) is None
-
-
 def load_parts(args: argparse.Namespace) -> Parts:
     """The texts of each part, as the recipe would split them."""
     from common.quiet import import_tensorflow
@@ -373,44 +371,6 @@ def child(name: str, place: Path) -> None:
             print(json.dumps(round_), flush=True)
     else:
         print(json.dumps(ROWS[name][0](parts, told["settings"])), flush=True)
-
-
-def _process(name: str, place: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, "--child", name, str(place)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def compare(names: list[str], place: Path) -> dict[str, Any]:
-    """The result of each row, one after the other."""
-    found = {}
-    for name in names:
-        print(f"{name}: running", file=sys.stderr, flush=True)
-        output, _ = _process(name, place).communicate()
-        if not output.strip():
-            sys.exit(f"{name} failed; its error is above. Leave it out by --only.")
-        found[name] = json.loads(output.strip().splitlines()[-1])
-    return found
-
-
-def race(names: list[str], place: Path, rounds: int) -> dict[str, list[float]]:
-    """Texts a second of each, measured in turns; a first round of each, which warms up, is not counted."""
-    processes = {name: _process(name, place) for name in names}
-    rates: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds + 1):
-        for name, process in processes.items():
-            assert process.stdin and process.stdout
-            process.stdin.write("go\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-            if not line:
-                sys.exit(f"{name} failed; its error is above.")
-            texts, seconds = json.loads(line)
-            print(f"round {number}, {name}: {texts / seconds:,.0f} texts/s", file=sys.stderr, flush=True)
-            if number:
-                rates[name].append(texts / seconds)
-    for process in processes.values():
-        process.kill()
-    return rates
 
 
 def table(rows: dict[str, Any]) -> None:
@@ -447,7 +407,7 @@ def main() -> None:
     if args.child:
         child(args.child[0], Path(args.child[1]))
         return
-    names = [name for name in args.only or ROWS if not absent(ROWS[name][1])]
+    names = [name for name in args.only or ROWS if not turns.absent(ROWS[name][1])]
     for name in args.only or ROWS:
         lacks = f"skipped, for {ROWS[name][1]} is not installed: pip install -r benchmarks/requirements.txt"
         if args.list or name not in names:
@@ -471,8 +431,11 @@ def main() -> None:
         place.write_text(json.dumps({"parts": parts, "settings": settings}), encoding="utf-8")
         results: dict[str, Any]
         if args.speed:
-            racing = [name for name in ROUNDS if not (name.startswith("torch") and absent("torch"))]
-            rates = race(racing, place, args.rounds)
+            racing = [name for name in ROUNDS if not (name.startswith("torch") and turns.absent("torch"))]
+            processes = {name: turns.process(__file__, name, str(place)) for name in racing}
+            rates = turns.race(processes, args.rounds, "texts")
+            for process in processes.values():
+                process.kill()
             results = {name: statistics.median(found) for name, found in rates.items()}
             print(
                 "Training alone: embedding 64, LSTMs of 64 both ways, max pooling, batches of 64, texts cut at"
@@ -487,7 +450,7 @@ def main() -> None:
                 ratio = f"{statistics.median(whole):.2f} (whole), {statistics.median(alone):.2f} (LSTM alone)"
                 print(f"times PyTorch's texts/s, median over rounds: {ratio}")
         else:
-            results = compare(names, place)
+            results = turns.compare(__file__, names, place)
             table(results)
     if args.json:
         args.json.write_text(json.dumps(results, indent=1), encoding="utf-8")

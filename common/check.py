@@ -219,11 +219,11 @@ def lines(report: Mapping[str, Any]) -> Any:
             inner = list(dict.fromkeys(name for value in values if value for name in value))
             for name in inner[:SHOWN]:
                 shown = [(value or {}).get(name) for value in values]
-                table.add_row(Text(f"  {name}"), *(_cell(one) for one in shown))
+                table.add_row(Text(f"  {name}"), *(_cell(one, key) for one in shown))
             if len(inner) > SHOWN:
                 table.add_row(Text(f"  and {len(inner) - SHOWN:,} more, see --json"))
         else:
-            table.add_row(key.replace("_", " "), *(_cell(value) for value in values))
+            table.add_row(key.replace("_", " "), *(_cell(value, key) for value in values))
     below = [Text(f"Data: {note}") for note in report["data"]]
     after = [Text(f"In both {pair}: {count:,}") for pair, count in report["overlap"].items()]
     for name, value in report.items():
@@ -237,7 +237,10 @@ def lines(report: Mapping[str, Any]) -> Any:
     return Group(*below, Text(), table, Text(), *after)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, key: str) -> str:
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.1%}"  # all else is a share
+    if isinstance(value, int):
+        return f"{value:,}"
+    is_ratio = "_by_" in key or key.endswith("ratio")  # all else is a share
+    return f"{value:.2f}" if is_ratio else f"{value:.1%}"

@@ -1,6 +1,7 @@
 """The report on labelled images: what is counted and what is warned of."""
 
 import pytest
+from calls import good
 from pictures_made import held, made, picture
 
 from common import check, sources
@@ -66,6 +67,15 @@ def test_modes_kinds_and_upright_sizes_are_counted(tmp_path):
     assert part["files"] == {"PNG": 16, "JPEG": 1}
     assert part["width"]["max"] == 20 and part["height"]["max"] == 30
     assert part["width_by_height"]["min"] == 0.6667
+
+
+def test_ratios_are_shown_as_numbers_and_shares_as_percentages(tmp_path):
+    made(tmp_path / "a", {"1.png": picture(size=(10, 25)), "2.png": picture(size=(10, 25), seed=1)})
+    made(tmp_path / "b", {"3.png": picture(size=(10, 25), seed=2)})
+    shown = good("check", "image_classification", "--data", tmp_path, "--split", "100,0,0")
+    assert "rarest label 33.3%" in " ".join(shown.split())
+    below = shown[shown.index("width by height") :].splitlines()[1:6]
+    assert [line.split() for line in below] == [[name, "2.50"] for name in ("min", "5%", "median", "95%", "max")]
 
 
 def test_what_cannot_be_used_is_counted_by_reason(tmp_path):

@@ -48,8 +48,11 @@ class Config(RunConfig):
     )
 
     model: str = option("resnet", "The network: plain, or with residual blocks.", choices=("cnn", "resnet"))
-    width: int = option(
-        16, "Filters of the first convolution, twice as many in the plain network; later ones are multiples.", low=1
+    width: int | None = option(
+        None,
+        "Filters of the first convolution, twice as many in the plain network; later ones are multiples.",
+        low=1,
+        shown="16, or fits --max-minutes",
     )
     depth: int = option(1, "Residual blocks at each of the two resolutions that have any.", low=0, high=20)
     backbone: str | None = option(

@@ -17,9 +17,10 @@ from common.errors import ConfigError
 from common.readers import pictures
 from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits, WarmUp
 
-from . import backbones, data, explain, model
+from . import backbones, data, explain, fitting, model
 from .config import Config
 
+SEEN = 100_000  # images that a training sees without --epochs, over 10 to 60 epochs
 LARGEST = 128  # height and width that are taken without --image-size
 
 
@@ -71,9 +72,13 @@ class Recipe:
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
+        examples = sum(assets["label_counts"])
         if config.epochs is None and config.max_minutes is None:
-            epochs = min(max(round(50_000 / max(sum(assets["label_counts"]), 1)), 10), 60)
-            return dataclasses.replace(config, epochs=epochs)
+            config = dataclasses.replace(config, epochs=min(max(round(SEEN / max(examples, 1)), 10), 60))
+        if config.width is None:
+            found = cls(dataclasses.replace(config, width=fitting.WIDTH), assets)
+            about = (found.height, found.width, found.channels, len(found.labels))
+            config = dataclasses.replace(config, width=fitting.width(config, *about, examples))
         return config
 
     @classmethod

@@ -122,7 +122,7 @@ def test_backbones_see_colours_at_32_pixels_or_more():
 
 def test_only_networks_with_weights_stay_as_they_are_at_first():
     for settings in ({}, {"backbone": SMALL, "weights": "none"}, {"backbone": SMALL, "head_only": 0.0}):
-        recipe = Recipe(Config(**settings), assets())
+        recipe = Recipe(Config(width=2, **settings), assets())
         assert recipe.warm_up(recipe.build_model()) is None
     recipe = Recipe(Config(backbone=SMALL, head_only=0.3), assets())
     whole = recipe.build_model()

@@ -19,7 +19,7 @@ from common import export as exporting
 from common.errors import DataError
 from common.readers import pictures
 from common.recipe import Source
-from recipes.image_classification import data, explain, model
+from recipes.image_classification import data, explain, fitting, model
 from recipes.image_classification.config import Config
 from recipes.image_classification.layers import Changes, Mixed
 from recipes.image_classification.recipe import Recipe
@@ -357,6 +357,44 @@ def test_networks_take_images_of_any_size(name, size):
     outputs = network({"pixels": pixels(2, *size, 1)}, training=True)
     assert outputs["logits"].shape == (2, 3)
     assert np.isfinite(outputs["logits"]).all()
+
+
+def settled(**settings):
+    assets = {"labels": ["a", "b"], "label_counts": [150, 50], "size": [12, 9], "grey": False}
+    return Recipe.settle(Config(**settings), assets)
+
+
+@pytest.mark.parametrize(("examples", "epochs"), [(10, 60), (4000, 25), (100_000, 10)])
+def test_epochs_fit_the_data(examples, epochs):
+    assets = {"labels": ["a", "b"], "label_counts": [examples - 5, 5], "size": [12, 9], "grey": False}
+    config = Recipe.settle(Config(), assets)
+    assert (config.epochs, config.width) == (epochs, 16)
+
+
+def test_width_is_what_was_given_or_16_without_a_time():
+    assert settled(width=24, max_minutes=600).width == 24
+    assert settled(epochs=3, max_minutes=600).width == 16
+    assert settled(max_minutes=0.5).width == 16  # too short to measure anything
+    assert settled(max_minutes=600, backbone="ResNet50V2").width == 16
+
+
+@pytest.mark.parametrize(
+    ("seconds_each", "found"),
+    [
+        # Twenty epochs must go into the time, at 100 examples a second with width 16 and a third with each doubling.
+        (0.1, (16, 10)), (0.39, (16, 39)), (0.59, (16, 59)), (0.61, (32, 61 / 3)), (1.79, (32, 179 / 3)),
+        (1.81, (64, 181 / 9)), (100, (128, 10_000 / 27)),
+    ],
+)  # fmt: skip
+def test_widest_network_that_sees_images_often_enough(seconds_each, found):
+    chosen = fitting.widest(lambda width: 100 / 3 ** (width.bit_length() - 5), seconds_each)
+    assert chosen == pytest.approx(found)
+
+
+def test_width_fits_the_time_on_this_machine(capsys):
+    # Hours for 200 images of 12 by 9 pixels are enough for any width.
+    assert settled(max_minutes=600).width == 128
+    assert capsys.readouterr().err.startswith("Width 128, with which about ")
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet"])

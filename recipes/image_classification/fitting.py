@@ -1,0 +1,71 @@
+"""How wide the network can be in the time given."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from common.progress import say
+from common.speed import examples_per_second
+
+from . import model
+from .config import Config
+
+WIDTH = 16
+WIDER = (32, 64, 128)
+# Below so many epochs a wider network is likely to be no better than a narrower one that sees images more often. A
+# cautious choice: where the two cross was not measured.
+ENOUGH = 20  # epochs
+SHORTEST = 2.0  # minutes; below, measuring would take a good part of the time
+
+
+def width(config: Config, height: int, wide: int, channels: int, labels: int, examples: int) -> int:
+    """The largest width at which `ENOUGH` epochs go into `--max-minutes`, or the default one.
+
+    Measures how fast this machine trains, which takes some seconds for each width tried.
+
+    Args:
+      wide: of images, in pixels, as `height`.
+      examples: of the training part.
+    """
+    if config.max_minutes is None or config.max_minutes < SHORTEST or config.epochs is not None or config.backbone:
+        return WIDTH
+
+    def speed(tried: int) -> float:
+        return _speed(dataclasses.replace(config, width=tried), height, wide, channels, labels)
+
+    chosen, epochs = widest(speed, 60 * config.max_minutes / max(examples, 1))
+    say(f"Width {chosen}, with which about {epochs:.0f} epochs go into {config.max_minutes:g} minutes here.")
+    return chosen
+
+
+def widest(speed: Callable[[int], float], seconds: float) -> tuple[int, float]:
+    """(width, epochs) of the widest network that sees each example `ENOUGH` times.
+
+    Args:
+      speed: examples a second by width.
+      seconds: there are for each example.
+
+    >>> widest(lambda width: 25_600 / width, seconds=0.02)
+    (16, 32.0)
+    """
+    chosen, epochs = WIDTH, speed(WIDTH) * seconds
+    for wider in WIDER:
+        if epochs < 2 * ENOUGH:  # twice the width takes at least twice the time
+            break
+        found = speed(wider) * seconds
+        if found < ENOUGH:
+            break
+        chosen, epochs = wider, found
+    return chosen, epochs
+
+
+@functools.lru_cache
+def _speed(config: Config, height: int, wide: int, channels: int, labels: int) -> float:
+    network = model.build(config, height, wide, channels, labels, flip=False)
+    return examples_per_second(
+        network, {"pixels": np.zeros([config.batch_size, height, wide, channels], np.uint8)}, "logits"
+    )
