@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -31,3 +31,28 @@ def cross_entropy(
     if class_weights is not None:
         weights *= tf.gather(tf.constant(class_weights, tf.float32), known)
     return losses * weights, weights
+
+
+def sequence_cross_entropy(
+    labels: tf.Tensor, states: tf.Tensor, logits: Callable[[tf.Tensor], tf.Tensor], smoothing: float = 0.0
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cross entropy in nats and its weight, the number of steps, for each sequence, both [batch].
+
+    Args:
+      labels: int [batch, steps]; 0 is padding and counts for nothing.
+      states: [batch, steps, units].
+      logits: makes scores [n, classes] of states [n, units]; it is asked for real steps only, which spares padding.
+      smoothing: as of `cross_entropy`.
+
+    >>> sums, weights = sequence_cross_entropy(tf.constant([[1, 0]]), tf.zeros([1, 2, 3]), lambda states: states[:, :2])
+    >>> [round(float(value), 4) for value in sums], weights.numpy().tolist()
+    ([0.6931], [1.0])
+    """
+    places = tf.where(labels > 0)
+    asked = tf.cast(logits(tf.gather_nd(states, places)), tf.float32)
+    wanted = tf.gather_nd(labels, places)
+    best = tf.gather(asked, wanted, batch_dims=1)
+    found = tf.reduce_logsumexp(asked, axis=1) - (1 - smoothing) * best - smoothing * tf.reduce_mean(asked, axis=1)
+    count = tf.shape(labels, tf.int64)[0]
+    sums = tf.math.unsorted_segment_sum(found, places[:, 0], count)
+    return sums, tf.reduce_sum(tf.cast(labels > 0, tf.float32), axis=1)

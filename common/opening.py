@@ -20,6 +20,7 @@ from common.readers.aligned import aligned
 from common.readers.columns import unusable
 from common.readers.conll import conll
 from common.readers.folders import label_folders
+from common.readers.gettext import catalogue, is_catalogue
 from common.readers.image_sets import Finder, ImageSet
 from common.readers.image_tables import image_table
 from common.readers.jsonl import is_json_lines, json_lines
@@ -27,7 +28,10 @@ from common.readers.labels import label_names
 from common.readers.parquet import MAGIC, parquet, tagged_parquet
 from common.readers.tables import table
 from common.readers.tagged import Tagged, tagged_json_lines
+from common.readers.tmx import is_memory, memory
 from common.recipe import Example, Field, Source
+
+HEAD = 4096  # bytes by which a file's kind is known
 
 
 def columns(given: Sequence[str], fields: Sequence[Field]) -> dict[str, str]:
@@ -177,6 +181,11 @@ def is_image(fields: Sequence[Field]) -> bool:
     return any(field.kind == "image" for field in fields)
 
 
+def is_paired(fields: Sequence[Field]) -> bool:
+    """Whether examples are two texts, such as a sentence and its translation."""
+    return [field.kind for field in fields] == ["text", "text"]
+
+
 def reader(
     path: Path,
     fields: Sequence[Field],
@@ -188,6 +197,7 @@ def reader(
     """The reader for what a file holds: Parquet by its first bytes, JSON lines by suffix or first line, else a table.
 
     Where fields are tags, the latter is a CoNLL file. Where one is an image, the file names the images by their paths.
+    Where they are two texts, the file may be a gettext catalogue or TMX, which hold them in the fields' order.
 
     Args:
       column: FIELD=COLUMN values.
@@ -204,8 +214,12 @@ def reader(
             path, fields, given, lambda texts, told: reader(path, texts, column, encoding, told), problems
         )
     with files.opened(path) as file:
-        magic = file.read(len(MAGIC))
-    if magic == MAGIC:
+        head = file.read(HEAD)
+    if is_paired(fields) and is_memory(path, head):
+        return memory(path, tuple(fields), given, problems)
+    if is_paired(fields) and is_catalogue(path, head):
+        return catalogue(path, tuple(fields), encoding, problems)
+    if head.startswith(MAGIC):
         if is_tagged(fields):
             return tagged_parquet(path, tuple(fields), given, names, problems)
         return parquet(path, tuple(fields), given, problems)

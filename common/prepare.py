@@ -216,7 +216,7 @@ def say_notes(notes: Sequence[str]) -> None:
 
 
 def problem_lines(source: Source) -> list[str]:
-    """What to say of a source's broken rows, and of what was mended."""
+    """What to say of a source's broken rows, of what was mended, and of what was left out."""
     lines = []
     for problems, what, more in (
         (source.problems, "Skipped {} broken row{} of {}:", "cli.py check lists more; --strict makes them an error"),
@@ -226,6 +226,8 @@ def problem_lines(source: Source) -> list[str]:
             lines.append(what.format(f"{problems.count:,}", "s" if problems.count > 1 else "", source.name))
             lines += [f"  {line}" for line in problems.lines()[:5]]
             lines += [f"  ({more})"] if problems.count > 5 else []
+    if reasons := source.problems.left_out():
+        lines.append(f"Left out of {source.name}: {reasons}")
     return lines
 
 

@@ -32,6 +32,7 @@ class Problems:
         self.count = 0
         self.first: list[tuple[str, str]] = []
         self.kinds: Counter[str] = Counter()
+        self.left: Counter[str] = Counter()
 
     def add(self, place: str, what: str, kind: str = "") -> None:
         """Counts one broken row.
@@ -56,6 +57,25 @@ class Problems:
         self.count += other.count
         self.first = (self.first + other.first)[:SHOWN]
         self.kinds += other.kinds
+        self.left += other.left
+
+    def leave_out(self, why: str) -> None:
+        """Counts a row that is sound but not wanted, which is no error in strict mode.
+
+        Args:
+          why: without particulars, such as "with two equal sides".
+        """
+        self.left[why] += 1
+
+    def left_out(self) -> str:
+        """What was left out, by reason, or "".
+
+        >>> problems = Problems()
+        >>> problems.leave_out("with an empty side")
+        >>> problems.left_out()
+        '1 with an empty side'
+        """
+        return ", ".join(f"{count:,} {why}" for why, count in self.left.most_common())
 
     def summary(self) -> str:
         """A sentence on how many rows are broken and the first of them, or ""; to stand behind another one."""

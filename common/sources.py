@@ -20,13 +20,14 @@ PARTS = ("train", "valid", "test")
 def share(example: Example, fields: Sequence[Field]) -> float:
     """Where an example falls between 0 and 1: a hash of its input, so that duplicates never straddle a split.
 
-    Case and blanks do not count, labels and tags neither. An image counts by its bytes.
+    Case and blanks do not count, labels and tags neither. An image counts by its bytes. Of several texts only the first
+    one counts, so that all translations of a sentence are in one part.
     """
     # Of tokens the text in which they stand, so that another way to cut it moves nothing.
-    named = [
+    named = (
         "text" if field.kind == "tokens" else field.name for field in fields if field.kind not in ("label", "tags")
-    ]
-    digest = hashlib.blake2b(b"\0".join(_content(example[name]) for name in named), digest_size=8, key=SALT).digest()
+    )
+    digest = hashlib.blake2b(_content(example[next(named)]), digest_size=8, key=SALT).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 

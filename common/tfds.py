@@ -9,6 +9,7 @@ from typing import Any
 
 from common.errors import ConfigError, DataError, suggestion
 from common.problems import Problems
+from common.readers.columns import is_other_language
 from common.readers.images import Entry, Images, named
 from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
 from common.recipe import Example, Field, Source
@@ -29,7 +30,7 @@ def opened(
       DataError: it is not there and cannot be fetched, or has no fitting features or splits.
     """
     builder = _builder(name, offline)
-    picked = _picked(name, builder.info.features, fields, given)
+    picked = _picked(name, builder.info.features, fields, given, builder.info.supervised_keys)
     splits = _splits(name, builder)
     parts = {part: Source(f"tfds:{name} {split}", _reader(builder, split, picked)) for part, split in splits.items()}
     note = f"tfds:{builder.info.full_name}; " + ", ".join(f'{field} = "{key}"' for field, (key, _) in picked.items())
@@ -142,8 +143,14 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
 
 
-def _picked(name: str, features: Any, fields: Sequence[Field], given: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
-    """(key, feature) by field: as given, else by name, else by type where only one is left."""
+def _picked(
+    name: str, features: Any, fields: Sequence[Field], given: Mapping[str, str], supervised: Any = None
+) -> dict[str, tuple[str, Any]]:
+    """(key, feature) by field: as given, else by name, else by type where only one is left.
+
+    Args:
+      supervised: what the set itself calls input and output, such as ("pt", "en"), which tells several texts apart.
+    """
     import tensorflow_datasets as tfds
 
     kinds = {"text": tfds.features.Text, "label": tfds.features.ClassLabel, "image": tfds.features.Image}
@@ -155,8 +162,12 @@ def _picked(name: str, features: Any, fields: Sequence[Field], given: Mapping[st
         return isinstance(feature, tfds.features.Sequence) and isinstance(feature.feature, items[kind])
 
     picked: dict[str, tuple[str, Any]] = {}
-    for field in fields:
+
+    def fitting(field: Field) -> list[str]:
         taken = {key for key, _ in picked.values()}
+        return [key for key in features if fits(features[key], field.kind) and key not in taken]
+
+    for field in fields:
         wanted = given.get(field.name)
         if wanted is not None:
             if wanted not in features:
@@ -164,17 +175,25 @@ def _picked(name: str, features: Any, fields: Sequence[Field], given: Mapping[st
                     f"--column {field.name}={wanted}: tfds:{name} has no such feature, only: {', '.join(features)}."
                 )
             picked[field.name] = wanted, features[wanted]
+    for field in fields:
+        named = [key for key in fitting(field) if key.lower() in (field.name, *field.names)]
+        if named and field.name not in picked:
+            picked[field.name] = named[0], features[named[0]]
+    if not picked and [field.kind for field in fields] == ["text", "text"]:
+        keys = [key for key in supervised or () if isinstance(key, str) and key in features]
+        if len(set(keys)) == 2 and not any(map(is_other_language, keys, fields)):
+            return {field.name: (key, features[key]) for field, key in zip(fields, keys, strict=True)}
+    for field in fields:
+        if field.name in picked:
             continue
-        fitting = [key for key in features if fits(features[key], field.kind) and key not in taken]
-        named = [key for key in fitting if key.lower() in (field.name, *field.names)]
-        chosen = named[:1] or (fitting if len(fitting) == 1 else [])
-        if not chosen:
+        left = fitting(field)
+        if len(left) != 1 or is_other_language(left[0], field):
             raise DataError(
                 f"tfds:{name}: which feature is the {field.name}? It has: {', '.join(features)}."
                 f" Say so by --column {field.name}=NAME."
             )
-        picked[field.name] = chosen[0], features[chosen[0]]
-    return picked
+        picked[field.name] = left[0], features[left[0]]
+    return {field.name: picked[field.name] for field in fields}
 
 
 def _reader(

@@ -123,7 +123,7 @@ class Trainer:
         start = tf.distribute.get_replica_context().replica_id_in_sync_group * share
         rows, real = tf.nest.map_structure(lambda whole: whole[start : start + share], (rows, real))
         with tf.GradientTape() as tape:
-            outputs = self.model(_part(rows, FEATURE), training=True)
+            outputs = self.model(self._inputs(rows), training=True)
             sums, weights = self.recipe.loss(self.model, _part(rows, TARGET), outputs)
             loss, weight = tf.reduce_sum(sums * real), tf.reduce_sum(weights * real)
             if self.model.losses:
@@ -133,6 +133,11 @@ class Trainer:
         found = iter(tape.gradient(scaled, learning))
         self.optimizer.apply([next(found) if learns else None for learns in self.learning], weight, rate)
         return loss, weight
+
+    def _inputs(self, rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What the model takes: encoded features, and targets where a decoder is told what stood before."""
+        named = _part(rows, TARGET) | _part(rows, FEATURE)
+        return {one.name: named[one.name] for one in self.model.inputs}
 
     def _many_steps(
         self, iterator: Any, count: tf.Tensor, first: tf.Tensor, total: tf.Tensor, share: tf.Tensor
@@ -175,7 +180,7 @@ class Trainer:
             return tf.zeros([], tf.float64) if self.config.deterministic else tf.timestamp()
 
     def _evaluate_batch(self, rows: dict[str, tf.Tensor]) -> tuple[Any, Any, Any]:
-        outputs = self.model(_part(rows, FEATURE), training=False)
+        outputs = self.model(self._inputs(rows), training=False)
         sums, weights = self.recipe.loss(self.model, _part(rows, TARGET), outputs)
         return outputs, tf.reduce_sum(sums), tf.reduce_sum(weights)
 

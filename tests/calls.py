@@ -148,6 +148,23 @@ def write_images(folder, images):
     return folder
 
 
+SMALL_TRANSLATION = [
+    "--units", "16", "--layers", "1", "--heads", "2", "--inner", "32", "--pieces", "400", "--epochs", "2",
+    "--batch-size", "16", "--learning-rate", "0.01", "--beam", "2",
+]  # fmt: skip
+
+
+def tiny_pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Made-up sentences and the same with each word in another language, no two alike: (text, target)."""
+    random = np.random.default_rng(seed)
+    words = {"the": "das", "cat": "Tier", "sees": "sieht", "a": "ein", "red": "rotes", "house": "Haus", "now": "jetzt"}
+    found = []
+    for number in range(count):
+        chosen = random.choice(list(words), random.integers(2, 7)).tolist()
+        found.append((f"{' '.join(chosen)} {number}.", f"{' '.join(words[word] for word in chosen)} {number}."))
+    return found
+
+
 def small_data(name, folder):
     """What follows `run NAME` for a small run of any recipe, on data made in the folder."""
     if name == "sentiment":
@@ -156,6 +173,8 @@ def small_data(name, folder):
         return ["--data", write_conll(folder / "names.conll", tagged_sentences(120)), *SMALL_NER]
     if name == "image_classification":
         return ["--data", write_images(folder / "bars", tiny_images(120)), *SMALL_IMAGES]
+    if name == "translation":
+        return ["--data", write(folder / "pairs.csv", tiny_pairs(120), header=("text", "target")), *SMALL_TRANSLATION]
     raise AssertionError(f"the recipe {name} has no small data here")
 
 

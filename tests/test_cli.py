@@ -35,7 +35,11 @@ def test_help_and_usage_errors_import_nothing_heavy(line):
 
 def test_list_names_every_recipe():
     rows = json.loads(good("list", "--json"))
-    assert [row["recipe"] for row in rows] == recipes.names() == ["image_classification", "ner", "sentiment"]
+    assert (
+        [row["recipe"] for row in rows]
+        == recipes.names()
+        == ["image_classification", "ner", "sentiment", "translation"]
+    )
     assert all(row["own_data"] and row["own_input"] for row in rows)
 
 

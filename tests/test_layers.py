@@ -121,9 +121,11 @@ def test_lstm_both_ways_equals_masked_keras_layer(both_ways):
 
 @pytest.mark.parametrize(("rows", "steps"), [(1, 1), (3, 1), (1, 6), (4, 9)])
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_lstm_gradients_equal_those_of_keras(rows, steps, dtype):
+@pytest.mark.parametrize("given", [False, True], ids=["from zeros", "from a state"])
+def test_lstm_gradients_equal_those_of_keras(rows, steps, dtype, given):
     random = np.random.default_rng(rows * 10 + steps)
     inputs, weighted = (tf.constant(random.normal(size=(rows, steps, n)), tf.float32) for n in (FEATURES, UNITS))
+    first = [tf.constant(random.normal(size=(rows, UNITS)), tf.float32) for _ in range(2)] if given else []
     ours, theirs = LSTM(UNITS), keras.layers.LSTM(UNITS, return_sequences=True)
     ours.dtype_policy = dtype
     for layer in (ours, theirs):
@@ -134,9 +136,10 @@ def test_lstm_gradients_equal_those_of_keras(rows, steps, dtype):
     @tf.function
     def gradients(layer):
         with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            loss = tf.reduce_sum(tf.cast(layer(inputs), tf.float32) * weighted)
-        return [loss, *tape.gradient(loss, [inputs, *(w.value for w in layer.weights)])]
+            tape.watch([inputs, *first])
+            states = layer(inputs, initial_state=first or None)
+            loss = tf.reduce_sum(tf.cast(states, tf.float32) * weighted)
+        return [loss, *tape.gradient(loss, [inputs, *first, *(w.value for w in layer.weights)])]
 
     exact = dtype == "float32"
     for ours_is, theirs_is in zip(gradients(ours), gradients(theirs), strict=True):

@@ -327,6 +327,11 @@ def test_share_of_a_sentence_is_that_of_its_text(tokens):
     assert sources.share(sentence | {"tags": ["B-X"] * len(tokens)}, TAGGED) == sources.share(sentence, TAGGED)
 
 
+def test_share_of_a_pair_is_that_of_its_source():
+    fields = (Field("source", "text"), Field("target", "text"))
+    assert sources.share({"source": "Yes", "target": "Ja"}, fields) == sources.share({"text": " yes"}, FIELDS[:1])
+
+
 def test_tagged_sentences_are_split_and_their_problems_told(tmp_path):
     lines = [f"t{number}\tB-X\nrests\tO\n\n" for number in range(1000)]
     (tmp_path / "a.conll").write_text("".join(lines) + "broken\n")

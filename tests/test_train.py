@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from calls import tagged_sentences, tiny_images, tiny_texts
+from calls import tagged_sentences, tiny_images, tiny_pairs, tiny_texts
 
 import recipes
 from common import pipeline, workflow
@@ -21,6 +21,16 @@ SMALL_OF = {
     "sentiment": SMALL,
     "ner": {**SMALL, "character_filters": 4, "wide_buckets": 500},
     "image_classification": {"width": 2, "learning_rate": 0.01, "batch_size": 16},
+    "translation": {
+        "units": 8,
+        "layers": 1,
+        "heads": 2,
+        "inner": 8,
+        "pieces": 400,
+        "learning_rate": 0.01,
+        "batch_size": 16,
+        "average": 0,
+    },
 }
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SMALL_OF if name != "sentiment"]
 EACH = pytest.mark.parametrize("name", ["sentiment", *OTHERS])
@@ -31,6 +41,8 @@ def made_up(name, count):
         return [{"text": text, "label": label} for text, label in tiny_texts(count)]
     if name == "image_classification":
         return [{"image_bytes": file, "label": label} for file, label in tiny_images(count)]
+    if name == "translation":
+        return [{"text": text, "target": target} for text, target in tiny_pairs(count)]
     return [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(count)]
 
 

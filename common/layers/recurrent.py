@@ -35,7 +35,7 @@ class LSTM(keras.layers.LSTM):
     products that do not need the state before are taken over all steps at once, and so are the gradients of both
     kernels (after Appleyard et al. 2016, who do it for GPUs); the gradient is written out, since TensorFlow's own keeps
     every intermediate of the loop and transposes the kernel anew in each step. Where TensorFlow has a GPU, cuDNN's
-    kernel runs, by Keras, as for a mask or a state to begin with.
+    kernel runs, by Keras, as for a mask.
 
     Call arguments: those of Keras's layer.
 
@@ -46,7 +46,7 @@ class LSTM(keras.layers.LSTM):
         super().__init__(units, return_sequences=True, name=name)
 
     def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
-        if initial_state is not None or mask is not None or tf.config.list_logical_devices("GPU"):
+        if mask is not None or tf.config.list_logical_devices("GPU"):
             return super().call(sequences, initial_state, mask, training)
         kernel, recurrent, bias = (
             tf.cast(one.value, self.compute_dtype)
@@ -55,7 +55,10 @@ class LSTM(keras.layers.LSTM):
         by_time = tf.transpose(sequences, [1, 0, 2])
         driven = tf.matmul(tf.reshape(by_time, [-1, by_time.shape[2]]), kernel) + bias
         driven = tf.reshape(driven, tf.concat([tf.shape(by_time)[:2], [4 * self.units]], axis=0))
-        states = tf.transpose(_states(driven, recurrent), [1, 0, 2])
+        if initial_state is None:
+            initial_state = [tf.zeros([tf.shape(by_time)[1], self.units], driven.dtype)] * 2
+        first = [tf.cast(one, driven.dtype) for one in initial_state]
+        states = tf.transpose(_states(driven, recurrent, *first), [1, 0, 2])
         return tf.ensure_shape(states, [*sequences.shape[:2], self.units])
 
     def get_config(self) -> dict[str, Any]:
@@ -63,12 +66,13 @@ class LSTM(keras.layers.LSTM):
 
 
 @tf.custom_gradient
-def _states(driven: Any, recurrent: Any) -> tuple[Any, Any]:
+def _states(driven: Any, recurrent: Any, first_state: Any, first_cell: Any) -> tuple[Any, Any]:
     """(states [time, batch, units], their gradient) of an LSTM.
 
     Args:
       driven: [time, batch, 4 * units], what the inputs add to the gates: input, forget, new, output.
       recurrent: [units, 4 * units].
+      first_state, first_cell: [batch, units], before the first step.
     """
     time, batch, units = tf.shape(driven)[0], tf.shape(driven)[1], recurrent.shape[0]
     nothing = tf.zeros([batch, units], driven.dtype)
@@ -84,13 +88,13 @@ def _states(driven: Any, recurrent: Any) -> tuple[Any, Any]:
         found = state, cell, tf.concat([i, f, new, o], axis=1)
         return at + 1, state, cell, *(array.write(at, one) for array, one in zip(kept, found, strict=True))
 
-    begin = tf.constant(0), nothing, nothing, *arrays(units, units, 4 * units)
+    begin = tf.constant(0), first_state, first_cell, *arrays(units, units, 4 * units)
     found = tf.while_loop(lambda at, *_: at < time, step, begin, parallel_iterations=1)
     states, cells, gates = (array.stack() for array in found[3:])
 
-    def gradient(of_states: Any) -> tuple[Any, Any]:
+    def gradient(of_states: Any) -> tuple[Any, ...]:
         i, f, new, o = tf.split(gates, 4, axis=2)
-        before = tf.concat([nothing[None], cells[:-1]], axis=0)
+        before = tf.concat([first_cell[None], cells[:-1]], axis=0)
         bent = tf.tanh(cells)
         to_cell = o * (1 - bent * bent)
         # What a gradient of the cell is multiplied by to become one of the gates i, f and new; and of the state, of o.
@@ -105,10 +109,11 @@ def _states(driven: Any, recurrent: Any) -> tuple[Any, Any]:
             return at - 1, tf.matmul(of_gates, back), of_cell * f[at], kept.write(at, of_gates)
 
         begin = time - 1, nothing, nothing, *arrays(4 * units)
-        of_gates = tf.while_loop(lambda at, *_: at >= 0, step, begin, parallel_iterations=1)[3].stack()
-        came = tf.concat([nothing[None], states[:-1]], axis=0)
+        _, of_state, of_cell, kept = tf.while_loop(lambda at, *_: at >= 0, step, begin, parallel_iterations=1)
+        of_gates = kept.stack()
+        came = tf.concat([first_state[None], states[:-1]], axis=0)
         flat = tf.reshape(came, [-1, units]), tf.reshape(of_gates, [-1, 4 * units])
-        return of_gates, tf.matmul(*flat, transpose_a=True)
+        return of_gates, tf.matmul(*flat, transpose_a=True), of_state, of_cell
 
     return states, gradient
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from common import languages
 from common.errors import ConfigError, DataError, suggestion
 from common.problems import Problems
 from common.recipe import Example, Field
@@ -99,6 +100,23 @@ def unusable(cell: str) -> str:
     return ""
 
 
+def are_texts(fields: Sequence[Field]) -> bool:
+    """Whether an example is several texts, which files may keep together: {"translation": {"en": ..., "de": ...}}."""
+    return len(fields) > 1 and all(field.kind == "text" for field in fields)
+
+
+def is_other_language(column: str, field: Field) -> bool:
+    """Whether a column is named as a language, and the field's names say that it holds another.
+
+    >>> is_other_language("fr", Field("target", "text", ("de", "german")))
+    True
+    >>> is_other_language("fr", Field("target", "text", ("rendering",)))
+    False
+    """
+    meant = {code for name in field.names if (code := languages.code(name))}
+    return bool(meant) and languages.code(column) is not None and languages.code(column) not in meant
+
+
 def listed(cells: Iterable[str]) -> str:
     short = [cell if len(cell) <= 30 else cell[:29] + "…" for cell in islice(cells, 31)]
     return ", ".join(f'"{cell}"' for cell in short[:30]) + (", …" if len(short) > 30 else "")
@@ -148,13 +166,15 @@ def positions(
     free = [at for at in range(width) if at not in found.values()]
     if header is None:
         found |= _guessed(left, free, rows)
-    elif len(left) == len(free) == 1:  # such as the other one of two columns
-        found[left[0].name] = free[0]
-    for one in left:
-        if one.name not in found:
-            near = (suggestion(known, header or ()) for known in (one.name, *one.names))
-            remedy = f"Say so by --column {one.name}=NAME, or by its number from 1 to {width}."
-            raise DataError(f"{name}: which column is the {one.name}? {has}. {remedy}{next(filter(None, near), '')}")
+    elif len(left) == len(free) == 1 and not is_other_language(header[free[0]], left[0]):
+        found[left[0].name] = free[0]  # the other one of two columns
+    if lacking := [one for one in left if one.name not in found]:
+        one = lacking[0]
+        near = (suggestion(known, header or ()) for known in (one.name, *one.names))
+        flags = " ".join(f"--column {lacks.name}=NAME" for lacks in lacking)
+        numbers = "its number" if len(lacking) == 1 else "their numbers"
+        remedy = f"Say so by {flags}, or by {numbers} from 1 to {width}."
+        raise DataError(f"{name}: which column is the {one.name}? {has}. {remedy}{next(filter(None, near), '')}")
     return {one.name: found[one.name] for one in fields}
 
 
@@ -171,9 +191,12 @@ def _given(name: str, field: str, column: str, header: Sequence[str] | None, wid
 
 
 def _guessed(fields: Sequence[Field], free: Sequence[int], rows: Iterable[Sequence[str]]) -> dict[str, int]:
-    """Columns of fields by what rows hold: labels repeat, texts are long. Nothing where that leaves a doubt."""
-    if len(fields) == len(free) == 1:
-        return {fields[0].name: free[0]}
+    """Columns of fields by what rows hold: labels repeat, texts are long. Nothing where that leaves a doubt.
+
+    Where there is just a column for each of several texts, they stand in the order of the fields.
+    """
+    if len(fields) == len(free) and (len(fields) == 1 or are_texts(fields)):
+        return {field.name: at for field, at in zip(fields, free, strict=True)}
     kinds = {field.kind: field.name for field in fields}
     if not fields or len(kinds) < len(fields) or not set(kinds) <= {"text", "label"}:
         return {}

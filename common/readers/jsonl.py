@@ -12,7 +12,7 @@ from typing import Any
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import as_text, positions, usable
+from common.readers.columns import are_texts, as_text, positions, usable
 from common.readers.files import BROKEN, opened_text, sample, suffix
 from common.recipe import Example, Field
 
@@ -53,7 +53,7 @@ class JsonLines:
             if not wrong:
                 for name, key in self.keys.items():
                     try:
-                        cells[name] = as_text(value.get(key))
+                        cells[name] = as_text(_cell(value, key))
                     except TypeError as error:
                         wrong = wrong or f'"{key}" {error}'
             yield from usable(f"{self.path.name}:{number}", cells, wrong, self.fields, self.problems)
@@ -85,17 +85,28 @@ def json_lines(
     encoding, text = sample(path, encoding)
     if text.lstrip("\ufeff \t\r\n").startswith("["):
         raise DataError(f"{path} holds a JSON array: write each object on a line of its own, as jq -c '.[]' does.")
-    names: dict[str, None] = {}
+    names: dict[str, str] = {}  # by key what it is called; a key in an object that stands under another is "outer.key"
     first_wrong = ""
     for number, value, wrong in islice(objects(path, encoding), KEY_ROWS):
-        names |= dict.fromkeys(value)
+        for key, inner in value.items():
+            if isinstance(inner, dict) and are_texts(fields):
+                names |= {f"{key}.{one}": one for one in inner}
+            else:
+                names[key] = key
         first_wrong = first_wrong or (wrong and f"{path.name}:{number} {wrong}")
     if not names:
         reason = f" ({first_wrong})" if first_wrong else ""
         raise DataError(f"{path} holds no JSON objects{reason}: write one on each line, or name another file.")
     keys = tuple(names)
-    found = positions(path.name, keys, keys, fields, columns, advice="give each object a key for each")
+    found = positions(path.name, keys, tuple(names.values()), fields, columns, advice="give each object a key for each")
     return JsonLines(path, encoding, {name: keys[at] for name, at in found.items()}, tuple(fields), problems)
+
+
+def _cell(value: Mapping[str, Any], key: str) -> Any:
+    """What stands under a key, or under "outer.key" within another object."""
+    outer, _, inner = key.partition(".")
+    within = value.get(outer)
+    return within.get(inner) if key not in value and isinstance(within, dict) else value.get(key)
 
 
 def objects(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any], str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import as_text, positions, usable
+from common.readers.columns import are_texts, as_text, positions, usable
 from common.readers.files import damaged, unreadable
 from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
 from common.recipe import Example, Field
@@ -56,7 +56,7 @@ class Parquet:
         number = 0
         with _opened(self.path) as file:
             for batch in file.iter_batches(ROWS, columns=sorted(set(self.columns.values()))):
-                values = {name: _values(batch.column(column)) for name, column in self.columns.items()}
+                values = {name: _values(_column(batch, column)) for name, column in self.columns.items()}
                 for index in range(len(batch)):
                     number += 1
                     cells, wrong = {}, ""
@@ -194,12 +194,36 @@ def _columns(
         if not file.metadata.num_rows:
             raise DataError(f"{path} holds no row: name another file.")
         schema = file.schema_arrow
-    found = positions(path.name, schema.names, schema.names, fields, columns)
-    taken = {name: schema.names[at] for name, at in found.items()}
+    there = [(one.name, one.name, one.type) for one in schema]
+    if are_texts(fields):
+        there = [found for one in schema for found in _texts_in(one)]
+    names = [name for name, _, _ in there]
+    found = positions(path.name, names, [short for _, short, _ in there], fields, columns)
+    taken = {name: names[at] for name, at in found.items()}
     for column in taken.values():
-        if schema.names.count(column) > 1:
+        if names.count(column) > 1:
             raise DataError(f'{path} has several columns named "{column}": rename all but one.')
-    return taken, {name: schema.types[at] for name, at in found.items()}, schema.metadata or {}
+    return taken, {name: there[at][2] for name, at in found.items()}, schema.metadata or {}
+
+
+def _texts_in(column: Any) -> list[tuple[str, str, Any]]:
+    """(name, what it is called, type) of a column, or of each in it if it is a struct."""
+    from pyarrow import types
+
+    if not types.is_struct(column.type):
+        return [(column.name, column.name, column.type)]
+    inner = [column.type.field(at) for at in range(column.type.num_fields)]
+    return [(f"{column.name}.{one.name}", one.name, one.type) for one in inner]
+
+
+def _column(batch: Any, name: str) -> Any:
+    """A column of a batch, or "struct.column" in one, where rows without the struct hold nothing."""
+    if name in batch.schema.names:
+        return batch.column(name)
+    outer, _, inner = name.partition(".")
+    struct = batch.column(outer)
+    at = struct.type.get_field_index(inner)
+    return struct.flatten()[at]  # field() would show what a missing struct hides
 
 
 def _label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
+from common import languages
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import positions, usable
+from common.readers.columns import are_texts, positions, usable
 from common.readers.files import damage, opened_text, sample, suffix
 from common.recipe import Field
 
@@ -106,7 +107,10 @@ def table(
         known = {name.casefold() for field in fields for name in (field.name, *field.names)}
         # A number is no name: the first row of examples may well hold the label 2.
         known |= {given.strip().casefold() for given in columns.values() if not given.strip().isdecimal()}
-        header = tuple(cell.strip() for cell in cells) if any(c.strip().casefold() in known for c in cells) else None
+        named = any(cell.strip().casefold() in known for cell in cells)
+        if not named and are_texts(fields):  # but "en" and "de" are none
+            named = all(languages.code(cell) for cell in cells)
+        header = tuple(cell.strip() for cell in cells) if named else None
         start = first if header is None else next(rows, None)
         if start is None:
             raise DataError(f"{path} has a header but no rows: add a row for each example, or name another file.")

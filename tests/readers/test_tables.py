@@ -438,7 +438,7 @@ def test_headerless_wide_file_is_guessed_where_clear(made):
 def test_headerless_wide_file_in_doubt_asks(made, rows):
     told = message(made("a.tsv", rows))
     assert told.startswith("a.tsv: which column is the ") and "It has no header, its first row is: " in told
-    assert "--column text=NAME, or by its number from 1 to 3." in told
+    assert "--column text=NAME --column label=NAME, or by their numbers from 1 to 3." in told
 
 
 def test_headerless_column_left_over_by_the_given_one(made):

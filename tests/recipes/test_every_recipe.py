@@ -9,7 +9,7 @@ from conftest import ROOT
 import recipes
 from common.config import RunConfig, settings
 
-LIBRARIES = {"keras", "numpy", "tensorflow", "tokenizers"}
+LIBRARIES = {"keras", "numpy", "sacrebleu", "tensorflow"}
 
 
 @pytest.fixture(params=recipes.names())

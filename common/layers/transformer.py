@@ -1,0 +1,205 @@
+"""Layers of a Transformer, each for whole sequences and for one step with what the steps before left (Vaswani 2017).
+
+Blocks normalise before each part (Xiong et al. 2020), which trains without a long warm-up.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+MASKED = -1e4  # added to scores of what must not be seen; within the range of float16
+
+
+def positions(length: int, units: int) -> np.ndarray:
+    """Sinusoids of places in a sequence, float32 [length, units]: sines, then cosines (Vaswani et al. 2017, 3.5).
+
+    >>> positions(2, 4).round(2).tolist()
+    [[0.0, 0.0, 1.0, 1.0], [0.84, 0.01, 0.54, 1.0]]
+    """
+    rates = np.exp(-math.log(10_000) * np.arange(units // 2) / max(units // 2, 1))
+    angles = np.arange(length)[:, None] * rates
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Attention(keras.layers.Layer):
+    """Attention of several heads, each over its share of the units.
+
+    Args:
+      units: of queries and outputs, a multiple of `heads`.
+      dropout: share of the attention weights that is dropped in training.
+
+    Call arguments:
+      queries: [batch, steps, units].
+      memory: [batch, places, units], that is looked at.
+      unseen: float, added to the scores: 0, or `MASKED` where a place must not be seen; [batch or 1, 1, steps or 1,
+        places].
+
+    Returns: [batch, steps, units].
+    """
+
+    def __init__(self, units: int, heads: int, dropout: float = 0.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        if units % heads:
+            raise ValueError(f"{units} units cannot be shared by {heads} heads")
+        self.units, self.heads, self.dropout = units, heads, dropout
+        self.seed = keras.random.SeedGenerator()
+
+    def build(self, queries_shape: Any, memory_shape: Any = None, unseen_shape: Any = None) -> None:
+        def matrix(name: str, rows: int, columns: int) -> Any:
+            return self.add_weight(shape=(rows, columns), initializer="glorot_uniform", name=name)
+
+        self.query = matrix("query", queries_shape[-1], self.units)
+        self.key = matrix("key", (memory_shape or queries_shape)[-1], self.units)
+        self.value = matrix("value", (memory_shape or queries_shape)[-1], self.units)
+        self.output_matrix = matrix("output", self.units, self.units)
+        self.query_bias, self.value_bias, self.output_bias = (
+            self.add_weight(shape=(self.units,), initializer="zeros", name=f"{name}_bias")
+            for name in ("query", "value", "output")
+        )
+
+    def call(self, queries: Any, memory: Any, unseen: Any, training: bool = False) -> Any:
+        return self.attended(queries, *self.keys_values(memory), unseen, training)[0]
+
+    def keys_values(self, memory: Any) -> tuple[Any, Any]:
+        """What is compared and what is read of each place, [batch, heads, places, units / heads] each."""
+        both = tf.concat([self._cast(self.key), self._cast(self.value)], axis=1)
+        found = tf.matmul(memory, both)
+        keys, values = found[..., : self.units], found[..., self.units :] + self._cast(self.value_bias)
+        return self._by_head(keys), self._by_head(values)
+
+    def attended(self, queries: Any, keys: Any, values: Any, unseen: Any, training: bool = False) -> tuple[Any, Any]:
+        """(outputs [batch, steps, units], weights [batch, heads, steps, places])."""
+        asked = tf.matmul(queries, self._cast(self.query)) + self._cast(self.query_bias)
+        asked = self._by_head(asked * (self.units // self.heads) ** -0.5)
+        scores = tf.matmul(asked, keys, transpose_b=True)
+        weights = tf.nn.softmax(scores + tf.cast(unseen, scores.dtype))
+        kept = weights
+        if training and self.dropout:
+            kept = keras.random.dropout(weights, self.dropout, seed=self.seed)
+        read = tf.transpose(tf.matmul(kept, values), [0, 2, 1, 3])
+        read = tf.reshape(read, [tf.shape(read)[0], -1, self.units])
+        return tf.matmul(read, self._cast(self.output_matrix)) + self._cast(self.output_bias), weights
+
+    def _cast(self, weight: Any) -> Any:
+        return tf.cast(weight.value, self.compute_dtype)
+
+    def _by_head(self, states: Any) -> Any:
+        size = self.units // self.heads
+        return tf.transpose(tf.reshape(states, [tf.shape(states)[0], -1, self.heads, size]), [0, 2, 1, 3])
+
+    def compute_output_shape(self, queries_shape: Any, memory_shape: Any = None, unseen_shape: Any = None) -> Any:
+        return (*queries_shape[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units, "heads": self.heads, "dropout": self.dropout}
+
+
+class _Block(keras.layers.Layer):
+    """What encoder and decoder blocks share: normalised parts whose outputs are added to their inputs."""
+
+    def __init__(self, units: int, heads: int, inner: int, dropout: float = 0.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.units, self.heads, self.inner, self.dropout = units, heads, inner, dropout
+        self.own = Attention(units, heads, dropout, name="own")
+        self.own_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="own_norm")
+        self.inner_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="inner_norm")
+        self.widen = keras.layers.Dense(inner, activation="relu", name="widen")
+        self.narrow = keras.layers.Dense(units, name="narrow")
+        self.drop = keras.layers.Dropout(dropout, name="drop")
+
+    def _build_shared(self, shape: Any) -> None:
+        self.own.build(shape, shape)
+        self.own_norm.build(shape)
+        self.inner_norm.build(shape)
+        self.widen.build(shape)
+        self.narrow.build((*shape[:-1], self.inner))
+
+    def _inner(self, states: Any, training: bool) -> Any:
+        found = self.drop(self.widen(self.inner_norm(states)), training=training)
+        return states + self.drop(self.narrow(found), training=training)
+
+    def compute_output_shape(self, shape: Any, *others: Any) -> Any:
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"units": self.units, "heads": self.heads, "inner": self.inner, "dropout": self.dropout}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class EncoderBlock(_Block):
+    """Attention over the sequence itself, then two dense layers.
+
+    Args:
+      inner: units between the dense layers.
+
+    Call arguments:
+      states: [batch, places, units].
+      unseen: see `Attention`.
+    """
+
+    def build(self, states_shape: Any, unseen_shape: Any = None) -> None:
+        self._build_shared(states_shape)
+
+    def call(self, states: Any, unseen: Any, training: bool = False) -> Any:
+        seen = self.own_norm(states)
+        states += self.drop(self.own(seen, seen, unseen, training=training), training=training)
+        return self._inner(states, training)
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class DecoderBlock(_Block):
+    """Attention over the steps so far, attention over a memory, then two dense layers.
+
+    Call arguments:
+      states: [batch, steps, units].
+      memory: [batch, places, units].
+      later: see `Attention`; hides the steps after each.
+      unseen: see `Attention`; hides places of the memory.
+    """
+
+    def __init__(self, units: int, heads: int, inner: int, dropout: float = 0.0, **kwargs: Any):
+        super().__init__(units, heads, inner, dropout, **kwargs)
+        self.across = Attention(units, heads, dropout, name="across")
+        self.across_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="across_norm")
+
+    def build(
+        self, states_shape: Any, memory_shape: Any = None, later_shape: Any = None, unseen_shape: Any = None
+    ) -> None:
+        self._build_shared(states_shape)
+        self.across.build(states_shape, memory_shape)
+        self.across_norm.build(states_shape)
+
+    def call(self, states: Any, memory: Any, later: Any, unseen: Any, training: bool = False) -> Any:
+        seen = self.own_norm(states)
+        states += self.drop(self.own(seen, seen, later, training=training), training=training)
+        looked = self.across(self.across_norm(states), memory, unseen, training=training)
+        states += self.drop(looked, training=training)
+        return self._inner(states, training)
+
+    def step(
+        self, states: Any, cache: tuple[Any, Any], memory: tuple[Any, Any], position: Any, unseen: Any
+    ) -> tuple[Any, tuple[Any, Any], Any]:
+        """(states [batch, 1, units], cache, attention over the memory [batch, places]) of one step.
+
+        Args:
+          states: [batch, 1, units].
+          cache: keys and values of the steps so far, [batch, heads, longest, size] each, zeros after them.
+          memory: its keys and values, as `across.keys_values` gives them.
+          position: of the step, from 0.
+          unseen: hides places of the memory, [batch, 1, 1, places].
+        """
+        seen = self.own_norm(states)
+        here = tf.one_hot(position, tf.shape(cache[0])[2], dtype=cache[0].dtype)[None, None, :, None]
+        keys, values = (old + here * new for old, new in zip(cache, self.own.keys_values(seen), strict=True))
+        later = tf.where(tf.range(tf.shape(keys)[2]) > position, MASKED, 0.0)[None, None, None, :]
+        states += self.own.attended(seen, keys, values, later)[0]
+        looked, weights = self.across.attended(self.across_norm(states), *memory, unseen)
+        states = self._inner(states + looked, training=False)
+        return states, (keys, values), tf.reduce_mean(tf.cast(weights, tf.float32), axis=1)[:, 0]

@@ -1,0 +1,194 @@
+"""TMX files, translation memories in XML (Translation Memory eXchange 1.1 to 1.4), read in a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from xml.sax import SAXException, SAXParseException
+from xml.sax.handler import ContentHandler
+
+from common import languages
+from common.errors import ConfigError, DataError
+from common.problems import Problems
+from common.readers.columns import check_fields, is_other_language, usable
+from common.readers.files import opened, suffix
+from common.recipe import Example, Field
+
+BLOCK = 2**16  # bytes at a time
+UNITS = 1_000  # from which the languages are taken
+
+Unit = tuple[int, list[tuple[str, str]]]  # line where it starts, (language, text) of its translations
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A file whose languages are known.
+
+    Args:
+      languages: by field.
+      problems: is told of every unit that cannot be used.
+    """
+
+    path: Path
+    languages: dict[str, str]
+    fields: tuple[Field, ...] = field(repr=False)
+    problems: Problems = field(repr=False, compare=False)
+
+    @property
+    def note(self) -> str:
+        return f"{self.path.name}: TMX; " + ", ".join(f'{name} = "{one}"' for name, one in self.languages.items())
+
+    def rows(self) -> Iterator[tuple[str, Example]]:
+        """(place, example) of every unit that can be used; units that lack one of the languages are left out.
+
+        Raises:
+          DataError: the file is damaged, or a unit is broken and `problems` is strict.
+        """
+        for line, texts in _units(self.path, {}):
+            cells = {name: _text(texts, language) for name, language in self.languages.items()}
+            if lacking := next((name for name, cell in cells.items() if cell is None), None):
+                self.problems.leave_out(f'with no text in "{self.languages[lacking]}"')
+                continue
+            yield from usable(f"{self.path.name}:{line}", cells, "", self.fields, self.problems)
+
+
+def is_memory(path: Path, head: bytes) -> bool:
+    """Whether a file that begins with `head` is TMX, by its suffix or its content, which may be UTF-16."""
+    plain = head.replace(b"\0", b"")
+    return suffix(path) == ".tmx" or (plain.lstrip(b"\xef\xbb\xbf\xff\xfe \r\n").startswith(b"<") and b"<tmx" in plain)
+
+
+def memory(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], problems: Problems) -> Memory:
+    """A TMX file; which of its languages is which field is told by `columns`, else by the fields' names, else by what
+    is left and by the file's own `srclang`.
+
+    A language is meant by its tag or by the first part of it: "en" means "en-US" too.
+
+    Raises:
+      ConfigError: `columns` name a language that there is not.
+      DataError: the file is missing, damaged, declares entities, or it cannot be told which language is which field.
+    """
+    check_fields(columns, fields)
+    head: dict[str, str] = {}
+    found: dict[str, str] = {}  # by language without its region, as it is first written
+    for _, texts in islice(_units(path, head), UNITS):
+        for language, _ in texts:
+            if language:
+                found.setdefault(languages.base(language), language)
+    holds = f"{path.name} holds {_listed(found)}"
+    if len(found) < len(fields):
+        raise DataError(f"{holds}, but there must be {len(fields)} languages: name another file.")
+    taken: dict[str, str] = {}
+    for one in fields:
+        if (given := columns.get(one.name)) is not None:
+            if languages.base(given) not in found:
+                raise ConfigError(f"--column {one.name}={given}: {holds}. Name one of these.")
+            taken[one.name] = given
+        elif named := next((name for name in one.names if languages.base(name) in found), None):
+            taken[one.name] = named
+    rest = [one for one in fields if one.name not in taken]
+    left = [found[base] for base in found if base not in map(languages.base, taken.values())]
+    own = languages.base(head.get("srclang", ""))
+    if len(rest) == len(left) == 2 and own in found:  # neither is known, so the file's own direction
+        left.sort(key=lambda language: languages.base(language) != own)
+    elif len(rest) != 1 or len(left) != 1:
+        left = []
+    for one, language in zip(rest, left, strict=False):
+        if not is_other_language(language, one):
+            taken[one.name] = languages.tag(language)
+    same = len({languages.base(language) for language in taken.values()}) < len(taken)
+    if len(taken) < len(fields) or same:
+        flags = " and ".join(f"--{one.name}-language" for one in fields)
+        raise DataError(f"{holds}: say by {flags} which are meant.")
+    return Memory(path, {one.name: taken[one.name] for one in fields}, fields, problems)
+
+
+def _listed(found: Mapping[str, str]) -> str:
+    named = [f'"{language}"' for language in found.values()]
+    shown = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
+    return f"the language{'s' if len(named) > 1 else ''} {shown}" if named else "no translation with a language"
+
+
+def _text(texts: list[tuple[str, str]], wanted: str) -> str | None:
+    """The text of a unit in a language: of its exact tag, else the first one of its first part."""
+    exact = (text for language, text in texts if languages.tag(language) == languages.tag(wanted))
+    like = (text for language, text in texts if language and languages.base(language) == languages.base(wanted))
+    return next(exact, None) or next(like, None)
+
+
+class _Handler(ContentHandler):
+    """Gathers units. All text in a segment counts, that of its inline markup too, for this is what the user saw."""
+
+    def __init__(self, head: dict[str, str], line_number: Callable[[], int]):
+        super().__init__()
+        self.line_number = line_number
+        self.units: list[Unit] = []
+        self.head, self.root = head, ""
+        self.line, self.language = 0, ""
+        self.texts: list[tuple[str, str]] = []
+        self.segment: list[str] | None = None
+
+    def startElement(self, name: str, attrs: Any) -> None:
+        self.root = self.root or name
+        if name == "header":
+            self.head |= dict(attrs.items())
+        elif name == "tu":
+            self.line, self.texts = self.line_number(), []
+        elif name == "tuv":
+            self.language = attrs.get("xml:lang") or attrs.get("lang") or ""
+        elif name == "seg":
+            self.segment = []
+
+    def characters(self, content: str) -> None:
+        if self.segment is not None:
+            self.segment.append(content)
+
+    def endElement(self, name: str) -> None:
+        if name == "seg" and self.segment is not None:
+            self.texts.append((self.language, "".join(self.segment)))
+            self.segment = None
+        elif name == "tu":
+            self.units.append((self.line, self.texts))
+
+
+def _units(path: Path, head: dict[str, str]) -> Iterator[Unit]:
+    """The units of a file, one at a time.
+
+    Args:
+      head: is given the attributes of the file's header.
+
+    Raises:
+      DataError: the file is no XML, no TMX, or declares entities, by which a small file may swell to fill the memory.
+    """
+    from defusedxml import DefusedXmlException
+    from defusedxml.sax import make_parser
+
+    parser = make_parser()
+    handler = _Handler(head, parser.getLineNumber)
+    # A TMX file may name its DTD. It is never fetched, as the parser resolves nothing from outside; if it were told to
+    # forbid this, it would refuse the file.
+    parser.forbid_dtd, parser.forbid_entities, parser.forbid_external = False, True, False
+    parser.setContentHandler(handler)
+    try:
+        with opened(path) as file:
+            while block := file.read(BLOCK):
+                parser.feed(block)
+                if handler.root and handler.root != "tmx":
+                    raise DataError(f"{path} is no TMX, for its root is <{handler.root}>: name another file.")
+                yield from handler.units
+                handler.units.clear()
+            if not handler.root:
+                raise DataError(f"{path} is empty: name another file.")
+            parser.close()
+    except DefusedXmlException:
+        raise DataError(f"{path} declares entities, which could fill the memory: take its DOCTYPE out.") from None
+    except SAXParseException as error:
+        told = f"{path.name}:{error.getLineNumber()} is not well-formed XML ({error.getMessage()})"
+        raise DataError(f"{told}: mend the file, or copy it again.") from None
+    except (SAXException, LookupError, ValueError) as error:  # such as an encoding that there is not
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as XML ({error}): mend the file, or name another.") from None

@@ -1,0 +1,57 @@
+"""The settings of translation; pure Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.config import RunConfig, option
+from common.recipe import About
+
+ABOUT = About(
+    task="Translation",
+    input="text",
+    output="text in another language",
+    model="encoder-decoder with attention, Transformer or LSTM",
+    data="messages of Django and Indico, English to German (BSD-3, MIT)",
+    formats="TSV, CSV, JSON lines, Parquet, two line-aligned files, PO, MO, TMX, `tfds:NAME`",
+    own_data="pairs.tsv",
+    own_input="a sentence",
+)
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    """All settings of a run of translation."""
+
+    batch_size: int = option(128, "Pairs in a batch, over all replicas.", low=1, group="Training")
+    learning_rate: float = option(2e-3, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
+    weight_decay: float = option(
+        0.01, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
+    )
+    label_smoothing: float = option(
+        0.1, "Share of the target spread evenly over all pieces.", low=0, below=1, group="Training"
+    )
+    average: float = option(
+        0.999, "Decay of the moving average of weights that is evaluated and kept; 0 for none.", low=0, below=1,
+        group="Training",
+    )  # fmt: skip
+    patience: int = option(
+        0, "Stop when validation has not improved for so many epochs; 0 for never.", low=0, group="Training"
+    )
+
+    model: str = option("transformer", "The network.", choices=("transformer", "lstm"))
+    units: int | None = option(None, "Width of the states.", low=2, shown="128, 256 of lstm")
+    layers: int | None = option(None, "Layers of the encoder, and as many of the decoder.", low=1, shown="4, 2 of lstm")
+    heads: int = option(4, "Heads of attention.", low=1)
+    inner: int = option(512, "Units between the dense layers of a block.", low=1)
+    dropout: float = option(0.2, "Share of the states that is dropped.", low=0, below=1)
+    pieces: int = option(8000, "Subword pieces of both languages together.", low=300)
+    longest: int = option(128, "Pieces that a side may have; what is longer is left out of training.", low=1)
+
+    beam: int = option(4, "Hypotheses that are followed at a time.", low=1, high=64)
+    length_penalty: float = option(1.0, "How much longer translations are preferred.", low=0, high=5)
+
+    source_language: str | None = option(None, "Its code, such as en, where data does not tell.", group="Data")
+    target_language: str | None = option(
+        None, "Its code, such as de; of the default data, too.", group="Data", shown="de for the default data"
+    )

@@ -1,0 +1,112 @@
+"""Layers between pieces and states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from common.layers.transformer import MASKED, positions
+from common.subwords import PADDING, START
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Pieces(keras.layers.Layer):
+    """Vectors of pieces, with their places, and with the same table the scores of pieces (Press and Wolf 2017).
+
+    Args:
+      count: of pieces.
+      units: of a vector.
+      longest: sequence that there are places for; 0 for no places.
+      dropout: share of the sums of vector and place that is dropped in training.
+
+    Call arguments:
+      ids: int32 [batch, steps].
+      first: place of the first step.
+
+    Returns: [batch, steps, units].
+    """
+
+    def __init__(self, count: int, units: int, longest: int, dropout: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.count, self.units, self.longest, self.dropout = count, units, longest, dropout
+        self.drop = keras.layers.Dropout(dropout, name="drop")
+
+    def build(self, ids_shape: Any) -> None:
+        scaled = keras.initializers.RandomNormal(stddev=self.units**-0.5)
+        self.table = self.add_weight(shape=(self.count, self.units), initializer=scaled, name="table")
+        self.bias = self.add_weight(shape=(self.count,), initializer="zeros", name="bias")
+
+    def call(self, ids: Any, first: Any = 0, training: bool = False) -> Any:
+        vectors = tf.gather(self.table.value, ids) * self.units**0.5
+        if self.longest:
+            # Beyond the places there are, the last one serves.
+            at = tf.minimum(first + tf.range(tf.shape(ids)[1]), self.longest - 1)
+            vectors += tf.gather(tf.constant(positions(self.longest, self.units)), at)
+        return self.drop(tf.cast(vectors, self.compute_dtype), training=training)
+
+    def logits(self, states: Any) -> Any:
+        """Scores of all pieces, in the type of the states: [..., units] to [..., count]."""
+        flat = tf.reshape(states, [-1, self.units])
+        found = tf.matmul(flat, tf.cast(self.table.value, flat.dtype), transpose_b=True)
+        found += tf.cast(self.bias.value, flat.dtype)
+        return tf.reshape(found, tf.concat([tf.shape(states)[:-1], [self.count]], axis=0))
+
+    def compute_output_shape(self, ids_shape: Any, *others: Any) -> Any:
+        return (*ids_shape, self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"count": self.count, "units": self.units, "longest": self.longest, "dropout": self.dropout}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Unseen(keras.layers.Layer):
+    """What hides padding from attention: [batch, places] ids to float32 [batch, 1, 1, places]."""
+
+    def call(self, ids: Any) -> Any:
+        return tf.where(ids == PADDING, MASKED, 0.0)[:, None, None, :]
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape[0], 1, 1, shape[1]
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Lengths(keras.layers.Layer):
+    """How many ids of each row are no padding: [batch, places] to int32 [batch]."""
+
+    def call(self, ids: Any) -> Any:
+        return tf.reduce_sum(tf.cast(ids != PADDING, tf.int32), axis=1)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape[:1]
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class MeanState(keras.layers.Layer):
+    """The mean of a sequence's real steps: states [batch, places, units] and ids [batch, places] to [batch, units]."""
+
+    def call(self, states: Any, ids: Any) -> Any:
+        real = tf.cast(ids != PADDING, states.dtype)[:, :, None]
+        return tf.reduce_sum(states * real, axis=1) / tf.maximum(tf.reduce_sum(real, axis=1), 1)
+
+    def compute_output_shape(self, states_shape: Any, ids_shape: Any = None) -> Any:
+        return states_shape[0], states_shape[2]
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Before(keras.layers.Layer):
+    """What stands before each piece of a target, int32 [batch, steps], and what hides later steps from each.
+
+    Returns: (ids, float32 [1, 1, steps, steps]).
+    """
+
+    def call(self, ids: Any) -> Any:
+        steps = tf.shape(ids)[1]
+        before = tf.pad(ids[:, :-1], [[0, 0], [1, 0]], constant_values=START)
+        places = tf.range(steps)
+        return before, tf.where(places[None, :] > places[:, None], MASKED, 0.0)[None, None]
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape, (1, 1, shape[1], shape[1])

@@ -1,0 +1,94 @@
+"""LSTMs from pieces to pieces, with attention: a bidirectional encoder, and a decoder that begins with its mean.
+
+Attention is Luong's (Luong et al. 2015), asked by the lowest layer of the decoder and given to all above it (as in Wu
+et al. 2016) rather than fed back as the next input: so that each layer is computed over all steps at once in training.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from common.decode import repeated
+from common.layers.recurrent import LSTM, lstm
+from common.layers.transformer import Attention
+
+from .config import Config
+from .layers import Before, Lengths, MeanState, Pieces, Unseen
+
+
+def build(config: Config, pieces: int) -> keras.Model:
+    """The model in training; inputs and outputs are those of the Transformer."""
+    rate = config.dropout if config.noise else 0.0
+    source = keras.Input([None], dtype="int32", name="source")
+    target = keras.Input([None], dtype="int32", name="target")
+    table = Pieces(pieces, config.units, 0, rate, name="pieces")
+    memory = _encoded(config, table(source), Lengths(name="lengths")(source), rate)
+    unseen = Unseen(name="unseen")(source)
+    mean = MeanState(name="mean")(memory, source)
+    before, _ = Before(name="before")(target)
+    states = table(before)
+    looked = None
+    for number in range(1, config.layers + 1):
+        bridge = [
+            keras.layers.Dense(config.units, activation="tanh", name=f"bridge_{number}_{part}")(mean)
+            for part in ("state", "cell")
+        ]
+        inputs = states if looked is None else _joined(config, states, looked, f"joined_{number}")
+        new = LSTM(config.units, name=f"decoder_{number}")(inputs, initial_state=bridge)
+        new = keras.layers.Dropout(rate, name=f"decoder_{number}_dropout")(new)
+        if looked is None:
+            states = new
+            looked = Attention(config.units, 1, name="across")(states, memory, unseen)
+        else:
+            states = keras.layers.Add(name=f"decoder_{number}_sum")([states, new])
+    states = _joined(config, states, looked, "states")
+    states = keras.layers.Dropout(rate, name="states_dropout")(states)
+    return keras.Model({"source": source, "target": target}, {"states": states}, name="lstm")
+
+
+def _encoded(config: Config, states: Any, lengths: Any, rate: float) -> Any:
+    for number in range(1, config.layers + 1):
+        new = lstm(states, lengths, config.units // 2, True, f"encoder_{number}")
+        new = keras.layers.Dropout(rate, name=f"encoder_{number}_dropout")(new)
+        states = new if number == 1 else keras.layers.Add(name=f"encoder_{number}_sum")([states, new])
+    return keras.layers.Identity(name="memory")(states)
+
+
+def _joined(config: Config, states: Any, looked: Any, name: str) -> Any:
+    both = keras.layers.Concatenate(name=f"{name}_both")([states, looked])
+    return keras.layers.Dense(config.units, activation="tanh", name=name)(both)
+
+
+class Stepper:
+    """The model one step at a time; see that of the Transformer."""
+
+    def __init__(self, config: Config, model: keras.Model, source: tf.Tensor, beam: int, longest: tf.Tensor):
+        self.config, self.get = config, model.get_layer
+        encoder = keras.Model(model.inputs[0] if model.inputs[0].name == "source" else model.inputs[1],
+                              [self.get("memory").output, self.get("mean").output])  # fmt: skip
+        memory, mean = encoder(source, training=False)
+        self.across = self.get("across")
+        self.memory = repeated(self.across.keys_values(memory), beam)
+        self.unseen = repeated(self.get("unseen")(source), beam)
+        numbers = range(1, config.layers + 1)
+        bridges = [[self.get(f"bridge_{number}_{part}")(mean) for part in ("state", "cell")] for number in numbers]
+        self.state = repeated(bridges, beam)
+
+    def __call__(self, state: Any, tokens: tf.Tensor, position: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        """(state, logits [rows, pieces], attention [rows, places])."""
+        states, looked, attention, kept = self.get("pieces")(tokens[:, None])[:, 0], None, None, []
+        for number, old in enumerate(state, 1):
+            inputs = states if looked is None else self.get(f"joined_{number}")(tf.concat([states, looked], axis=1))
+            new, carried = self.get(f"decoder_{number}").cell(inputs, old)
+            kept.append(carried)
+            if looked is None:
+                states = new
+                found, weights = self.across.attended(states[:, None], *self.memory, self.unseen)
+                looked, attention = found[:, 0], tf.cast(weights[:, 0, 0], tf.float32)
+            else:
+                states += new
+        last = self.get("states")(tf.concat([states, looked], axis=1))
+        return kept, self.get("pieces").logits(last), attention

@@ -1,0 +1,75 @@
+"""A Transformer from pieces to pieces (Vaswani et al. 2017): pre-norm, one table of vectors for all three uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from common.decode import repeated
+from common.layers.transformer import DecoderBlock, EncoderBlock
+
+from .config import Config
+from .layers import Before, Pieces, Unseen
+
+PLACES = 1024  # of the longest sequence
+
+
+def build(config: Config, pieces: int) -> keras.Model:
+    """The model in training.
+
+    Inputs: source int32 [batch, places], target int32 [batch, steps]; padded with 0.
+    Outputs: states [batch, steps, units], of which the layer "pieces" makes the scores of the target's pieces.
+    """
+    rate = config.dropout if config.noise else 0.0
+    source = keras.Input([None], dtype="int32", name="source")
+    target = keras.Input([None], dtype="int32", name="target")
+    pieces_layer = Pieces(pieces, config.units, PLACES, rate, name="pieces")
+    unseen = Unseen(name="unseen")(source)
+    states = pieces_layer(source)
+    for number in range(1, config.layers + 1):
+        block = EncoderBlock(config.units, config.heads, config.inner, rate, name=f"encoder_{number}")
+        states = block(states, unseen)
+    memory = keras.layers.LayerNormalization(epsilon=1e-5, name="memory")(states)
+    before, later = Before(name="before")(target)
+    states = pieces_layer(before)
+    for number in range(1, config.layers + 1):
+        block = DecoderBlock(config.units, config.heads, config.inner, rate, name=f"decoder_{number}")
+        states = block(states, memory, later, unseen)
+    states = keras.layers.LayerNormalization(epsilon=1e-5, name="states")(states)
+    return keras.Model({"source": source, "target": target}, {"states": states}, name="transformer")
+
+
+class Stepper:
+    """The model one step at a time, for `common.decode`.
+
+    Args:
+      model: as built.
+      source: int32 [batch, places].
+      beam: rows for each source.
+      longest: int32 [], steps that there may be.
+    """
+
+    def __init__(self, config: Config, model: keras.Model, source: tf.Tensor, beam: int, longest: tf.Tensor):
+        self.pieces, self.last = model.get_layer("pieces"), model.get_layer("states")
+        self.blocks = [model.get_layer(f"decoder_{number}") for number in range(1, config.layers + 1)]
+        unseen = model.get_layer("unseen")(source)
+        states = self.pieces(source)
+        for number in range(1, config.layers + 1):
+            states = model.get_layer(f"encoder_{number}")(states, unseen)
+        memory = model.get_layer("memory")(states)
+        self.unseen = repeated(unseen, beam)
+        self.memories = [repeated(block.across.keys_values(memory), beam) for block in self.blocks]
+        rows = tf.shape(source)[0] * beam
+        shape = [rows, config.heads, longest + 1, config.units // config.heads]
+        self.state = [(tf.zeros(shape, memory.dtype), tf.zeros(shape, memory.dtype)) for _ in self.blocks]
+
+    def __call__(self, state: Any, tokens: tf.Tensor, position: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        """(state, logits [rows, pieces], attention [rows, places], of the last block)."""
+        states = self.pieces(tokens[:, None], position)
+        caches, attention = [], None
+        for block, cache, memory in zip(self.blocks, state, self.memories, strict=True):
+            states, new, attention = block.step(states, cache, memory, position, self.unseen)
+            caches.append(new)
+        return caches, self.pieces.logits(self.last(states))[:, 0], attention

@@ -1,0 +1,200 @@
+"""Translation: one step at a time against whole sequences, a small run on made-up pairs, and what is served."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from calls import SMALL_TRANSLATION, good, tiny_pairs, write
+
+from common import endpoints, subwords
+from common import export as exporting
+from common.layers.transformer import MASKED, Attention, positions
+from recipes.translation import lstm, transformer
+from recipes.translation.config import Config
+from recipes.translation.layers import Before, Lengths, MeanState, Pieces, Unseen
+from recipes.translation.recipe import Recipe
+
+NETWORKS = {"transformer": transformer, "lstm": lstm}
+SETTINGS = {"units": 8, "layers": 2, "heads": 2, "inner": 12}
+PIECES = 30
+
+
+def network(name, **settings):
+    keras.utils.set_random_seed(4)
+    config = Config(model=name, **SETTINGS, **settings)
+    model = NETWORKS[name].build(config, PIECES)
+    # Biases begin at 0, which would hide them.
+    random = np.random.default_rng(0)
+    model.set_weights([weight + random.normal(size=weight.shape, scale=0.3) for weight in model.get_weights()])
+    return config, model
+
+
+SOURCE = np.array([[5, 9, 7, 2], [8, 2, 0, 0]], np.int32)
+TARGET = np.array([[6, 11, 4, 2], [12, 13, 2, 0]], np.int32)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_steps_give_what_whole_sequences_give(name):
+    config, model = network(name)
+    whole = model({"source": SOURCE, "target": TARGET}, training=False)["states"]
+    expected = model.get_layer("pieces").logits(whole)
+    step = NETWORKS[name].Stepper(config, model, tf.constant(SOURCE), 1, tf.constant(5))
+    state, before = step.state, np.full(2, subwords.START, np.int32)
+    for position in range(4):
+        state, logits, attention = step(state, tf.constant(before), tf.constant(position))
+        np.testing.assert_allclose(logits[0], expected[0, position], rtol=1e-4, atol=1e-4)
+        if position < 3:
+            np.testing.assert_allclose(logits[1], expected[1, position], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(tf.reduce_sum(attention, axis=1), 1, atol=1e-5)
+        assert not attention[1, 2:].numpy().any()  # padding
+        before = TARGET[:, position]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_padding_of_either_side_changes_nothing(name):
+    _, model = network(name)
+    found = model({"source": SOURCE, "target": TARGET}, training=False)["states"]
+    alone = model({"source": SOURCE[1:, :2], "target": TARGET[1:, :3]}, training=False)["states"]
+    np.testing.assert_allclose(found[1, :3], alone[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_sees_nothing_of_what_comes_after_it(name):
+    _, model = network(name)
+    other = TARGET.copy()
+    other[:, 2:] = 20
+    first, second = (model({"source": SOURCE, "target": one}, training=False)["states"] for one in (TARGET, other))
+    # The third state is of what comes third, and so sees the first two only.
+    np.testing.assert_allclose(first[:, :3], second[:, :3], atol=1e-6)
+    assert np.abs(first[:, 3] - second[:, 3]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_make_nothing_random_without_noise(name):
+    _, model = network(name, noise=False, dropout=0.5)
+    first, second = (model({"source": SOURCE, "target": TARGET}, training=True)["states"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+# Layers
+
+
+def test_positions_are_sines_and_cosines():
+    found = positions(50, 6)
+    for place, unit in ((0, 0), (3, 1), (17, 2), (49, 0)):
+        angle = place / 10_000 ** (unit / 3)
+        np.testing.assert_allclose(
+            [found[place, unit], found[place, unit + 3]], [np.sin(angle), np.cos(angle)], atol=1e-6
+        )
+
+
+def test_attention_equals_keras():
+    random = np.random.default_rng(0)
+    queries, memory = (random.normal(size=(2, steps, 8)).astype(np.float32) for steps in (3, 5))
+    seen = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], bool)
+    ours, theirs = Attention(8, 2), keras.layers.MultiHeadAttention(2, 4)
+    theirs.build(queries.shape, memory.shape)
+    theirs.set_weights([random.normal(size=weight.shape) for weight in theirs.get_weights()])
+    query, query_bias, key, key_bias, value, value_bias, output, output_bias = theirs.get_weights()
+    theirs.set_weights([query, query_bias, key, 0 * key_bias, value, value_bias, output, output_bias])
+    ours.build(queries.shape, memory.shape)
+    named = {
+        "query": query.reshape(8, 8), "key": key.reshape(8, 8), "value": value.reshape(8, 8),
+        "output": output.reshape(8, 8), "query_bias": query_bias.ravel(), "value_bias": value_bias.ravel(),
+        "output_bias": output_bias,
+    }  # fmt: skip
+    for weight in ours.weights:
+        weight.assign(named[weight.name])
+    unseen = np.where(seen, 0, MASKED).astype(np.float32)[:, None, None, :]
+    expected = theirs(queries, memory, attention_mask=np.repeat(seen[:, None], 3, axis=1))
+    np.testing.assert_allclose(ours(queries, memory, unseen), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_wants_units_that_heads_can_share():
+    with pytest.raises(ValueError, match="10 units cannot be shared by 4 heads"):
+        Attention(10, 4)
+
+
+def test_small_layers_by_hand():
+    ids = tf.constant([[5, 6, 2], [7, 0, 0]])
+    np.testing.assert_array_equal(Unseen()(ids)[:, 0, 0], [[0, 0, 0], [0, MASKED, MASKED]])
+    np.testing.assert_array_equal(Lengths()(ids), [3, 1])
+    states = tf.constant([[[1.0], [2], [6]], [[4], [9], [9]]])
+    np.testing.assert_allclose(MeanState()(states, ids), [[3], [4]])
+    before, later = Before()(ids)
+    np.testing.assert_array_equal(before, [[1, 5, 6], [1, 7, 0]])
+    np.testing.assert_array_equal(later[0, 0], [[0, MASKED, MASKED], [0, 0, MASKED], [0, 0, 0]])
+
+
+def test_pieces_have_places_and_serve_for_scores():
+    layer = Pieces(10, 4, longest=6, dropout=0.0)
+    found = layer(tf.constant([[3, 3]]), first=2)
+    table = layer.table.numpy()
+    np.testing.assert_allclose(found[0], table[3] * 2 + positions(6, 4)[2:4], atol=1e-6)
+    beyond = layer(tf.constant([[3, 3]]), first=50)
+    np.testing.assert_allclose(beyond[0, 0], table[3] * 2 + positions(6, 4)[5], atol=1e-6)
+    layer.bias.assign(np.arange(10.0))
+    states = np.ones([2, 3, 4], np.float32)
+    np.testing.assert_allclose(layer.logits(states), states @ table.T + np.arange(10), atol=1e-5)
+
+
+# A small run
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory):
+    """The folder of a small finished run; tests must not change it."""
+    folder = tmp_path_factory.mktemp("translation")
+    data = write(folder / "pairs.csv", tiny_pairs(300), header=("text", "target"))
+    more = ["--units", 32, "--inner", 64, "--epochs", 40, "--dropout", 0]
+    good("run", "translation", "--data", data, "--run-dir", folder / "run", *SMALL_TRANSLATION, *more)
+    return folder / "run"
+
+
+@pytest.mark.slow
+def test_words_are_learned_in_their_order(translator):
+    metrics = json.loads((translator / "metrics.json").read_text())
+    assert metrics["test"]["chrf"] > 60 and metrics["test"]["bleu"] > 40
+    assert metrics["test"]["bleu_signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp")
+    found = json.loads(good("predict", translator, "the red house").splitlines()[0])
+    assert list(found) == ["translation", "score"]
+    assert found["translation"].startswith("das ")
+
+
+@pytest.mark.slow
+def test_export_is_proved_and_gives_several_translations(translator, tmp_path):
+    good("export", translator, "--to", tmp_path / "export")
+    card = json.loads((tmp_path / "export" / "1" / "assets.extra" / "card.json").read_text())
+    assert card["proof"]["largest_difference"] <= exporting.TOLERANCE
+    texts = ["the cat", "", "a red house sees the cat now", "日本語"]
+    signatures = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures
+    best = signatures["serving_default"](text=tf.constant(texts))
+    several = signatures["n_best"](text=tf.constant(texts))
+    assert several["translations"].shape == (4, 2)
+    np.testing.assert_array_equal(several["translations"][:, 0], best["translation"])
+    np.testing.assert_allclose(several["scores"][:, 0], best["score"], atol=1e-6)
+    assert (several["scores"][:, 0] >= several["scores"][:, 1]).numpy().all()
+    # A text alone is translated as in a batch, by the run as by the export.
+    served = endpoints.load(translator)
+    for number, text in enumerate(texts):
+        alone = next(served.outputs("serving_default", [{"text": text}]))[1]
+        assert alone["translation"][0] == best["translation"][number]
+
+
+@pytest.mark.slow
+def test_lstm_trains_and_is_exported(tmp_path):
+    data = write(tmp_path / "pairs.tsv", tiny_pairs(60), header=("text", "target"))
+    lines = (tmp_path / "pairs.tsv").read_text().replace(",", "\t")
+    (tmp_path / "pairs.tsv").write_text(lines)
+    good("run", "translation", "--data", data, "--model", "lstm", "--run-dir", tmp_path / "run", *SMALL_TRANSLATION)
+    good("export", tmp_path / "run", "--to", tmp_path / "export")
+    assert json.loads(good("predict", tmp_path / "export", "the cat"))["translation"] is not None
+
+
+def test_settings_fit_the_model_and_the_data():
+    found = Recipe.settle(Config(), {"pairs": 30_000, "pieces": []})
+    assert (found.epochs, found.units, found.layers) == (20, 128, 4)
+    found = Recipe.settle(Config(model="lstm", layers=3, max_minutes=5), {"pairs": 30_000, "pieces": []})
+    assert (found.epochs, found.units, found.layers) == (None, 256, 3)
