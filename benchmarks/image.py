@@ -83,7 +83,7 @@ class Ours(Row):
         self.config = Config(
             epochs=100_000, patience=0, width=16, learning_rate=settings["learning_rate"],
             batch_size=settings["batch_size"], precision=settings["precision"], seed=settings["seed"],
-            flip="on" if settings["flip"] else "off", shift=settings["shift"],
+            flip="on" if settings["flip"] else "off", shift=settings["shift"], erase=0.0,
         )  # fmt: skip
         prepare(self.config)
         self.trainer = self._trainer(self.config, slice(ROUND))

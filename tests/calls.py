@@ -122,7 +122,20 @@ def write_conll(path, sentences):
     return path
 
 
-SMALL_IMAGES = ["--width", "4", "--epochs", "6", "--batch-size", "16", "--learning-rate", "0.02", "--image-size", "16"]
+SMALL_IMAGES = [
+    "--width",
+    "4",
+    "--epochs",
+    "6",
+    "--batch-size",
+    "16",
+    "--learning-rate",
+    "0.02",
+    "--image-size",
+    "16",
+    "--erase",
+    "0",
+]
 
 
 def tiny_images(count: int, seed: int = 0) -> list[tuple[bytes, str]]:

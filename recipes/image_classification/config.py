@@ -79,7 +79,7 @@ class Config(RunConfig):
     scale: float = option(0.0, "Images are made up to this share larger or smaller.", low=0, below=1)
     rotate: float = option(0.0, "Images are turned by up to so many degrees.", low=0, high=180)
     colour: float = option(0.0, "Brightness, contrast and saturation change by up to this share.", low=0, below=1)
-    erase: float = option(0.0, "Side of a square that is blanked, as a share of the image's.", low=0, high=1)
+    erase: float = option(0.25, "Side of a square that is blanked, as a share of the image's.", low=0, high=1)
     rand_augment: int = option(0, "So many changes out of 11, drawn anew for each image (RandAugment).", low=0, high=11)
     rand_strength: float = option(0.3, "How strong these are.", low=0, high=1)
     mix: str = option(
