@@ -18,7 +18,7 @@ MASKED = -1e4  # added to scores of what must not be seen; within the range of f
 def positions(length: int, units: int) -> np.ndarray:
     """Sinusoids of places in a sequence, float32 [length, units]: sines, then cosines (Vaswani et al. 2017, 3.5).
 
-    >>> positions(2, 4).round(2).tolist()
+    >>> positions(2, 4).astype(float).round(2).tolist()
     [[0.0, 0.0, 1.0, 1.0], [0.84, 0.01, 0.54, 1.0]]
     """
     rates = np.exp(-math.log(10_000) * np.arange(units // 2) / max(units // 2, 1))

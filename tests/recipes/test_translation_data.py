@@ -162,7 +162,7 @@ def test_texts_in_an_object_or_a_struct_are_found_by_language(tmp_path):
     rows = [{"id": str(number), "translation": {"de": b, "en": a}} for number, (a, b) in enumerate(TEXTS)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"translation": {"en": "x"}}]))
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([*rows, {"id": "9"}]), tmp_path / "a.parquet")
-    for name, broken in (("a.jsonl", "a.jsonl:4 has no target"), ("a.parquet", "a.parquet:4 has no source")):
+    for name, broken in (("a.jsonl", "a.jsonl:4 has no target"), ("a.parquet", "a.parquet:4 has no text")):
         found = sources.splits(RunConfig(data=(str(tmp_path / name),)), data.fields("en", "de"), default)
         parts = [part for _, part in found.given()]
         assert sorted((one["text"], one["target"]) for part in parts for one in part) == sorted(TEXTS)
