@@ -306,7 +306,7 @@ class Keras(Row):
         return found.shuffle(len(labels)).batch(self.settings["batch_size"]).prefetch(2)
 
     def train(self) -> int:
-        self.model.fit(self._dataset(slice(ROUND)), verbose=0)
+        self.model.fit(self._dataset(slice(ROUND)), verbose=0, shuffle=False)
         return min(ROUND, len(self.data["train_labels"]))
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
@@ -333,7 +333,7 @@ class Keras(Row):
 
         clock = Clock()
         with contextlib.suppress(TimeoutError):
-            self.model.fit(self._dataset(slice(None)), epochs=100_000, verbose=0, callbacks=[clock])
+            self.model.fit(self._dataset(slice(None)), epochs=100_000, verbose=0, shuffle=False, callbacks=[clock])
         return clock.batches * size
 
 
