@@ -72,7 +72,8 @@ def tables() -> None:
             f" `python cli.py run {name}` | {score} | {time} |"
         )
         page = recipes.HERE / name / "README.md"
-        line = f"<!-- measured:begin -->\nMeasured: {found.get('summary', 'not yet')}, on {found.get('machine', '')}."
+        shown = f"{found['summary']}, on {found['machine']}" if found else "not yet"
+        line = f"<!-- measured:begin -->\nMeasured: {shown}."
         replace(page, line + "\n<!-- measured:end -->")
     head = "| recipe | task | data formats | command | score | time |\n|---|---|---|---|---|---|\n"
     replace(ROOT / "README.md", "<!-- measured:begin -->\n" + head + "\n".join(rows) + "\n<!-- measured:end -->")
