@@ -101,7 +101,7 @@ def memory(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], pr
             taken[one.name] = languages.tag(language)
     same = len({languages.base(language) for language in taken.values()}) < len(taken)
     if len(taken) < len(fields) or same:
-        flags = " and ".join(f"--{one.name}-language" for one in fields)
+        flags = " and ".join(f"--column {one.name}=LANGUAGE" for one in fields)
         raise DataError(f"{holds}: say by {flags} which are meant.")
     return Memory(path, {one.name: taken[one.name] for one in fields}, fields, problems)
 

@@ -67,7 +67,7 @@ def test_of_several_languages_two_are_taken_where_they_are_named(tmp_path):
     assert pairs(found) == [("Oui", "Ja")]
     assert found.problems.left_out() == '1 with no text in "de"'
     with pytest.raises(
-        DataError, match='holds the languages "de-DE", "en-US", "fr": say by --source-language and --ta'
+        DataError, match='holds the languages "de-DE", "en-US", "fr": say by --column source=LANGUAGE and --column ta'
     ):
         opened(tmp_path / "a.tmx", text)
 
@@ -116,7 +116,10 @@ def test_entities_are_refused(tmp_path, declared):
         ("<html></html>", r"a\.tmx is no TMX, for its root is <html>"),
         (tmx(), r"a\.tmx holds no translation with a language, but there must be 2 languages"),
         (tmx({"en": "Yes"}, {"en-US": "No"}), r'a\.tmx holds the language "en", but there must be 2'),
-        (tmx(YES, header='srclang="*all*"'), "say by --source-language and --target-language which are meant"),
+        (
+            tmx(YES, header='srclang="*all*"'),
+            "say by --column source=LANGUAGE and --column target=LANGUAGE which are meant",
+        ),
         (tmx(YES).encode().replace(b"Ja", b"\xff\xfe"), r"a\.tmx:3 is not well-formed XML"),
         ('<?xml version="1.0" encoding="nonesuch"?><tmx/>', r"a\.tmx cannot be read as XML \(unknown encoding"),
         (gzip.compress(tmx(YES).encode())[:-4], r"a\.tmx is damaged"),
@@ -131,9 +134,9 @@ def test_languages_that_there_are_not_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r'--column source=fr: a\.tmx holds the languages "de-DE", "en-US"'):
         opened(tmp_path / "a.tmx", tmx(YES), column=("source=fr",))
     # What is left is German, which is not French.
-    with pytest.raises(DataError, match="say by --source-language and --target-language"):
+    with pytest.raises(DataError, match="say by --column source=LANGUAGE and --column target=LANGUAGE"):
         opened(tmp_path / "a.tmx", tmx(YES), fields(("en",), ("fr",)))
-    with pytest.raises(DataError, match="say by --source-language and --target-language"):
+    with pytest.raises(DataError, match="say by --column source=LANGUAGE and --column target=LANGUAGE"):
         opened(tmp_path / "a.tmx", tmx(YES), fields(("en",), ("en",)))
 
 
