@@ -411,11 +411,7 @@ def main() -> None:
     if args.child:
         child(args.child[0], Path(args.child[1]))
         return
-    names = [name for name in args.only or ROWS if not turns.absent(ROWS[name][1])]
-    for name in args.only or ROWS:
-        lacks = f"skipped, for {ROWS[name][1]} is not installed: pip install -r benchmarks/requirements.txt"
-        if args.list or name not in names:
-            print(f"{name}: {ROWS[name][0].__doc__ if name in names else lacks}", file=sys.stderr)
+    names = turns.chosen(ROWS, args.only, args.list)
     if args.list:
         return
     try:

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,22 @@ from typing import Any
 def absent(package: str) -> bool:
     """Whether a package is not installed."""
     return importlib.util.find_spec(package) is None
+
+
+def chosen(rows: Mapping[str, tuple[Any, str]], only: Sequence[str] | None, listing: bool) -> list[str]:
+    """The rows that can run; those that lack a package are named, and with `listing` all are.
+
+    Args:
+      rows: by name; what makes each, whose docstring's first line says what it is, and the package that it needs.
+      only: these; None for all.
+    """
+    names = [name for name in only or rows if not absent(rows[name][1])]
+    for name in only or rows:
+        lacks = f"skipped, for {rows[name][1]} is not installed: pip install -r benchmarks/requirements.txt"
+        if listing or name not in names:
+            told = (rows[name][0].__doc__ or "").splitlines()[0] if name in names else lacks
+            print(f"{name}: {told}", file=sys.stderr)
+    return names
 
 
 def process(script: str, *words: str) -> subprocess.Popen[str]:

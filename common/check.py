@@ -28,10 +28,19 @@ def quantiles(lengths: Counter[int]) -> dict[str, int]:
     >>> quantiles(Counter({1: 98, 2: 1, 50: 1}))
     {'median': 1, '95%': 1, '99%': 2, 'max': 50}
     """
-    values = np.array(sorted(lengths))
-    below = np.cumsum([lengths[v] for v in values])
     places = {"median": 0.5, "95%": 0.95, "99%": 0.99, "max": 1.0}
-    return {name: int(values[np.searchsorted(below, share * below[-1] - 1e-9)]) for name, share in places.items()}
+    return {name: int(value) for name, value in at_shares(lengths, places).items()}
+
+
+def at_shares(counted: Counter[Any], places: Mapping[str, float]) -> dict[str, float]:
+    """Of counted numbers, for each name the smallest that such a share of all does not exceed.
+
+    >>> at_shares(Counter({0.5: 1, 2.0: 3}), {"min": 0.0, "median": 0.5})
+    {'min': 0.5, 'median': 2.0}
+    """
+    values = np.array(sorted(counted))
+    below = np.cumsum([counted[value] for value in values])
+    return {name: float(values[np.searchsorted(below, share * below[-1] - 1e-9)]) for name, share in places.items()}
 
 
 def fingerprint(text: str) -> int:

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from common.check import label_warnings, leaks, nothing, overlaps, quantiles, unvalidated
+from common.check import at_shares, label_warnings, leaks, nothing, overlaps, quantiles, unvalidated
 from common.problems import Problems
 from common.readers.pictures import facts, kind
 from common.recipe import Source, Splits
@@ -19,6 +17,7 @@ MODES = {"1": "grey", "L": "grey", "LA": "grey, transparent", "P": "palette", "P
 MODES |= {"RGBA": "colour, transparent"}
 GREY = ("grey", "grey, transparent")
 SMALL = 8  # pixels; little can be seen in fewer
+PLACES = {"min": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "max": 1.0}  # of which ratios are told
 LONG = 4  # times as long as wide; resizing distorts this much
 
 
@@ -66,7 +65,7 @@ class _Seen:
             "commonest_label": round(max(self.labels.values()) / self.labels.total(), 4),
             "width": quantiles(self.widths),
             "height": quantiles(self.heights),
-            "width_by_height": _spread(self.ratios),
+            "width_by_height": at_shares(self.ratios, PLACES),
             "modes": dict(self.modes.most_common()),
             "files": dict(self.kinds.most_common()),
             "duplicates": self.duplicates,
@@ -113,14 +112,6 @@ def labelled_images(splits: Splits, image: str = "image") -> dict[str, Any]:
     named = {f"{a} and {b}": n for (a, b), n in overlaps({name: part.marks for name, part in seen.items()}).items()}
     warnings += leaks(named, "image")
     return {"data": list(splits.notes), "parts": parts, "overlap": named, "warnings": warnings}
-
-
-def _spread(ratios: Counter[float]) -> dict[str, float]:
-    """Quantiles of counted ratios."""
-    values = np.array(sorted(ratios))
-    below = np.cumsum([ratios[value] for value in values])
-    places = {"min": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "max": 1.0}
-    return {name: float(values[np.searchsorted(below, share * below[-1] - 1e-9)]) for name, share in places.items()}
 
 
 def _broken(source: Source) -> dict[str, Any]:

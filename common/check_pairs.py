@@ -6,13 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from common.check import fingerprint, leaks, nothing, overlaps, quantiles, unvalidated
+from common.check import at_shares, fingerprint, leaks, nothing, overlaps, quantiles, unvalidated
 from common.pairs import script_counts
 from common.problems import Problems
 from common.recipe import Source, Splits
 
+PLACES = {"5%": 0.05, "median": 0.5, "95%": 0.95}  # of which ratios are told
 MANY_EQUAL, MANY_SEVERAL = 0.05, 0.3  # shares of the pairs beyond which there is a warning
 FEW = 0.01  # a script with a smaller share of the letters is not listed by itself
 SHORT, LONG = 1 / 3, 3  # median lengths of targets by those of sources that are odd within one script
@@ -82,6 +81,10 @@ class _Seen:
             self.several += 1
             self.example = self.example or source
 
+    def spread(self) -> dict[str, float] | None:
+        """Quantiles of the ratios of lengths, without the outermost."""
+        return at_shares(self.ratios, PLACES) if self.ratios else None
+
     def facts(self) -> dict[str, Any]:
         """What is told of it."""
         return {
@@ -90,7 +93,7 @@ class _Seen:
             "target_characters": quantiles(self.target.characters),
             "source_words": quantiles(self.source.words),
             "target_words": quantiles(self.target.words),
-            "target_by_source_length": _spread(self.ratios),
+            "target_by_source_length": self.spread(),
             "source_scripts": self.source.shares(),
             "target_scripts": self.target.shares(),
             "empty_sides": self.source.empty + self.target.empty,
@@ -139,16 +142,6 @@ def pairs(splits: Splits, source: str = "source", target: str = "target") -> dic
     return {"data": list(splits.notes), "parts": parts, "overlap": overlap, "warnings": warnings}
 
 
-def _spread(ratios: Counter[float]) -> dict[str, float] | None:
-    """Quantiles of counted ratios."""
-    if not ratios:
-        return None
-    values = np.array(sorted(ratios))
-    below = np.cumsum([ratios[value] for value in values])
-    places = {"5%": 0.05, "median": 0.5, "95%": 0.95}
-    return {name: float(values[np.searchsorted(below, share * below[-1] - 1e-9)]) for name, share in places.items()}
-
-
 def _not_used(examples: Source) -> dict[str, Any]:
     problems = examples.problems
     return {
@@ -174,7 +167,7 @@ def _warnings(name: str, part: _Seen, train: _Seen) -> list[str]:
             f" target, such as {part.example[:60]!r}: a model learns a mixture of them."
         )
     scripts = part.source.script(), part.target.script()
-    spread = _spread(part.ratios)
+    spread = part.spread()
     if scripts[0] == scripts[1] and spread and not SHORT <= spread["median"] <= LONG:
         found.append(
             f"Half of the targets of the {name} part are {spread['median']:.2f} times as long as their sources or "

@@ -17,7 +17,7 @@ from common.parallel import in_parallel
 from common.problems import Problems
 from common.readers import files
 from common.readers.aligned import aligned
-from common.readers.columns import unusable
+from common.readers.columns import is_paired, unusable
 from common.readers.conll import conll
 from common.readers.folders import label_folders
 from common.readers.gettext import catalogue, is_catalogue
@@ -179,11 +179,6 @@ def is_tagged(fields: Sequence[Field]) -> bool:
 def is_image(fields: Sequence[Field]) -> bool:
     """Whether examples hold images."""
     return any(field.kind == "image" for field in fields)
-
-
-def is_paired(fields: Sequence[Field]) -> bool:
-    """Whether examples are two texts, such as a sentence and its translation."""
-    return [field.kind for field in fields] == ["text", "text"]
 
 
 def reader(

@@ -9,7 +9,7 @@ from typing import Any
 
 from common.errors import ConfigError, DataError, suggestion
 from common.problems import Problems
-from common.readers.columns import is_other_language
+from common.readers.columns import is_other_language, is_paired
 from common.readers.images import Entry, Images, named
 from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
 from common.recipe import Example, Field, Source
@@ -179,7 +179,7 @@ def _picked(
         named = [key for key in fitting(field) if key.lower() in (field.name, *field.names)]
         if named and field.name not in picked:
             picked[field.name] = named[0], features[named[0]]
-    if not picked and [field.kind for field in fields] == ["text", "text"]:
+    if not picked and is_paired(fields):
         keys = [key for key in supervised or () if isinstance(key, str) and key in features]
         if len(set(keys)) == 2 and not any(map(is_other_language, keys, fields)):
             return {field.name: (key, features[key]) for field, key in zip(fields, keys, strict=True)}

@@ -105,6 +105,11 @@ def are_texts(fields: Sequence[Field]) -> bool:
     return len(fields) > 1 and all(field.kind == "text" for field in fields)
 
 
+def is_paired(fields: Sequence[Field]) -> bool:
+    """Whether examples are two texts, such as a sentence and its translation."""
+    return [field.kind for field in fields] == ["text", "text"]
+
+
 def is_other_language(column: str, field: Field) -> bool:
     """Whether a column is named as a language, and the field's names say that it holds another.
 

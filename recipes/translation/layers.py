@@ -84,18 +84,6 @@ class Lengths(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class MeanState(keras.layers.Layer):
-    """The mean of a sequence's real steps: states [batch, places, units] and ids [batch, places] to [batch, units]."""
-
-    def call(self, states: Any, ids: Any) -> Any:
-        real = tf.cast(ids != PADDING, states.dtype)[:, :, None]
-        return tf.reduce_sum(states * real, axis=1) / tf.maximum(tf.reduce_sum(real, axis=1), 1)
-
-    def compute_output_shape(self, states_shape: Any, ids_shape: Any = None) -> Any:
-        return states_shape[0], states_shape[2]
-
-
-@keras.saving.register_keras_serializable("kerasserole")
 class Before(keras.layers.Layer):
     """What stands before each piece of a target, int32 [batch, steps], and what hides later steps from each.
 

@@ -12,11 +12,12 @@ import keras
 import tensorflow as tf
 
 from common.decode import repeated
+from common.layers.pooling import Pooling
 from common.layers.recurrent import LSTM, lstm
 from common.layers.transformer import Attention
 
 from .config import Config
-from .layers import Before, Lengths, MeanState, Pieces, Unseen
+from .layers import Before, Lengths, Pieces, Unseen
 
 
 def build(config: Config, pieces: int) -> keras.Model:
@@ -25,9 +26,10 @@ def build(config: Config, pieces: int) -> keras.Model:
     source = keras.Input([None], dtype="int32", name="source")
     target = keras.Input([None], dtype="int32", name="target")
     table = Pieces(pieces, config.units, 0, rate, name="pieces")
-    memory = _encoded(config, table(source), Lengths(name="lengths")(source), rate)
+    lengths = Lengths(name="lengths")(source)
+    memory = _encoded(config, table(source), lengths, rate)
     unseen = Unseen(name="unseen")(source)
-    mean = MeanState(name="mean")(memory, source)
+    mean = Pooling("mean", name="mean")(memory, lengths)
     before, _ = Before(name="before")(target)
     states = table(before)
     looked = None
@@ -67,8 +69,7 @@ class Stepper:
 
     def __init__(self, config: Config, model: keras.Model, source: tf.Tensor, beam: int, longest: tf.Tensor):
         self.config, self.get = config, model.get_layer
-        encoder = keras.Model(model.inputs[0] if model.inputs[0].name == "source" else model.inputs[1],
-                              [self.get("memory").output, self.get("mean").output])  # fmt: skip
+        encoder = keras.Model(self.get("source").output, [self.get("memory").output, self.get("mean").output])
         memory, mean = encoder(source, training=False)
         self.across = self.get("across")
         self.memory = repeated(self.across.keys_values(memory), beam)

@@ -54,11 +54,8 @@ class Stepper:
     def __init__(self, config: Config, model: keras.Model, source: tf.Tensor, beam: int, longest: tf.Tensor):
         self.pieces, self.last = model.get_layer("pieces"), model.get_layer("states")
         self.blocks = [model.get_layer(f"decoder_{number}") for number in range(1, config.layers + 1)]
-        unseen = model.get_layer("unseen")(source)
-        states = self.pieces(source)
-        for number in range(1, config.layers + 1):
-            states = model.get_layer(f"encoder_{number}")(states, unseen)
-        memory = model.get_layer("memory")(states)
+        outputs = [model.get_layer(name).output for name in ("memory", "unseen")]
+        memory, unseen = keras.Model(model.get_layer("source").output, outputs)(source, training=False)
         self.unseen = repeated(unseen, beam)
         self.memories = [repeated(block.across.keys_values(memory), beam) for block in self.blocks]
         rows = tf.shape(source)[0] * beam

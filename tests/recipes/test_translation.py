@@ -10,10 +10,11 @@ from calls import SMALL_TRANSLATION, good, tiny_pairs, write
 
 from common import endpoints, subwords
 from common import export as exporting
+from common.layers.pooling import Pooling
 from common.layers.transformer import MASKED, Attention, positions
 from recipes.translation import lstm, transformer
 from recipes.translation.config import Config
-from recipes.translation.layers import Before, Lengths, MeanState, Pieces, Unseen
+from recipes.translation.layers import Before, Lengths, Pieces, Unseen
 from recipes.translation.recipe import Recipe
 
 NETWORKS = {"transformer": transformer, "lstm": lstm}
@@ -122,7 +123,7 @@ def test_small_layers_by_hand():
     np.testing.assert_array_equal(Unseen()(ids)[:, 0, 0], [[0, 0, 0], [0, MASKED, MASKED]])
     np.testing.assert_array_equal(Lengths()(ids), [3, 1])
     states = tf.constant([[[1.0], [2], [6]], [[4], [9], [9]]])
-    np.testing.assert_allclose(MeanState()(states, ids), [[3], [4]])
+    np.testing.assert_allclose(Pooling("mean")(states, Lengths()(ids)), [[3], [4]])
     before, later = Before()(ids)
     np.testing.assert_array_equal(before, [[1, 5, 6], [1, 7, 0]])
     np.testing.assert_array_equal(later[0, 0], [[0, MASKED, MASKED], [0, 0, MASKED], [0, 0, 0]])
