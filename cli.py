@@ -195,9 +195,8 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
         return
     for name, value in measured.items():
         if isinstance(value, int | float):
-            click.echo(
-                f"{name.replace('_', ' '):20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value:,}"
-            )
+            shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
+            click.echo(f"{name.replace('_', ' '):20} {shown}")
     for group in (value for name, value in measured.items() if name.startswith("per_")):
         for label, one in group.items():
             shown = ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in one.items())
@@ -212,7 +211,7 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
     "source",
     type=click.Path(readable=False),
     metavar="FILE",
-    help="Inputs from a file: one a line, CSV, TSV, JSON lines or Parquet; - is lines of stdin.",
+    help="Inputs from a file: one a line, CSV, TSV, JSON lines, Parquet, PO or MO; - is lines of stdin.",
 )
 @click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column of a table holds what.")
 @click.option(
@@ -229,11 +228,13 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
     metavar="DIR",
     help="Write these pictures into this folder instead.",
 )
+@click.option("--alignment", is_flag=True, help="Add which words of an input and of its translation belong together.")
 @_recipe
 @_trust
 def predict(
     target: Path, texts: tuple[str, ...], source: str | None, column: tuple[str, ...], encoding: str | None,
-    format_: str, top_k: int | None, explain: bool, explain_to: Path | None, recipe: str | None, trust_code: bool,
+    format_: str, top_k: int | None, explain: bool, explain_to: Path | None, alignment: bool, recipe: str | None,
+    trust_code: bool,
 ) -> None:  # fmt: skip
     """Predict: one JSON object a line for each input, in order.
 
@@ -254,7 +255,7 @@ def predict(
 
     served = endpoints.load(target, recipe, trust_code)
     explanations = predict.Explanations(explain_to) if explain or explain_to else None
-    bad = predict.predict(served, texts, source, column, encoding, click.echo, format_, top_k, explanations)
+    bad = predict.predict(served, texts, source, column, encoding, click.echo, format_, top_k, explanations, alignment)
     if bad:
         raise failure(f"{bad} of the inputs could not be used; the others were predicted.")
 

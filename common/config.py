@@ -98,6 +98,9 @@ class RunConfig:
         None, "Stop cleanly after so many minutes of training; without --epochs, train as long as that.", above=0
     )
     batch_size: int = _training(64, "Examples in a batch, over all replicas.", low=1)
+    batch_type: str = _training(
+        "examples", "What --batch-size counts: examples, or tokens with their padding.", choices=("examples", "tokens")
+    )
     learning_rate: float = _training(1e-3, "Highest learning rate of the schedule.", above=0, below=10)
     schedule: str = _training("cosine", "Learning rate after the warm-up.", choices=("cosine", "linear", "constant"))
     warmup: float = _training(0.1, "Share of the training over which the learning rate rises from 0.", low=0, below=1)

@@ -74,11 +74,14 @@ class Served:
         return self.recipe.score(batches(), self.outputs)
 
     def predictions(
-        self, examples: Sequence[Example], present: Callable[[Example, Mapping[str, Any]], Any]
+        self,
+        examples: Sequence[Example],
+        present: Callable[[Example, Mapping[str, Any]], Any],
+        name: str = "serving_default",
     ) -> list[Any]:
-        """What `present` makes of each example and serving_default's outputs for it, in order."""
+        """What `present` makes of each example and an endpoint's outputs for it, in order."""
         found: dict[int, Any] = {}
-        for positions, outputs in self.outputs("serving_default", examples):
+        for positions, outputs in self.outputs(name, examples):
             for row, position in enumerate(positions):
                 one = {name: values[row] for name, values in outputs.items()}
                 found[position] = present(examples[position], one)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -34,25 +34,35 @@ def cross_entropy(
 
 
 def sequence_cross_entropy(
-    labels: tf.Tensor, states: tf.Tensor, logits: Callable[[tf.Tensor], tf.Tensor], smoothing: float = 0.0
+    labels: tf.Tensor, states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor, smoothing: float = 0.0
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Cross entropy in nats and its weight, the number of steps, for each sequence, both [batch].
+
+    Scores are made for real steps only, which spares padding, and one operation takes loss and gradient of them: they
+    are by far the largest tensor of a step. What smoothing adds needs just the label's score and the mean of all,
+    which comes from the mean of the table.
 
     Args:
       labels: int [batch, steps]; 0 is padding and counts for nothing.
       states: [batch, steps, units].
-      logits: makes scores [n, classes] of states [n, units]; it is asked for real steps only, which spares padding.
+      table, bias: [classes, units] and [classes]; a class's score is the product of the state and its row.
       smoothing: as of `cross_entropy`.
 
-    >>> sums, weights = sequence_cross_entropy(tf.constant([[1, 0]]), tf.zeros([1, 2, 3]), lambda states: states[:, :2])
+    >>> table, bias = tf.zeros([2, 3]), tf.zeros([2])
+    >>> sums, weights = sequence_cross_entropy(tf.constant([[1, 0]]), tf.zeros([1, 2, 3]), table, bias)
     >>> [round(float(value), 4) for value in sums], weights.numpy().tolist()
     ([0.6931], [1.0])
     """
     places = tf.where(labels > 0)
-    asked = tf.cast(logits(tf.gather_nd(states, places)), tf.float32)
     wanted = tf.gather_nd(labels, places)
-    best = tf.gather(asked, wanted, batch_dims=1)
-    found = tf.reduce_logsumexp(asked, axis=1) - (1 - smoothing) * best - smoothing * tf.reduce_mean(asked, axis=1)
+    asked = tf.gather_nd(states, places)  # [real steps, units]
+    scores = tf.matmul(asked, tf.cast(table, asked.dtype), transpose_b=True) + tf.cast(bias, asked.dtype)
+    found = tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, tf.cast(scores, tf.float32))
+    if smoothing:
+        exact = tf.cast(asked, tf.float32)
+        rows = tf.gather(table, wanted) - tf.reduce_mean(table, axis=0)
+        spread = tf.gather(bias, wanted) - tf.reduce_mean(bias)
+        found += smoothing * (tf.reduce_sum(exact * rows, axis=1) + spread)
     count = tf.shape(labels, tf.int64)[0]
     sums = tf.math.unsorted_segment_sum(found, places[:, 0], count)
     return sums, tf.reduce_sum(tf.cast(labels > 0, tf.float32), axis=1)

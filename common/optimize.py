@@ -1,4 +1,7 @@
-"""The optimizer of the training loop: AdamW whose clipping, averaging and loss scale see all replicas' gradients."""
+"""The optimizer of the training loop: AdamW whose clipping, averaging and loss scale see all replicas' gradients.
+
+With Muon for some matrices.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
+MOMENTUM = 0.95  # of Muon
 SCALE_START, SCALE_STEPS = 2.0**15, 2000  # float16: first loss scale, and good steps until it doubles
 
 
@@ -23,6 +27,26 @@ def learning_rate(progress: tf.Tensor, peak: float, warmup: float, schedule: str
     rest = tf.clip_by_value((progress - warmup) / (1 - warmup), 0.0, 1.0)
     fall = {"constant": tf.ones_like(rest), "linear": 1 - rest, "cosine": 0.5 * (1 + tf.cos(3.141592653589793 * rest))}
     return peak * tf.where(progress < warmup, rise, fall[schedule])
+
+
+def orthogonalised(matrix: tf.Tensor) -> tf.Tensor:
+    """The nearest matrix whose singular values are all 1, roughly: they come out between 0.7 and 1.2.
+
+    Five steps of a Newton-Schulz iteration with the coefficients of Jordan et al. 2024 ("Muon: an optimizer for hidden
+    layers in neural networks"), which is a few products of matrices rather than a decomposition.
+
+    >>> turned = orthogonalised(tf.constant([[3.0, 0.0, 0.0], [0.0, 0.1, 0.0]])).numpy()
+    >>> bool(0.6 < turned[0, 0] < 1.3), bool(0.6 < turned[1, 1] < 1.3)
+    (True, True)
+    """
+    tall = matrix.shape[0] > matrix.shape[1]
+    found = tf.transpose(matrix) if tall else matrix
+    found /= tf.norm(found) + 1e-7
+    for _ in range(5):
+        square = tf.matmul(found, found, transpose_b=True)
+        bent = -4.7750 * square + 2.0315 * tf.matmul(square, square)
+        found = 3.4445 * found + tf.matmul(bent, found)
+    return tf.transpose(found) if tall else found
 
 
 def _merged(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
@@ -70,13 +94,19 @@ class AdamW:
       clip_norm: largest global norm; 0 for no limit.
       average: decay of the moving average of weights, 0 for none. Early on it is shorter, (1 + t) / (10 + t).
       scaled: keep a dynamic loss scale, for float16.
+      orthogonal: those of the variables, matrices of hidden layers, that Muon updates: by their momentum made
+        orthogonal (Jordan et al. 2024), in the size that Adam's updates have (Liu et al. 2025, "Muon is scalable for
+        LLM training"), so that one learning rate fits both.
     """
 
     def __init__(
-        self, variables: Sequence[tf.Variable], weight_decay: float, clip_norm: float, average: float, scaled: bool
-    ):
+        self, variables: Sequence[tf.Variable], weight_decay: float, clip_norm: float, average: float, scaled: bool,
+        orthogonal: Sequence[tf.Variable] = (),
+    ):  # fmt: skip
         self.variables = list(variables)
         self.weight_decay, self.clip_norm, self.average, self.scaled = weight_decay, clip_norm, average, scaled
+        turned = {id(variable) for variable in orthogonal}
+        self.orthogonal = {index for index, variable in enumerate(self.variables) if id(variable) in turned}
         self.first = [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables]
         self.second = [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables]
         self.averages = [tf.Variable(v, trainable=False) for v in variables] if average else []
@@ -132,7 +162,8 @@ class AdamW:
             slots = (self.first[index], self.second[index], self.updates)
             average = (self.averages[index],) if self.average else ()
             arguments = (*slots, gradient, factor, rate, finite, *average)
-            extended.update(variable, self._update_one, args=arguments, group=False)
+            update = self._turn_one if index in self.orthogonal else self._update_one
+            extended.update(variable, update, args=arguments, group=False)
         if self.scaled:
             extended.update(self.scale, self._update_scale, args=(self.good_steps, finite), group=False)
 
@@ -176,6 +207,32 @@ class AdamW:
                 var=variable.handle, m=first.handle, v=second.handle, beta1_power=power1, beta2_power=power2,
                 lr=rate, beta1=beta1, beta2=beta2, epsilon=EPSILON, grad=values,
             )  # fmt: skip
+        self._average(variable, step, finite, *average)
+
+    def _turn_one(
+        self,
+        variable: Any,
+        first: Any,
+        second: Any,
+        updates: Any,
+        gradient: Any,
+        factor: Any,
+        rate: Any,
+        finite: Any,
+        *average: Any,
+    ) -> None:
+        """One update by Muon, with Nesterov's momentum; `second` is not used."""
+        step = tf.cast(tf.maximum(updates, 1), tf.float32)
+        values, kept = gradient * factor, MOMENTUM * first + gradient * factor
+        if self.scaled:
+            values, kept = tf.where(finite, values, 0.0), tf.where(finite, kept, first)
+            rate = tf.where(finite, rate, 0.0)
+        first.assign(kept)
+        change = 0.2 * max(variable.shape) ** 0.5 * orthogonalised(values + MOMENTUM * kept)
+        variable.assign_sub(rate * (change + self.weight_decay * variable))
+        self._average(variable, step, finite, *average)
+
+    def _average(self, variable: Any, step: Any, finite: Any, *average: Any) -> None:
         for mean in average:
             keep = tf.minimum(self.average, (1 + step) / (10 + step))
             if self.scaled:

@@ -16,6 +16,7 @@ from common.text import utf8
 
 ENCODE_BATCH = 1024  # raw examples that are encoded in one call
 BATCH_BYTES = 8 * 2**20  # of raw examples in one call
+NEAR = 2  # lengths that differ by less stand together, in batches by tokens
 POOL_BATCHES = 16  # shuffled examples are sorted by length within pools of so many batches
 PREFETCH = 4
 
@@ -176,7 +177,7 @@ def epoch_order(
     and the batches are shuffled again. The last batch is filled up with -1.
 
     Args:
-      lengths: steps of each example, [count].
+      lengths: steps of each example, [count]; or [count, kinds], of which the first kind sorts first.
       multiple: the batch size is rounded up to a multiple of this, the number of replicas.
 
     >>> epoch_order(5, 2, seed=1, epoch=0).shape
@@ -187,13 +188,54 @@ def epoch_order(
     batch_size = -(-batch_size // multiple) * multiple
     if lengths is not None:
         pool = batch_size * POOL_BATCHES
-        order = np.concatenate(
-            [part[np.argsort(lengths[part], kind="stable")] for part in np.split(order, range(pool, count, pool))]
-        )
+        order = np.concatenate([_sorted(part, lengths) for part in np.split(order, range(pool, count, pool))])
     batches = -(-count // batch_size)
     filled = np.full(batches * batch_size, -1, np.int64)
     filled[:count] = order
     return filled.reshape(batches, batch_size)[random.permutation(batches)]
+
+
+def _sorted(order: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The same examples by ascending lengths; those of like lengths stay in order."""
+    return order[np.lexsort(np.atleast_2d(lengths[order].T)[::-1])]
+
+
+def lengths_of(store: Store, keys: Sequence[str]) -> np.ndarray:
+    """The steps of each example in ragged columns, [count, columns]."""
+    return np.stack([store.columns[key].lengths() for key in keys], axis=1)
+
+
+def token_batches(lengths: np.ndarray, most: int, seed: int, epoch: int, multiple: int = 1) -> list[np.ndarray]:
+    """Which examples stand in which batch of an epoch, where a batch is bounded by tokens; every example exactly once.
+
+    Examples stand together with those of like lengths of each kind (within `NEAR` steps), so that little is padded;
+    which of these, and in which order the batches come, is chance. A pure function of its arguments, with as many
+    batches in each epoch.
+
+    Args:
+      lengths: steps of each example, [count, kinds], such as source and target; all of them count.
+      most: rows of a batch by their padded steps; an example that has more is a batch of its own.
+      multiple: rows of a batch, to which it is filled up with -1.
+
+    >>> sorted(len(batch) for batch in token_batches(np.array([[2], [2], [4], [9]]), 8, seed=1, epoch=0))
+    [1, 1, 2]
+    """
+    random = np.random.Generator(np.random.PCG64([seed, epoch]))
+    near = -(-np.maximum(lengths, 1) // NEAR) * NEAR
+    order = _sorted(random.permutation(len(lengths)), near)
+    # Where batches begin depends on the lengths in order alone, which are those of every epoch.
+    starts, widest = [0], np.zeros(lengths.shape[1], np.int64)
+    for place, wide in enumerate(near[order]):
+        widest = np.maximum(widest, wide)
+        if place > starts[-1] and (place - starts[-1] + 1) * widest.sum() > most:
+            starts.append(place)
+            widest = wide
+    batches = []
+    for batch in np.split(order, starts[1:]):
+        filled = np.full(-(-len(batch) // multiple) * multiple, -1, np.int64)
+        filled[: len(batch)] = batch
+        batches.append(filled)
+    return [batches[place] for place in random.permutation(len(batches))]
 
 
 def specs(store: Store, rows: int | None) -> dict[str, tf.TensorSpec]:
@@ -208,13 +250,18 @@ def specs(store: Store, rows: int | None) -> dict[str, tf.TensorSpec]:
 
 
 def training_batches(
-    store: Store, order: np.ndarray, length_key: str | None, first: int = 0, lengths: list[int] | None = None
+    store: Store,
+    order: Sequence[np.ndarray],
+    length_key: str | None,
+    first: int = 0,
+    lengths: list[int] | None = None,
 ) -> tf.data.Dataset:
     """Batches (rows by column name, weight [batch]) of an epoch, prefetched.
 
     Args:
-      order: from `epoch_order`; places at -1, which come last, hold copies of the batch's examples by turns with
-        weight 0, so that no layer ever sees an empty row, and batch statistics stay about those of the examples.
+      order: from `epoch_order` or `token_batches`; places at -1, which come last, hold copies of the batch's examples
+        by turns with weight 0, so that no layer ever sees an empty row, and batch statistics stay about those of the
+        examples.
       length_key: the ragged column by which batches are padded, and with it those of the same lengths; others are
         padded to the batch's longest.
       first: the batch to begin with.
@@ -235,17 +282,19 @@ def training_batches(
             real = indices >= 0
             yield store.rows(np.resize(indices[real], len(indices)), pad), real.astype(np.float32)
 
-    signature = (specs(store, order.shape[1]), tf.TensorSpec([order.shape[1]], tf.float32))
+    sizes = {len(batch) for batch in order}
+    rows = sizes.pop() if len(sizes) == 1 else None
+    signature = (specs(store, rows), tf.TensorSpec([rows], tf.float32))
     # Nothing here is tuned, and the end of each epoch would wait for the tuning thread to wake: 1 to 3 s (measured).
     options = tf.data.Options()
     options.autotune.enabled = False
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(PREFETCH).with_options(options)
 
 
-def evaluation_batches(store: Store, batch_size: int, length_key: str | None) -> Iterator[dict[str, Any]]:
+def evaluation_batches(store: Store, batch_size: int, length_keys: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Every example once, in batches of like length, the last one short; rows by column name."""
     order = np.arange(len(store))
-    if length_key is not None:
-        order = np.argsort(store.columns[length_key].lengths(), kind="stable")
+    if length_keys:
+        order = _sorted(order, lengths_of(store, length_keys))
     for start in range(0, len(store), batch_size):
         yield store.rows(order[start : start + batch_size])

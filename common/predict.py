@@ -21,10 +21,13 @@ from common.problems import Problems
 from common.progress import say
 from common.readers import files, pictures
 from common.readers.columns import unusable
+from common.readers.gettext import is_catalogue
 from common.readers.jsonl import SUFFIXES
+from common.readers.messages import messages
 from common.recipe import Example, Field, Format
 
 JSON = "json"  # the format of every recipe
+DEFAULT, ALIGNMENT = "serving_default", "alignment"  # endpoints that are asked
 CHUNK = 512  # inputs that are predicted together when so many are waiting
 CHUNK_IMAGES = 64  # the same of images, of which each may hold megabytes
 EXPLAINED = ".explained.png"  # ends the names of pictures that we write; a folder's are no inputs
@@ -87,7 +90,7 @@ def examples(
     encoding: str | None,
     report: Callable[[str, str], None],
 ) -> Iterator[Example]:
-    """The inputs that a file or stdin (-) holds: lines of text, or by suffix rows with columns.
+    """The inputs that a file or stdin (-) holds: lines of text, a catalogue's messages, or by suffix rows with columns.
 
     Where the input is an image, lines are names of files.
 
@@ -110,6 +113,11 @@ def examples(
             stdin.detach()  # else it would be closed
         return
     path = files.located(source)
+    if inputs[0].kind == "text" and _is_catalogue(path):
+        catalogue = messages(path, encoding)
+        say(f"Input: {catalogue.note}")
+        yield from (example for _, example in catalogue.rows(inputs[0], Problems(tell=report)))
+        return
     if files.suffix(path) in ROWS:
         reader = opening.reader(path, tuple(inputs), column, encoding, Problems(tell=report))
         say(f"Input: {reader.note}")
@@ -121,6 +129,11 @@ def examples(
         found, _ = files.sample(path, encoding)
         with files.opened_text(path, found, "\n") as lines:
             yield from _lines(lines, path.name, inputs[0].name, found, report)
+
+
+def _is_catalogue(path: Path) -> bool:
+    with files.opened(path) as file:
+        return is_catalogue(path, file.read(opening.HEAD))
 
 
 def _waiting(items: Iterator[Example], chunk: int) -> Iterator[list[Example]]:
@@ -201,9 +214,28 @@ class Explanations:
         return self.folder / f"{self.written:04d}-{name}{EXPLAINED}"
 
 
+def _filled(served: Served, source: str | None, encoding: str | None, chosen: Format) -> str:
+    """The catalogue that a source names, with predictions of the messages that have no translation.
+
+    Raises:
+      ConfigError: it is none.
+    """
+    if not source or source == "-" or not _is_catalogue(path := files.located(source)):
+        raise ConfigError("This --format fills in a message catalogue: name one by --input, such as messages.po.")
+    name = served.recipe.inputs[0].name
+
+    def translated(texts: list[str]) -> list[str]:
+        return served.predictions([{name: text} for text in texts], chosen.one)
+
+    text, count = messages(path, encoding).filled(translated)
+    say(f"{count:,} entries of {path.name} are filled in and marked fuzzy.")
+    return text
+
+
 def predict(
     served: Served, texts: Sequence[str], source: str | None, column: Sequence[str], encoding: str | None,
     emit: Callable[[str], Any], format: str = JSON, top: int | None = None, explanations: Explanations | None = None,
+    alignment: bool = False,
 ) -> int:  # fmt: skip
     """Writes one JSON line per input, or what another format makes of it; returns how many inputs were bad.
 
@@ -214,11 +246,16 @@ def predict(
       format: one of the recipe's, or "json".
       top: show so many scores only, the largest first; None for all, in the order of the labels.
       explanations: write these, too.
+      alignment: add to each JSON object which words of input and prediction belong together.
 
     Raises:
-      ConfigError: the recipe has no such format, scores or explanations.
+      ConfigError: the recipe has no such format, scores, explanations or alignments.
     """
     recipe = served.recipe
+    if alignment and ALIGNMENT not in served.calls:
+        raise ConfigError("--alignment is for recipes that have an endpoint named alignment, and this one has none.")
+    if alignment and format != JSON:
+        raise ConfigError(f"--alignment adds to JSON, and --format is {format}: leave one of them out.")
 
     def as_json(example: Example, one: Mapping[str, Any]) -> str:
         shown = recipe.present(example, one)
@@ -226,6 +263,8 @@ def predict(
             shown = _best(shown, top)
         if "explanation" in example:
             shown["explanation"] = example["explanation"]
+        if alignment:
+            shown[ALIGNMENT] = recipe.alignment(example, one)
         return json.dumps(shown, ensure_ascii=False)
 
     formats = {JSON: Format(as_json), **recipe.formats}
@@ -234,6 +273,9 @@ def predict(
             f'--format is "{format}", but must be one of: {", ".join(formats)}.{suggestion(format, formats)}'
         )
     chosen = formats[format]
+    if chosen.catalogue:
+        emit(_filled(served, source, encoding, chosen))
+        return 0
     bad = 0
 
     def report(place: str, what: str) -> None:
@@ -241,7 +283,7 @@ def predict(
         bad += 1
         say(f"{place} {what}; it is left out.")
 
-    first = recipe.inputs[0]
+    first, endpoint = recipe.inputs[0], ALIGNMENT if alignment else DEFAULT
     items = examples(source, recipe.inputs, column, encoding, report) if source else iter(())
     if first.kind != "image":
         items = items if source else _typed(texts, first.name, report)
@@ -253,7 +295,7 @@ def predict(
     for batch in _waiting(items, CHUNK_IMAGES if first.kind == "image" else CHUNK):
         if explanations:
             explanations.write(served, batch)
-        for prediction in served.predictions(batch, chosen.one):
+        for prediction in served.predictions(batch, chosen.one, endpoint):
             emit(prediction)
     if chosen.end:
         emit(chosen.end)

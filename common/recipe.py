@@ -105,11 +105,13 @@ class Format:
     Args:
       one: one prediction, from the example and one row of serving_default's outputs.
       begin, end: what stands before the first and after the last; nothing if empty.
+      catalogue: the input is a message catalogue, and comes back with `one` of each message that has no translation.
     """
 
     one: Callable[[Example, Mapping[str, Any]], str]
     begin: str = ""
     end: str = ""
+    catalogue: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Recipe(Protocol):
     fields: tuple[Field, ...]  # what an example holds
     inputs: tuple[Field, ...]  # what serving_default takes of it
     formats: Mapping[str, Format]  # ways to write predictions, by name
-    length_key: str | None  # the encoded feature whose length batches are sorted by
+    length_keys: tuple[str, ...]  # encoded features and targets by whose lengths batches are sorted, the first first
     monitor: str  # the validation measure that the best weights have
     monitor_mode: str  # "max" or "min"
 
@@ -189,6 +191,9 @@ class Recipe(Protocol):
     def warm_up(self, model: keras.Model) -> WarmUp | None:
         """Which layers stay as they are at first; None in most recipes."""
 
+    def orthogonal(self, model: keras.Model) -> Sequence[Any]:
+        """The Keras variables, matrices of hidden layers, that Muon updates rather than AdamW; none in most recipes."""
+
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Sums and weights, each [batch]; the loop divides by the global sum of weights.
 
@@ -231,4 +236,11 @@ class Recipe(Protocol):
         """A PNG file that shows what in an image made for its label; `outputs` is one row of the endpoint "explain".
 
         Only where there is such an endpoint.
+        """
+
+    def alignment(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The words of an input and of its prediction, and which belong together, as a JSON object.
+
+        Only where there is an endpoint "alignment", of which `outputs` is one row. It answers as serving_default does,
+        and more.
         """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,15 @@ import tensorflow as tf
 from common.config import RunConfig
 from common.errors import RunError, TrainingError
 from common.optimize import AdamW, learning_rate
-from common.pipeline import epoch_order, evaluation_batches, padded_lengths, specs, training_batches
+from common.pipeline import (
+    epoch_order,
+    evaluation_batches,
+    lengths_of,
+    padded_lengths,
+    specs,
+    token_batches,
+    training_batches,
+)
 from common.recipe import WarmUp
 from common.store import Store
 from common.weights import model_weights, random_states, set_model_weights
@@ -81,20 +89,22 @@ class Trainer:
         with strategy.scope():
             self.model = recipe.build_model()
             if fresh:
-                rows = evaluation_batches(train, EVALUATION_BATCH, None)
+                rows = evaluation_batches(train, EVALUATION_BATCH, ())
                 recipe.begin(self.model, ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in rows))
             variables = [v.value for v in self.model.trainable_variables]
             self.optimizer = AdamW(
-                variables, config.weight_decay, config.clip_norm, config.average, config.precision == "float16"
-            )
-        key = recipe.length_key and FEATURE + recipe.length_key
-        self.length_key: str | None = key
-        self.lengths = train.columns[key].lengths() if key else None
-        self.padded = padded_lengths(self.lengths) if self.lengths is not None else None
+                variables, config.weight_decay, config.clip_norm, config.average, config.precision == "float16",
+                [variable.value for variable in recipe.orthogonal(self.model)],
+            )  # fmt: skip
+        found = (kind + name for name in recipe.length_keys for kind in (FEATURE, TARGET))
+        self.length_keys = [key for key in found if key in train.columns]
+        self.lengths = lengths_of(train, self.length_keys) if self.length_keys else None
+        alike = self.lengths is not None and self.lengths.shape[1] == 1
+        self.padded = padded_lengths(self.lengths[:, 0]) if self.lengths is not None and alike else None
         replicas = strategy.num_replicas_in_sync
         self.batch_size = -(-config.batch_size // replicas) * replicas
-        self.steps = -(-len(train) // self.batch_size)
         self.epoch, self.step, self.seconds = 0, 0, 0.0  # finished epochs, steps of the present one, time in training
+        self.steps = len(self._order())
         self.sums = np.zeros(2)  # of this epoch: loss, weight
         self.epoch_seconds, self.waited = 0.0, 0.0
         self.best_epoch = 0
@@ -119,7 +129,7 @@ class Trainer:
 
     def _replica_step(self, rows: dict[str, tf.Tensor], real: tf.Tensor, rate: tf.Tensor) -> tuple[Any, Any]:
         # Every replica gets the whole batch and takes its rows, so that batches are formed and padded globally.
-        share = self.batch_size // self.strategy.num_replicas_in_sync
+        share = (real.shape[0] or tf.shape(real)[0]) // self.strategy.num_replicas_in_sync
         start = tf.distribute.get_replica_context().replica_id_in_sync_group * share
         rows, real = tf.nest.map_structure(lambda whole: whole[start : start + share], (rows, real))
         with tf.GradientTape() as tape:
@@ -195,7 +205,7 @@ class Trainer:
         measures = self.recipe.measures(self.model)
         loss = weight = 0.0
         with self.averaged():
-            for rows in evaluation_batches(store, EVALUATION_BATCH, self.length_key):
+            for rows in evaluation_batches(store, EVALUATION_BATCH, self.length_keys):
                 outputs, sums, weights = self._forward({name: tf.constant(value) for name, value in rows.items()})
                 loss, weight = loss + float(sums), weight + float(weights)
                 measures.update(_part(rows, TARGET), tf.nest.map_structure(lambda x: x.numpy(), outputs))
@@ -242,7 +252,7 @@ class Trainer:
         """Seconds of the next validation: as the last one; before the first, a forward pass is a third of a step."""
         if self.validation_seconds or self.valid is None or not self.per_second:
             return self.validation_seconds
-        return len(self.valid) / (3 * self.per_second * self.batch_size)
+        return len(self.valid) / (3 * self.per_second * len(self.train) / self.steps)
 
     def _out_of_time(self) -> bool:
         return self.seconds + self._validation_cost() >= self._limit
@@ -276,6 +286,15 @@ class Trainer:
         validations = (self.config.epochs - self.epoch) * self.validation_seconds
         return min(by_time, steps / self.per_second + validations)
 
+    def _order(self) -> Sequence[np.ndarray]:
+        """Which examples stand in which batch of the present epoch."""
+        seed, replicas = self.config.seed, self.strategy.num_replicas_in_sync
+        if self.config.batch_type == "examples":
+            return list(epoch_order(len(self.train), self.batch_size, seed, self.epoch, self.lengths, replicas))
+        if self.lengths is None:
+            raise TrainingError("--batch-type tokens needs sequences, and these examples have none. Leave it out.")
+        return token_batches(self.lengths, self.batch_size, seed, self.epoch, replicas)
+
     def fit(self) -> Iterator[Progress | EpochEnd]:
         """Trains to the end, yielding facts; the state may be saved between any two of them.
 
@@ -283,11 +302,10 @@ class Trainer:
           TrainingError: the loss is no longer a finite number.
         """
         while not self.finished():
-            order = epoch_order(
-                len(self.train), self.batch_size, self.config.seed, self.epoch, self.lengths,
-                self.strategy.num_replicas_in_sync,
-            )  # fmt: skip
-            batches = training_batches(self.train, order, self.length_key, self.step, self.padded)
+            order = self._order()
+            self.ends = np.cumsum([(batch >= 0).sum() for batch in order])
+            key = self.length_keys[0] if self.length_keys else None
+            batches = training_batches(self.train, order, key, self.step, self.padded)
             iterator = iter(batches)
             while self.step < self.steps and not self._out_of_time():
                 yield self._call(iterator)
@@ -321,7 +339,7 @@ class Trainer:
         self.seconds += seconds
         self.epoch_seconds += seconds
         self.waited += float(waited)
-        done = min(self.step * self.batch_size, len(self.train))
+        done = int(self.ends[self.step - 1]) if self.step else 0
         return Progress(
             self.epoch + 1, self.step, self.steps, float(self.sums[0] / max(self.sums[1], 1e-9)),
             done / self.epoch_seconds, self._seconds_left(),
@@ -345,7 +363,7 @@ class Trainer:
             if improved:
                 self.best = rank
         seconds = time.perf_counter() - began
-        done = min(self.step * self.batch_size, len(self.train))
+        done = int(self.ends[self.step - 1]) if self.step else 0
         facts |= {
             "seconds": self.epoch_seconds + seconds,
             "examples_per_second": done / max(self.epoch_seconds, 1e-9),

@@ -163,7 +163,7 @@ def write_images(folder, images):
 
 SMALL_TRANSLATION = [
     "--units", "16", "--layers", "1", "--heads", "2", "--inner", "32", "--pieces", "400", "--epochs", "2",
-    "--batch-size", "16", "--learning-rate", "0.01", "--beam", "2",
+    "--batch-size", "256", "--learning-rate", "0.01", "--beam", "2",
 ]  # fmt: skip
 
 

@@ -9,8 +9,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.layers.dropout import Dropout
 from common.layers.embedding import Embedding
-from common.layers.normalization import BatchNormalization
+from common.layers.normalization import BatchNormalization, LayerNormalization
 from common.layers.pooling import Pooling
 from common.layers.recurrent import LSTM, ReverseSteps, lstm
 
@@ -378,3 +379,56 @@ def test_batch_normalization_equals_that_of_keras(dtype):
     close = 1e-4 if dtype == "float32" else 0.1
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=close, atol=close)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_layer_normalization_and_its_gradients_equal_those_of_keras(dtype):
+    random = np.random.default_rng(5)
+    states = tf.constant(random.normal(2, 3, size=(3, 4, 8)), tf.float32)
+    ours, theirs = LayerNormalization(dtype=dtype), keras.layers.LayerNormalization(epsilon=1e-5)
+    for layer in (ours, theirs):
+        layer.build(states.shape)
+        layer.set_weights([random.uniform(0.5, 2, size=8), random.normal(size=8)])
+    theirs.set_weights(ours.get_weights())
+    weighted = tf.constant(random.normal(size=states.shape), tf.float32)
+    found = []
+    for layer in (ours, theirs):
+        with tf.GradientTape() as tape:
+            tape.watch(states)
+            normal = tf.cast(layer(states), tf.float32)
+            loss = tf.reduce_sum(normal * weighted)
+        found.append([normal, *tape.gradient(loss, [states, layer.gamma.value, layer.beta.value])])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 if dtype == "float32" else 0.05)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    values = Dropout(0.3)(tf.ones([501, 333]), training=True).numpy()
+    kept = values != 0
+    assert abs(kept.mean() - (1 - 77 / 256)) < 0.005  # 0.3 is nearest to 77 of 256
+    np.testing.assert_allclose(values[kept], 256 / (256 - 77), rtol=1e-6)
+    assert abs(np.corrcoef(kept[:, :-1].ravel(), kept[:, 1:].ravel())[0, 1]) < 0.02
+
+
+def test_dropout_draws_anew_each_time_and_passes_its_gradient_where_it_kept():
+    layer, states = Dropout(0.5), tf.ones([40, 30])
+    with tf.GradientTape() as tape:
+        tape.watch(states)
+        found = layer(states, training=True)
+    np.testing.assert_array_equal(tape.gradient(found, states), found)
+    assert (layer(states, training=True).numpy() != found.numpy()).any()
+
+
+@pytest.mark.parametrize(("rate", "training"), [(0.5, False), (0.0, True)])
+def test_dropout_of_nothing_changes_nothing(rate, training):
+    states = tf.constant([[1.0, 2.0]])
+    np.testing.assert_array_equal(Dropout(rate)(states, training=training), states)
+
+
+def test_dropout_takes_no_elements():
+    assert Dropout(0.5)(tf.zeros([0, 4]), training=True).shape == (0, 4)
+
+
+def test_dropout_refuses_to_drop_all():
+    with pytest.raises(ValueError, match="must be from 0 to below 1"):
+        Dropout(1.0)

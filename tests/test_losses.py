@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.losses import cross_entropy
+from common.losses import cross_entropy, sequence_cross_entropy
 
 LOGITS = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5], [-3.0, 4.0, 1.0], [0.0, 1.0, 2.0]])
 LABELS = np.array([0, 2, 1, -1])
@@ -107,3 +107,27 @@ def test_cross_entropy_of_half_precision_logits_is_float32():
     sums, _ = cross_entropy(tf.constant([0]), tf.constant([[1.0, 2.0]], tf.bfloat16))
     assert sums.dtype == tf.float32
     np.testing.assert_allclose(sums.numpy(), [np.log(1 + np.e)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_sequence_cross_entropy_and_its_gradients_equal_those_of_each_step(smoothing):
+    random = np.random.default_rng(3)
+    labels = tf.constant([[3, 1, 0], [2, 0, 0], [4, 4, 1]])
+    states, table, bias = (
+        tf.constant(random.normal(size=shape), tf.float32) for shape in ((3, 3, 6), (5, 6), (5,))
+    )  # fmt: skip
+    found = []
+    for plain in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch([states, table, bias])
+            if plain:
+                scores = tf.reshape(states, [9, 6]) @ tf.transpose(table) + bias
+                sums, _ = cross_entropy(tf.reshape(labels, [9]), scores, smoothing)
+                sums = tf.reduce_sum(tf.reshape(sums, [3, 3]) * tf.cast(labels > 0, tf.float32), axis=1)
+            else:
+                sums, weights = sequence_cross_entropy(labels, states, table, bias, smoothing)
+        gradients = tape.gradient(sums, [states, table, bias])
+        found.append([sums, *map(tf.convert_to_tensor, gradients)])
+    assert weights.numpy().tolist() == [2, 1, 3]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

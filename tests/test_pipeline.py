@@ -21,6 +21,7 @@ from common.pipeline import (
     in_batches,
     padded_lengths,
     stacked,
+    token_batches,
     training_batches,
 )
 from common.store import Column, Store, StoreWriter
@@ -274,6 +275,44 @@ def test_training_batches_first_goes_on_where_it_left(first):
             np.testing.assert_array_equal(rows[name], expected[name])
 
 
+# token_batches
+
+
+@PROPERTY
+@given(
+    lengths=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=60),
+    most=st.integers(1, 100),
+    seed=st.integers(0, 9),
+    multiple=st.integers(1, 3),
+)
+def test_token_batches_hold_every_example_once_and_few_tokens(lengths, most, seed, multiple):
+    lengths = np.array(lengths)
+    epochs = [token_batches(lengths, most, seed, epoch, multiple) for epoch in range(3)]
+    assert len({len(batches) for batches in epochs}) == 1
+    for batches in epochs:
+        chosen = [batch[batch >= 0] for batch in batches]
+        assert sorted(np.concatenate(chosen).tolist()) == list(range(len(lengths)))
+        for batch, real in zip(batches, chosen, strict=True):
+            assert len(batch) % multiple == 0
+            assert 0 <= len(batch) - len(real) < multiple
+            assert len(real) == 1 or len(real) * lengths[real].max(axis=0).sum() <= most
+
+
+def test_token_batches_hold_like_lengths_in_another_order_each_epoch():
+    lengths = np.array([[4, 4]] * 40 + [[4, 8]] * 18 + [[8, 2]] * 20)
+    first, second = (token_batches(lengths, 80, 1, epoch) for epoch in (0, 1))
+    for batch in first:
+        assert len({tuple(lengths[one]) for one in batch}) == 1
+    assert [batch.tolist() for batch in first] != [batch.tolist() for batch in second]
+    again = token_batches(lengths, 80, 1, 0)
+    assert [batch.tolist() for batch in first] == [batch.tolist() for batch in again]
+
+
+def test_training_batches_of_different_sizes():
+    found = as_numpy(training_batches(store_of([3, 2, 7]), [np.array([0, 1]), np.array([2])], "tokens"))
+    assert [rows["tokens"].shape for rows, _ in found] == [(2, 3), (1, 7)]
+
+
 # evaluation_batches
 
 
@@ -282,7 +321,7 @@ def test_training_batches_first_goes_on_where_it_left(first):
     lengths=st.lists(st.integers(0, 9), min_size=1, max_size=40), batch_size=st.integers(1, 9), by_length=st.booleans()
 )
 def test_evaluation_batches_visit_every_example_once(lengths, batch_size, by_length):
-    found = list(evaluation_batches(store_of(lengths), batch_size, "tokens" if by_length else None))
+    found = list(evaluation_batches(store_of(lengths), batch_size, ["tokens"] if by_length else ()))
     assert sorted(i for rows in found for i in rows["label"]) == list(range(len(lengths)))
     sizes = [len(rows["label"]) for rows in found]
     assert set(sizes[:-1]) <= {batch_size}
@@ -290,13 +329,13 @@ def test_evaluation_batches_visit_every_example_once(lengths, batch_size, by_len
 
 
 def test_evaluation_batches_hold_like_lengths():
-    found = list(evaluation_batches(store_of([5, 1, 9, 2, 8]), 2, "tokens"))
+    found = list(evaluation_batches(store_of([5, 1, 9, 2, 8]), 2, ["tokens"]))
     assert [rows["label"].tolist() for rows in found] == [[1, 3], [0, 4], [2]]
     assert found[0]["tokens"].tolist() == [[2, 0], [4, 4]]
 
 
 def test_evaluation_batches_without_a_length_key_keep_the_order():
-    found = list(evaluation_batches(store_of([5, 1, 9]), 2, None))
+    found = list(evaluation_batches(store_of([5, 1, 9]), 2, ()))
     assert [rows["label"].tolist() for rows in found] == [[0, 1], [2]]
 
 

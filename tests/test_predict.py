@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from calls import call, fails
+from calls import call, fails, good
 
 from common.errors import ConfigError, DataError
 from common.predict import examples
@@ -97,4 +97,26 @@ def test_texts_that_cannot_be_used_are_counted(trained):
 def test_an_unknown_format_is_suggested(trained):
     assert fails("predict", trained, "great", "--format", "jsno", status=2) == (
         '--format is "jsno", but must be one of: json. Did you mean "json"?'
+    )
+
+
+PO = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n\n'
+
+
+@pytest.mark.parametrize("name", ["de.po", "strings.txt"])
+def test_the_messages_of_a_catalogue_are_inputs(inputs, name):
+    text = PO + 'msgid "one"\nmsgid_plural "two"\nmsgstr[0] ""\nmsgstr[1] ""\n\nmsgid "three\\n"\nmsgstr "drei\\n"\n'
+    assert inputs(name, text) == (["one", "two", "three\n"], [])
+
+
+def test_messages_of_a_catalogue_are_predicted_in_order(trained, tmp_path):
+    words = ["great", "awful", "the film was lovely and fine", "dull"]
+    (tmp_path / "de.po").write_text(PO + "\n".join(f'msgid "{word}"\nmsgstr ""\n' for word in words))
+    found = [json.loads(line) for line in good("predict", trained, "--input", tmp_path / "de.po").splitlines()]
+    assert [(one["text"], one["label"]) for one in found] == list(zip(words, ["good", "bad"] * 2, strict=True))
+
+
+def test_alignment_is_refused_where_there_is_none(trained):
+    assert fails("predict", trained, "great", "--alignment", status=2) == (
+        "--alignment is for recipes that have an endpoint named alignment, and this one has none."
     )

@@ -28,6 +28,7 @@ SMALL_OF = {
         "inner": 8,
         "pieces": 400,
         "learning_rate": 0.01,
+        "batch_type": "examples",
         "batch_size": 16,
         "average": 0,
     },

@@ -1,4 +1,4 @@
-"""Batch normalization in one operation."""
+"""Batch normalization in one operation, and layer normalization with a gradient in few."""
 
 from __future__ import annotations
 
@@ -44,3 +44,47 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def get_config(self) -> dict[str, Any]:
         return {"momentum": self.momentum, "epsilon": self.epsilon, "name": self.name, "dtype": self.dtype_policy.name}
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class LayerNormalization(keras.layers.LayerNormalization):
+    """Keras's layer normalization of the last axis, with its gradient written out (Ba et al. 2016).
+
+    TensorFlow's own gradient goes through each operation of it; on CPUs that is three times as much memory traffic.
+
+    Call arguments:
+      inputs: [..., units].
+    """
+
+    def __init__(self, epsilon: float = 1e-5, name: str | None = None, dtype: Any = None):
+        super().__init__(epsilon=epsilon, name=name, dtype=dtype)
+
+    def call(self, inputs: Any) -> Any:
+        found = _normalized(
+            tf.cast(inputs, tf.float32), self.gamma.value.read_value(), self.beta.value.read_value(), self.epsilon
+        )
+        return tf.cast(found, self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"epsilon": self.epsilon, "name": self.name, "dtype": self.dtype_policy.name}
+
+
+def _normalized(inputs: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
+    @tf.custom_gradient
+    def normalized(inputs: Any, gamma: Any, beta: Any) -> tuple[Any, Any]:
+        def mean(values: Any) -> Any:
+            return tf.reduce_mean(values, axis=-1, keepdims=True)
+
+        centred = inputs - mean(inputs)
+        rate = tf.math.rsqrt(mean(tf.square(centred)) + epsilon)
+        normal = centred * rate
+
+        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+            to_normal = upstream * gamma
+            back = rate * (to_normal - mean(to_normal) - normal * mean(to_normal * normal))
+            flat = [tf.reshape(one, [-1, inputs.shape[-1]]) for one in (upstream * normal, upstream)]
+            return back, tf.reduce_sum(flat[0], axis=0), tf.reduce_sum(flat[1], axis=0)
+
+        return normal * gamma + beta, gradient
+
+    return normalized(inputs, gamma, beta)

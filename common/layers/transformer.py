@@ -12,6 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from common.layers.dropout import Dropout
+from common.layers.normalization import LayerNormalization
+
 MASKED = -1e4  # added to scores of what must not be seen; within the range of float16
 
 
@@ -24,6 +27,15 @@ def positions(length: int, units: int) -> np.ndarray:
     rates = np.exp(-math.log(10_000) * np.arange(units // 2) / max(units // 2, 1))
     angles = np.arange(length)[:, None] * rates
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+
+
+def _product(states: Any, matrix: Any) -> Any:
+    """[batch * steps, columns]: one product of all steps.
+
+    A product of three by two axes is one for each row of the batch, whose gradient for the matrix is made for each row
+    before it is summed: that was half of the time of a training step.
+    """
+    return tf.matmul(tf.reshape(states, [-1, states.shape[-1]]), matrix)
 
 
 @keras.saving.register_keras_serializable("kerasserole")
@@ -48,7 +60,7 @@ class Attention(keras.layers.Layer):
         if units % heads:
             raise ValueError(f"{units} units cannot be shared by {heads} heads")
         self.units, self.heads, self.dropout = units, heads, dropout
-        self.seed = keras.random.SeedGenerator()
+        self.drop = Dropout(dropout, name="drop")
 
     def build(self, queries_shape: Any, memory_shape: Any = None, unseen_shape: Any = None) -> None:
         def matrix(name: str, rows: int, columns: int) -> Any:
@@ -64,34 +76,49 @@ class Attention(keras.layers.Layer):
         )
 
     def call(self, queries: Any, memory: Any, unseen: Any, training: bool = False) -> Any:
-        return self.attended(queries, *self.keys_values(memory), unseen, training)[0]
+        if queries is memory:
+            asked, keys, values = self._projected(queries, self._query, self._key, self._value)
+        else:
+            asked, (keys, values) = self._projected(queries, self._query)[0], self.keys_values(memory)
+        return self._read(asked, keys, values, unseen, training)[0]
 
     def keys_values(self, memory: Any) -> tuple[Any, Any]:
         """What is compared and what is read of each place, [batch, heads, places, units / heads] each."""
-        both = tf.concat([self._cast(self.key), self._cast(self.value)], axis=1)
-        found = tf.matmul(memory, both)
-        keys, values = found[..., : self.units], found[..., self.units :] + self._cast(self.value_bias)
-        return self._by_head(keys), self._by_head(values)
+        keys, values = self._projected(memory, self._key, self._value)
+        return keys, values
 
-    def attended(self, queries: Any, keys: Any, values: Any, unseen: Any, training: bool = False) -> tuple[Any, Any]:
+    def attended(self, queries: Any, keys: Any, values: Any, unseen: Any) -> tuple[Any, Any]:
         """(outputs [batch, steps, units], weights [batch, heads, steps, places])."""
-        asked = tf.matmul(queries, self._cast(self.query)) + self._cast(self.query_bias)
-        asked = self._by_head(asked * (self.units // self.heads) ** -0.5)
-        scores = tf.matmul(asked, keys, transpose_b=True)
+        return self._read(self._projected(queries, self._query)[0], keys, values, unseen)
+
+    @property
+    def _query(self) -> tuple[Any, Any]:
+        return self.query.value, self.query_bias.value
+
+    @property
+    def _key(self) -> tuple[Any, Any]:
+        # A bias of keys adds the same to all scores of a query, which the softmax takes away.
+        return self.key.value, tf.zeros_like(self.value_bias.value)
+
+    @property
+    def _value(self) -> tuple[Any, Any]:
+        return self.value.value, self.value_bias.value
+
+    def _projected(self, states: Any, *weights: tuple[Any, Any]) -> list[Any]:
+        """The states by each (matrix, bias), by head: [batch, heads, steps, units / heads]; in one product."""
+        matrix, bias = (tf.cast(tf.concat(group, axis=-1), states.dtype) for group in zip(*weights, strict=True))
+        shape = [tf.shape(states)[0], tf.shape(states)[1], len(weights), self.heads, self.units // self.heads]
+        found = tf.reshape(_product(states, matrix) + bias, shape)
+        return tf.unstack(tf.transpose(found, [2, 0, 3, 1, 4]))
+
+    def _read(self, asked: Any, keys: Any, values: Any, unseen: Any, training: bool = False) -> tuple[Any, Any]:
+        scores = tf.matmul(asked * (self.units // self.heads) ** -0.5, keys, transpose_b=True)
         weights = tf.nn.softmax(scores + tf.cast(unseen, scores.dtype))
-        kept = weights
-        if training and self.dropout:
-            kept = keras.random.dropout(weights, self.dropout, seed=self.seed)
-        read = tf.transpose(tf.matmul(kept, values), [0, 2, 1, 3])
-        read = tf.reshape(read, [tf.shape(read)[0], -1, self.units])
-        return tf.matmul(read, self._cast(self.output_matrix)) + self._cast(self.output_bias), weights
-
-    def _cast(self, weight: Any) -> Any:
-        return tf.cast(weight.value, self.compute_dtype)
-
-    def _by_head(self, states: Any) -> Any:
-        size = self.units // self.heads
-        return tf.transpose(tf.reshape(states, [tf.shape(states)[0], -1, self.heads, size]), [0, 2, 1, 3])
+        read = tf.matmul(self.drop(weights, training=training), values)
+        shape = [tf.shape(read)[0], tf.shape(read)[2], self.units]
+        read = tf.reshape(tf.transpose(read, [0, 2, 1, 3]), shape)
+        output, bias = (tf.cast(one.value, read.dtype) for one in (self.output_matrix, self.output_bias))
+        return tf.reshape(_product(read, output) + bias, shape), weights
 
     def compute_output_shape(self, queries_shape: Any, memory_shape: Any = None, unseen_shape: Any = None) -> Any:
         return (*queries_shape[:-1], self.units)
@@ -107,11 +134,11 @@ class _Block(keras.layers.Layer):
         super().__init__(**kwargs)
         self.units, self.heads, self.inner, self.dropout = units, heads, inner, dropout
         self.own = Attention(units, heads, dropout, name="own")
-        self.own_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="own_norm")
-        self.inner_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="inner_norm")
+        self.own_norm = LayerNormalization(name="own_norm")
+        self.inner_norm = LayerNormalization(name="inner_norm")
         self.widen = keras.layers.Dense(inner, activation="relu", name="widen")
         self.narrow = keras.layers.Dense(units, name="narrow")
-        self.drop = keras.layers.Dropout(dropout, name="drop")
+        self.drop = Dropout(dropout, name="drop")
 
     def _build_shared(self, shape: Any) -> None:
         self.own.build(shape, shape)
@@ -167,7 +194,7 @@ class DecoderBlock(_Block):
     def __init__(self, units: int, heads: int, inner: int, dropout: float = 0.0, **kwargs: Any):
         super().__init__(units, heads, inner, dropout, **kwargs)
         self.across = Attention(units, heads, dropout, name="across")
-        self.across_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="across_norm")
+        self.across_norm = LayerNormalization(name="across_norm")
 
     def build(
         self, states_shape: Any, memory_shape: Any = None, later_shape: Any = None, unseen_shape: Any = None

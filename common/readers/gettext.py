@@ -85,19 +85,10 @@ def catalogue(path: Path, fields: tuple[Field, ...], encoding: str | None, probl
       ConfigError: `encoding` is none.
       DataError: the file is missing, damaged, or holds no translation.
     """
-    with opened(path) as file:
-        data = file.read()
-    if not data:
-        raise DataError(f"{path} is empty: name another file.")
-    if data[:4] in MO:
-        entries, encoding = _mo_entries(path, data, encoding)
-    elif suffix(path) == ".mo":
-        raise DataError(f"{path} is no MO file, for it begins with other bytes: copy it again, or name its PO file.")
-    else:
-        entries, encoding = _po_entries(path, data, encoding)
+    found, encoding = entries(path, encoding)
     pairs: list[tuple[str, str, str]] = []
     left_out: Counter[str] = Counter()
-    for number, entry in enumerate(entries, 1):
+    for number, entry in enumerate(found, 1):
         if not entry.msgid:
             continue  # a header that polib did not take for one
         why = "obsolete" if entry.obsolete else "fuzzy" if "fuzzy" in entry.flags else ""
@@ -110,8 +101,21 @@ def catalogue(path: Path, fields: tuple[Field, ...], encoding: str | None, probl
     if not pairs:
         told = ", ".join(f"{count:,} {why}" for why, count in left_out.most_common()) or "nothing at all"
         raise DataError(f"{path} holds no translated message ({told}): name a catalogue with translations.")
-    language = " ".join(str(entries.metadata.get("Language", "")).split())
+    language = " ".join(str(found.metadata.get("Language", "")).split())
     return Catalogue(path, encoding, language, tuple(pairs), left_out, fields, problems)
+
+
+def entries(path: Path, encoding: str | None) -> tuple[Any, str]:
+    """polib's file, and its encoding."""
+    with opened(path) as file:
+        data = file.read()
+    if not data:
+        raise DataError(f"{path} is empty: name another file.")
+    if data[:4] in MO:
+        return _mo_entries(path, data, encoding)
+    if suffix(path) == ".mo":
+        raise DataError(f"{path} is no MO file, for it begins with other bytes: copy it again, or name its PO file.")
+    return _po_entries(path, data, encoding)
 
 
 def _forms(entry: Any) -> Iterator[tuple[str, str]]:

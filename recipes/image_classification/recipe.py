@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -30,7 +30,7 @@ class Recipe:
     fields = data.FIELDS
     inputs = tuple(field for field in data.FIELDS if field.kind == "image")
     formats: ClassVar[Mapping[str, Format]] = {}
-    length_key = None
+    length_keys: tuple[str, ...] = ()
     monitor, monitor_mode = "accuracy", "max"
 
     def __init__(self, config: Config, assets: Assets):
@@ -101,6 +101,9 @@ class Recipe:
         if not self.config.backbone or self.config.weights == "none" or not self.config.head_only:
             return None
         return WarmUp([backbones.of(model)], self.config.head_only, backbones.UNFROZEN_RATE)
+
+    def orthogonal(self, model: keras.Model) -> Sequence[Any]:
+        return []
 
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         weights = self.labels.weights(self.config.class_weights)

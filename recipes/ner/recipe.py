@@ -34,7 +34,7 @@ class Recipe:
 
     fields = data.FIELDS
     inputs = (Field("text", "text", ("sentence", "content", "body", "document")),)
-    length_key = "words"
+    length_keys = ("words",)
     monitor, monitor_mode = "f1", "max"
 
     def __init__(self, config: Config, assets: Assets):
@@ -150,6 +150,9 @@ class Recipe:
 
     def warm_up(self, model: keras.Model) -> None:
         return None
+
+    def orthogonal(self, model: keras.Model) -> Sequence[Any]:
+        return []
 
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         tags, lengths = target["tags"], outputs["lengths"]

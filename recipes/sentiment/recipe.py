@@ -27,7 +27,7 @@ class Recipe:
     fields = data.FIELDS
     inputs = tuple(field for field in data.FIELDS if field.kind == "text")
     formats: ClassVar[Mapping[str, Format]] = {}
-    length_key = "tokens"
+    length_keys = ("tokens",)
     monitor, monitor_mode = "accuracy", "max"
 
     def __init__(self, config: Config, assets: Assets):
@@ -93,6 +93,9 @@ class Recipe:
 
     def warm_up(self, model: keras.Model) -> None:
         return None
+
+    def orthogonal(self, model: keras.Model) -> Sequence[Any]:
+        return []
 
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         weights = self.labels.weights(self.config.class_weights)

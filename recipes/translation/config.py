@@ -23,8 +23,12 @@ ABOUT = About(
 class Config(RunConfig):
     """All settings of a run of translation."""
 
-    batch_size: int = option(128, "Pairs in a batch, over all replicas.", low=1, group="Training")
-    learning_rate: float = option(2e-3, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
+    batch_type: str = option(
+        "tokens", "What --batch-size counts: pairs (examples), or pieces of both sides with their padding (tokens).",
+        choices=("examples", "tokens"), group="Training",
+    )  # fmt: skip
+    batch_size: int = option(2048, "Pieces or pairs in a batch, over all replicas.", low=1, group="Training")
+    learning_rate: float = option(3e-3, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
     weight_decay: float = option(
         0.01, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
     )
@@ -35,6 +39,9 @@ class Config(RunConfig):
         0.999, "Decay of the moving average of weights that is evaluated and kept; 0 for none.", low=0, below=1,
         group="Training",
     )  # fmt: skip
+    optimizer: str = option(
+        "muon", "Of the matrices of hidden layers; all else is AdamW's.", choices=("muon", "adamw"), group="Training"
+    )
     patience: int = option(
         0, "Stop when validation has not improved for so many epochs; 0 for never.", low=0, group="Training"
     )
@@ -43,13 +50,21 @@ class Config(RunConfig):
     units: int | None = option(None, "Width of the states.", low=2, shown="128, 256 of lstm")
     layers: int | None = option(None, "Layers of the encoder, and as many of the decoder.", low=1, shown="4, 2 of lstm")
     heads: int = option(4, "Heads of attention.", low=1)
-    inner: int = option(512, "Units between the dense layers of a block.", low=1)
-    dropout: float = option(0.2, "Share of the states that is dropped.", low=0, below=1)
-    pieces: int = option(8000, "Subword pieces of both languages together.", low=300)
+    inner: int = option(256, "Units between the dense layers of a block.", low=1)
+    dropout: float = option(0.15, "Share of the states that is dropped.", low=0, below=1)
+    vocabulary: str = option(
+        "separate", "Of subword pieces: one of both languages, or one of each.", choices=("joint", "separate")
+    )
+    pieces: int | None = option(None, "Subword pieces of a vocabulary.", low=300, shown="4000, 8000 if joint")
     longest: int = option(128, "Pieces that a side may have; what is longer is left out of training.", low=1)
 
     beam: int = option(4, "Hypotheses that are followed at a time.", low=1, high=64)
     length_penalty: float = option(1.0, "How much longer translations are preferred.", low=0, high=5)
+    coverage_penalty: float = option(0.0, "How much translations of all of the source are preferred.", low=0, high=5)
+    no_repeat: int = option(0, "So many pieces in a row come only once in a translation; 0 allows all.", low=0)
+    max_length_ratio: float = option(
+        2.0, "Pieces that a translation may have for each of its source's, and 10 more.", above=0, high=100
+    )
 
     source_language: str | None = option(None, "Its code, such as en, where data does not tell.", group="Data")
     target_language: str | None = option(

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from common.layers.dropout import Dropout
 from common.layers.transformer import MASKED, positions
 from common.subwords import PADDING, START
 
@@ -20,6 +21,7 @@ class Pieces(keras.layers.Layer):
       units: of a vector.
       longest: sequence that there are places for; 0 for no places.
       dropout: share of the sums of vector and place that is dropped in training.
+      scored: whether it makes scores.
 
     Call arguments:
       ids: int32 [batch, steps].
@@ -28,15 +30,16 @@ class Pieces(keras.layers.Layer):
     Returns: [batch, steps, units].
     """
 
-    def __init__(self, count: int, units: int, longest: int, dropout: float, **kwargs: Any):
+    def __init__(self, count: int, units: int, longest: int, dropout: float, scored: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
-        self.count, self.units, self.longest, self.dropout = count, units, longest, dropout
-        self.drop = keras.layers.Dropout(dropout, name="drop")
+        self.count, self.units, self.longest, self.dropout, self.scored = count, units, longest, dropout, scored
+        self.drop = Dropout(dropout, name="drop")
 
     def build(self, ids_shape: Any) -> None:
         scaled = keras.initializers.RandomNormal(stddev=self.units**-0.5)
         self.table = self.add_weight(shape=(self.count, self.units), initializer=scaled, name="table")
-        self.bias = self.add_weight(shape=(self.count,), initializer="zeros", name="bias")
+        if self.scored:
+            self.bias = self.add_weight(shape=(self.count,), initializer="zeros", name="bias")
 
     def call(self, ids: Any, first: Any = 0, training: bool = False) -> Any:
         vectors = tf.gather(self.table.value, ids) * self.units**0.5
@@ -58,7 +61,7 @@ class Pieces(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         own = {"count": self.count, "units": self.units, "longest": self.longest, "dropout": self.dropout}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "scored": self.scored}
 
 
 @keras.saving.register_keras_serializable("kerasserole")

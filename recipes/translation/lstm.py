@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from common.decode import repeated
+from common.layers.dropout import Dropout
 from common.layers.pooling import Pooling
 from common.layers.recurrent import LSTM, lstm
 from common.layers.transformer import Attention
@@ -20,14 +21,16 @@ from .config import Config
 from .layers import Before, Lengths, Pieces, Unseen
 
 
-def build(config: Config, pieces: int) -> keras.Model:
+def build(config: Config, pieces: int, source_pieces: int | None = None) -> keras.Model:
     """The model in training; inputs and outputs are those of the Transformer."""
     rate = config.dropout if config.noise else 0.0
     source = keras.Input([None], dtype="int32", name="source")
     target = keras.Input([None], dtype="int32", name="target")
-    table = Pieces(pieces, config.units, 0, rate, name="pieces")
+    table = source_table = Pieces(pieces, config.units, 0, rate, name="pieces")
+    if source_pieces is not None:
+        source_table = Pieces(source_pieces, config.units, 0, rate, scored=False, name="source_pieces")
     lengths = Lengths(name="lengths")(source)
-    memory = _encoded(config, table(source), lengths, rate)
+    memory = _encoded(config, source_table(source), lengths, rate)
     unseen = Unseen(name="unseen")(source)
     mean = Pooling("mean", name="mean")(memory, lengths)
     before, _ = Before(name="before")(target)
@@ -40,21 +43,21 @@ def build(config: Config, pieces: int) -> keras.Model:
         ]
         inputs = states if looked is None else _joined(config, states, looked, f"joined_{number}")
         new = LSTM(config.units, name=f"decoder_{number}")(inputs, initial_state=bridge)
-        new = keras.layers.Dropout(rate, name=f"decoder_{number}_dropout")(new)
+        new = Dropout(rate, name=f"decoder_{number}_dropout")(new)
         if looked is None:
             states = new
             looked = Attention(config.units, 1, name="across")(states, memory, unseen)
         else:
             states = keras.layers.Add(name=f"decoder_{number}_sum")([states, new])
     states = _joined(config, states, looked, "states")
-    states = keras.layers.Dropout(rate, name="states_dropout")(states)
+    states = Dropout(rate, name="states_dropout")(states)
     return keras.Model({"source": source, "target": target}, {"states": states}, name="lstm")
 
 
 def _encoded(config: Config, states: Any, lengths: Any, rate: float) -> Any:
     for number in range(1, config.layers + 1):
         new = lstm(states, lengths, config.units // 2, True, f"encoder_{number}")
-        new = keras.layers.Dropout(rate, name=f"encoder_{number}_dropout")(new)
+        new = Dropout(rate, name=f"encoder_{number}_dropout")(new)
         states = new if number == 1 else keras.layers.Add(name=f"encoder_{number}_sum")([states, new])
     return keras.layers.Identity(name="memory")(states)
 

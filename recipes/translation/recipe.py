@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
-import sacrebleu
 import tensorflow as tf
 
-from common import check_pairs, decode, losses, pairs, sources, subwords
+from common import check_pairs, losses, pairs, sources, subwords
 from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits
 
-from . import data, lstm, transformer
+from . import alignment, data, lstm, scoring, serving, transformer
 from .config import Config
 
 SEEN = 600_000  # pairs that a training sees without --epochs, over 5 to 60 epochs
+JOINT, SEPARATE = 8000, 4000  # pieces of a vocabulary
 SIZES = {"transformer": (128, 4), "lstm": (256, 2)}  # units and layers
-GROWTH, SPARE = 2, 10  # a translation has at most so many times the pieces of its source, and so many more
 
 
 class Recipe:
@@ -27,13 +28,15 @@ class Recipe:
 
     fields = data.FIELDS
     inputs = data.FIELDS[:1]
-    formats: ClassVar[Mapping[str, Format]] = {}
-    length_key = "source"
+    formats: ClassVar[Mapping[str, Format]] = {"po": Format(lambda _, outputs: _text(outputs), catalogue=True)}
+    length_keys = ("source", "target")
     monitor, monitor_mode = "loss", "min"
 
     def __init__(self, config: Config, assets: Assets):
         self.config, self.assets = config, assets
         self.pieces = subwords.Subwords(assets["pieces"])
+        apart = assets["source_pieces"]
+        self.source_pieces = self.pieces if apart is None else subwords.Subwords(apart)
         self.network = lstm if config.model == "lstm" else transformer
 
     @classmethod
@@ -49,14 +52,19 @@ class Recipe:
     def learn(cls, config: Config, train: Source) -> Assets:
         count = 0
 
-        def texts() -> Iterator[str]:
+        def texts(*names: str) -> Iterator[str]:
             nonlocal count
+            count = 0
             for example in train:
                 count += 1
-                yield example["text"]
-                yield example["target"]
+                for name in names:
+                    yield example[name]
 
-        return {"pieces": subwords.train(texts(), config.pieces), "pairs": count}
+        if config.vocabulary == "joint":
+            pieces, apart = subwords.train(texts("text", "target"), config.pieces or JOINT), None
+        else:
+            apart, pieces = (subwords.train(texts(name), config.pieces or SEPARATE) for name in ("text", "target"))
+        return {"pieces": pieces, "source_pieces": apart, "pairs": count}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
@@ -70,19 +78,20 @@ class Recipe:
         return check_pairs.pairs(splits, "text", "target")
 
     def encode(self, features: Batch) -> Batch:
-        return {"source": self._ids(features["text"])}
+        return {"source": self._ids(features["text"], self.source_pieces)}
 
     def encode_target(self, examples: Batch) -> Batch:
-        return {"target": self._ids(examples["target"])}
+        return {"target": self._ids(examples["target"], self.pieces)}
 
-    def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
+    def _ids(self, texts: tf.Tensor, pieces: subwords.Subwords) -> tf.RaggedTensor:
         """Pieces and the end, [batch, (pieces)]; the end keeps an empty text from being an empty row."""
-        ids = self.pieces.encode(texts)[:, : self.config.longest - 1]
+        ids = pieces.encode(texts)[:, : self.config.longest - 1]
         end = tf.fill([ids.nrows(), 1], subwords.END)
         return tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1)
 
     def build_model(self) -> keras.Model:
-        return self.network.build(self.config, len(self.pieces))
+        apart = None if self.source_pieces is self.pieces else len(self.source_pieces)
+        return self.network.build(self.config, len(self.pieces), apart)
 
     def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
         pass
@@ -90,10 +99,16 @@ class Recipe:
     def warm_up(self, model: keras.Model) -> None:
         return None
 
+    def orthogonal(self, model: keras.Model) -> Sequence[Any]:
+        if self.config.optimizer == "adamw":
+            return []
+        # Not the tables of pieces, whose rows have lives of their own.
+        return [one for one in model.trainable_variables if len(one.shape) == 2 and not one.path.endswith("/table")]
+
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         pieces = model.get_layer("pieces")
         return losses.sequence_cross_entropy(
-            target["target"], outputs["states"], pieces.logits, self.config.label_smoothing
+            target["target"], outputs["states"], pieces.table.value, pieces.bias.value, self.config.label_smoothing
         )  # fmt: skip
 
     def measures(self, model: keras.Model) -> _Nothing:
@@ -103,48 +118,34 @@ class Recipe:
         pass
 
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
-        found, wanted = [], []
+        """The measures; seconds are those of serving_default, tracing left out, for it is asked once before."""
+        texts, found, wanted = [], [], []
+        seconds, log_prob, pieces = 0.0, 0.0, 0
         for batch in batches:
-            for positions, outputs in ask("serving_default", batch):
+            if not wanted:
+                list(ask("serving_default", batch[:1]))
+            began = time.perf_counter()
+            answers = list(ask("serving_default", batch))
+            seconds += time.perf_counter() - began
+            for positions, outputs in answers:
                 found += [one.decode("utf-8", "replace") for one in outputs["translation"]]
                 wanted += [batch[at]["target"] for at in positions]
+                texts += [batch[at]["text"] for at in positions]
+            for _, outputs in ask("likelihood", batch):
+                log_prob += float(outputs["log_prob"].sum(dtype=float))
+                pieces += int(outputs["pieces"].sum())
         if not wanted:
             return {"examples": 0}
-        bleu, chrf = sacrebleu.BLEU(), sacrebleu.CHRF()
-        same = [one == other for one, other in zip(found, wanted, strict=True)]
         return {
-            "bleu": bleu.corpus_score(found, [wanted]).score,
-            "chrf": chrf.corpus_score(found, [wanted]).score,
-            "exact_match": float(np.mean(same)),
-            "bleu_signature": str(bleu.get_signature()),
+            **scoring.measured(texts, found, wanted),
+            "perplexity": math.exp(-log_prob / pieces),
+            "seconds": seconds,
+            "sentences_per_second": len(wanted) / seconds,
             "examples": len(wanted),
         }
 
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
-        def translated(text: tf.Tensor, best: int) -> tuple[tf.Tensor, tf.Tensor]:
-            ids = self._ids(text)
-            lengths = tf.cast(ids.row_lengths(), tf.int32)
-            source = ids.to_tensor(subwords.PADDING)
-            longest = tf.minimum(GROWTH * lengths + SPARE, transformer.PLACES - 1)
-            most = tf.reduce_max(tf.concat([longest, [1]], axis=0))
-            step = self.network.Stepper(self.config, model, source, self.config.beam, most)
-            found = decode.beam_search(
-                step, step.state, tf.shape(source)[0], start=subwords.START, end=subwords.END, longest=longest,
-                beam=self.config.beam, n_best=best, length_penalty=self.config.length_penalty,
-            )  # fmt: skip
-            flat = tf.reshape(found.tokens, [-1, tf.shape(found.tokens)[2]])
-            return tf.reshape(self.pieces.decode(flat), [-1, best]), found.scores
-
-        def one(text: tf.Tensor) -> Mapping[str, tf.Tensor]:
-            texts, scores = translated(text, 1)
-            return {"translation": texts[:, 0], "score": scores[:, 0]}
-
-        def several(text: tf.Tensor) -> Mapping[str, tf.Tensor]:
-            texts, scores = translated(text, self.config.beam)
-            return {"translations": texts, "scores": scores}
-
-        inputs = {"text": tf.TensorSpec([None], tf.string, "text")}
-        return {"serving_default": Endpoint(one, inputs), "n_best": Endpoint(several, inputs)}
+        return serving.Translator(self, model).endpoints()
 
     def doubts(self) -> list[str]:
         return []
@@ -162,10 +163,19 @@ class Recipe:
             "word " * 400,
             "\x00\t",
         ]
-        return [{"text": text} for text in texts]
+        return [{"text": text, "target": target} for text, target in zip(texts, reversed(texts), strict=True)]
 
     def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {"translation": outputs["translation"].decode("utf-8", "replace"), "score": float(outputs["score"])}
+        return {"text": example["text"], "translation": _text(outputs), "score": float(outputs["score"])}
+
+    def alignment(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        source = outputs["source_pieces"][: outputs["source_lengths"]].tolist()
+        target = outputs["target_pieces"][: outputs["target_lengths"]].tolist()
+        return alignment.aligned(source, target, outputs["attention"][: len(target), : len(source)])
+
+
+def _text(outputs: Mapping[str, Any]) -> str:
+    return outputs["translation"].decode("utf-8", "replace")
 
 
 class _Nothing:

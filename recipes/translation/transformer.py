@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from common.decode import repeated
+from common.layers.normalization import LayerNormalization
 from common.layers.transformer import DecoderBlock, EncoderBlock
 
 from .config import Config
@@ -16,8 +17,11 @@ from .layers import Before, Pieces, Unseen
 PLACES = 1024  # of the longest sequence
 
 
-def build(config: Config, pieces: int) -> keras.Model:
+def build(config: Config, pieces: int, source_pieces: int | None = None) -> keras.Model:
     """The model in training.
+
+    Args:
+      pieces: of the target's vocabulary, and of the source's unless `source_pieces` tells of one of its own.
 
     Inputs: source int32 [batch, places], target int32 [batch, steps]; padded with 0.
     Outputs: states [batch, steps, units], of which the layer "pieces" makes the scores of the target's pieces.
@@ -26,18 +30,21 @@ def build(config: Config, pieces: int) -> keras.Model:
     source = keras.Input([None], dtype="int32", name="source")
     target = keras.Input([None], dtype="int32", name="target")
     pieces_layer = Pieces(pieces, config.units, PLACES, rate, name="pieces")
+    source_layer = pieces_layer
+    if source_pieces is not None:
+        source_layer = Pieces(source_pieces, config.units, PLACES, rate, scored=False, name="source_pieces")
     unseen = Unseen(name="unseen")(source)
-    states = pieces_layer(source)
+    states = source_layer(source)
     for number in range(1, config.layers + 1):
         block = EncoderBlock(config.units, config.heads, config.inner, rate, name=f"encoder_{number}")
         states = block(states, unseen)
-    memory = keras.layers.LayerNormalization(epsilon=1e-5, name="memory")(states)
+    memory = LayerNormalization(name="memory")(states)
     before, later = Before(name="before")(target)
     states = pieces_layer(before)
     for number in range(1, config.layers + 1):
         block = DecoderBlock(config.units, config.heads, config.inner, rate, name=f"decoder_{number}")
         states = block(states, memory, later, unseen)
-    states = keras.layers.LayerNormalization(epsilon=1e-5, name="states")(states)
+    states = LayerNormalization(name="states")(states)
     return keras.Model({"source": source, "target": target}, {"states": states}, name="transformer")
 
 

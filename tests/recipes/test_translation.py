@@ -4,9 +4,10 @@ import json
 
 import keras
 import numpy as np
+import polib
 import pytest
 import tensorflow as tf
-from calls import SMALL_TRANSLATION, good, tiny_pairs, write
+from calls import SMALL_TRANSLATION, fails, good, tiny_pairs, write
 
 from common import endpoints, subwords
 from common import export as exporting
@@ -160,8 +161,51 @@ def test_words_are_learned_in_their_order(translator):
     assert metrics["test"]["chrf"] > 60 and metrics["test"]["bleu"] > 40
     assert metrics["test"]["bleu_signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp")
     found = json.loads(good("predict", translator, "the red house").splitlines()[0])
-    assert list(found) == ["translation", "score"]
+    assert list(found) == ["text", "translation", "score"]
     assert found["translation"].startswith("das ")
+
+
+@pytest.mark.slow
+def test_measures_say_how_well_and_how_fast(translator):
+    measured = json.loads((translator / "metrics.json").read_text())["test"]
+    names = ["bleu", "chrf", "ter", "exact_match", "placeholder_errors", "with_placeholders", "bleu_signature"]
+    assert list(measured) == [*names, "perplexity", "seconds", "sentences_per_second"]
+    assert 1 < measured["perplexity"] < 10
+    assert measured["with_placeholders"] == 0
+    page = (translator / "report.html").read_text()
+    assert "<th>perplexity</th>" in page and "<th>sentences per second</th>" in page
+
+
+@pytest.mark.slow
+def test_predict_aligns_words(translator):
+    plain, found = (json.loads(good("predict", translator, "the red house", *more)) for more in ([], ["--alignment"]))
+    aligned = found.pop("alignment")
+    assert found == plain
+    assert aligned["source"] == ["the", "red", "house"]
+    assert aligned["target"] == found["translation"].split()
+    assert sorted(at for _, at in aligned["pairs"]) == list(range(len(aligned["target"])))
+    assert aligned["pairs"] == sorted(aligned["pairs"])
+    message = fails("predict", translator, "the red house", "--alignment", "--format", "po", status=2)
+    assert message == "--alignment adds to JSON, and --format is po: leave one of them out."
+
+
+@pytest.mark.slow
+def test_predict_fills_in_a_catalogue(translator, tmp_path):
+    head = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n\n'
+    text = head + 'msgid "the red house"\nmsgstr ""\n\n# mine\nmsgid "the cat"\nmsgstr "die Katze"\n'
+    (tmp_path / "de.po").write_text(text)
+    (tmp_path / "out.po").write_text(good("predict", translator, "--input", tmp_path / "de.po", "--format", "po"))
+    found = polib.pofile(str(tmp_path / "out.po"))
+    lines = good("predict", translator, "--input", tmp_path / "de.po").splitlines()
+    translations = [json.loads(line)["translation"] for line in lines]
+    assert [one.msgid for one in found] == [json.loads(line)["text"] for line in lines]
+    assert [one.msgstr for one in found] == [translations[0], "die Katze"]
+    assert [one.flags for one in found] == [["fuzzy"], []]
+    (tmp_path / "lines.txt").write_text("the cat\n")
+    for more in (["the cat"], ["--input", tmp_path / "lines.txt"]):
+        assert fails("predict", translator, *more, "--format", "po", status=2) == (
+            "This --format fills in a message catalogue: name one by --input, such as messages.po."
+        )
 
 
 @pytest.mark.slow

@@ -1,0 +1,149 @@
+"""The messages of a gettext catalogue as inputs, and the catalogue with translations filled in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import DataError
+from common.problems import Problems
+from common.readers.columns import usable
+from common.readers.files import damage
+from common.readers.gettext import entries
+from common.recipe import Example, Field
+
+WIDTH = 78  # of lines, as gettext's own tools write them
+PLURALS = re.compile(r"nplurals\s*=\s*(\d+)")
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+@dataclass(frozen=True)
+class Messages:
+    """The messages of a catalogue that are not obsolete.
+
+    Args:
+      entries: polib's file.
+    """
+
+    path: Path
+    encoding: str
+    entries: Any
+
+    @property
+    def note(self) -> str:
+        return f"{self.path.name}: gettext, {self.encoding}; messages"
+
+    def _current(self) -> list[tuple[str, Any]]:
+        """(place, entry) of each."""
+        numbered = enumerate(self.entries, 1)
+        places = ((f"{self.path.name}:{getattr(one, 'linenum', None) or number}", one) for number, one in numbered)
+        return [(place, entry) for place, entry in places if entry.msgid and not entry.obsolete]
+
+    def rows(self, field: Field, problems: Problems) -> Iterator[tuple[str, Example]]:
+        """(place, example) of each message, translated or not, its plural after the singular.
+
+        Args:
+          problems: is told of those that cannot be used.
+        """
+        for place, entry in self._current():
+            for text in _messages(entry):
+                yield from usable(place, {field.name: text}, damage(text, self.encoding), (field,), problems)
+
+    def filled(self, translate: Callable[[list[str]], Sequence[str]]) -> tuple[str, int]:
+        """The catalogue as a PO file in UTF-8, and how many of its entries were filled in; they are marked fuzzy.
+
+        Those are the entries that are fuzzy already, or lack a translation or a plural form. The first of several
+        forms is that of the singular, the others are that of the plural, as is a single one.
+
+        Args:
+          translate: gives a translation of each message, in order; it is called once.
+
+        Raises:
+          DataError: it is compiled, or not valid in its encoding.
+        """
+        import polib
+
+        if not isinstance(self.entries, polib.POFile):
+            raise DataError(f"{self.path} is compiled, so that nothing can be filled in: name its PO file.")
+        if wrong := damage(str(self.entries), self.encoding):
+            places = (place for place, entry in self._current() if damage(str(entry), self.encoding))
+            at = next(places, str(self.path))
+            raise DataError(f"{at} {wrong}: mend it, or say by --encoding NAME how the file is written.")
+        count = self._plural_forms()
+        lacking = [entry for _, entry in self._current() if _lacks(entry, count)]
+        texts = list(dict.fromkeys(text for entry in lacking for text in _messages(entry)))
+        found = dict(zip(texts, translate(texts), strict=True))
+        changed = sum(_fill(entry, {text: _framed(text, found[text]) for text in _messages(entry)}, count)
+                      for entry in lacking)  # fmt: skip
+        return self._written(), changed
+
+    def _plural_forms(self) -> int:
+        """How many the head says that there are; else the most that an entry has."""
+        named = PLURALS.search(self.entries.metadata.get("Plural-Forms", ""))
+        most = max((len(entry.msgstr_plural) for entry in self.entries), default=0)
+        return int(named[1]) if named else most or 2
+
+    def _written(self) -> str:
+        head = self.entries.metadata
+        if "charset=utf-8" not in head.get("Content-Type", "").lower():
+            head |= {"Content-Type": "text/plain; charset=UTF-8", "Content-Transfer-Encoding": "8bit"}
+        # polib would break longer comments anew.
+        comments = (line for entry in self.entries for line in f"{entry.comment}\n{entry.tcomment}".split("\n"))
+        self.entries.wrapwidth = max(WIDTH, *(len(line) + 3 for line in comments), 0)
+        text = str(self.entries)
+        return (text if self.entries.header else text.removeprefix("#\n")).rstrip("\n")
+
+
+def messages(path: Path, encoding: str | None) -> Messages:
+    """The messages of a PO or MO file.
+
+    Args:
+      encoding: as the user gave it; None takes it from the file's head.
+
+    Raises:
+      ConfigError: `encoding` is none.
+      DataError: the file is missing or damaged.
+    """
+    found, known = entries(path, encoding)
+    return Messages(path, known, found)
+
+
+def _messages(entry: Any) -> list[str]:
+    return [text for text in (entry.msgid, entry.msgid_plural) if text]
+
+
+def _lacks(entry: Any, count: int) -> bool:
+    """Whether something is to be filled in."""
+    forms = [entry.msgstr_plural.get(number) for number in range(count)] if entry.msgid_plural else [entry.msgstr]
+    return entry.fuzzy or not all(forms)
+
+
+def _fill(entry: Any, found: dict[str, str], count: int) -> bool:
+    """Fills in what an entry lacks; whether there was a translation to fill in."""
+    if not all(found.values()):
+        return False
+    if entry.msgid_plural:
+        kept = {} if entry.fuzzy else entry.msgstr_plural
+        singular = entry.msgid if count > 1 else entry.msgid_plural
+        entry.msgstr_plural = {
+            number: kept.get(number) or found[entry.msgid_plural if number else singular] for number in range(count)
+        }
+    else:
+        entry.msgstr = found[entry.msgid]
+    entry.previous_msgctxt = entry.previous_msgid = entry.previous_msgid_plural = None  # of a translation that is gone
+    entry.fuzzy = True
+    return True
+
+
+def _framed(message: str, translation: str) -> str:
+    """A translation that begins and ends with a line end where the message does, as msgfmt wants it; or "".
+
+    >>> _framed("Yes\\n", " Ja")
+    ' Ja\\n'
+    """
+    text = CONTROLS.sub("", translation).strip("\n")
+    begin, end = ("\n" if message.startswith("\n") else "", "\n" if message.endswith("\n") else "")
+    return f"{begin}{text}{end}" if text.strip() else ""

@@ -1,0 +1,127 @@
+"""What is served: translations, the best or several, what each looked at, and how likely given ones are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+from common import decode
+from common.recipe import Endpoint
+from common.subwords import END, PADDING, START
+
+from .transformer import PLACES
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+SPARE = 10  # a translation may have so many pieces more than --max-length-ratio allows
+ROWS = 32  # pairs that are scored at once: every piece of them has a score for the whole vocabulary
+
+
+class Translator:
+    """Functions of texts, in core TensorFlow ops.
+
+    Args:
+      recipe: for how texts become pieces, and back.
+    """
+
+    def __init__(self, recipe: Recipe, model: keras.Model):
+        self.recipe, self.config, self.model = recipe, recipe.config, model
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """All of them, by name."""
+        text, target = (tf.TensorSpec([None], tf.string, name) for name in ("text", "target"))
+        return {
+            "serving_default": Endpoint(self.best, {"text": text}),
+            "n_best": Endpoint(self.several, {"text": text}),
+            "alignment": Endpoint(self.aligned, {"text": text}),
+            "likelihood": Endpoint(self.likelihood, {"text": text, "target": target}),
+        }
+
+    def _search(self, ids: tf.RaggedTensor, count: int, attention: bool = False) -> decode.Decoded:
+        lengths = tf.cast(ids.row_lengths(), tf.float32)
+        source = _dense(ids)
+        longest = tf.cast(self.config.max_length_ratio * lengths, tf.int32) + SPARE
+        longest = tf.minimum(longest, PLACES - 1)
+        most = tf.reduce_max(tf.concat([longest, [1]], axis=0))
+        step = self.recipe.network.Stepper(self.config, self.model, source, self.config.beam, most)
+        return decode.beam_search(
+            step, step.state, tf.shape(source)[0], start=START, end=END, longest=longest, beam=self.config.beam,
+            n_best=count, length_penalty=self.config.length_penalty, coverage_penalty=self.config.coverage_penalty,
+            blocked=self.config.no_repeat, attention=attention, source_mask=source != PADDING,
+        )  # fmt: skip
+
+    def _texts(self, found: decode.Decoded, count: int) -> tf.Tensor:
+        """[batch, count]."""
+        rows, _, steps = tf.unstack(tf.shape(found.tokens))
+        return tf.reshape(self.recipe.pieces.decode(tf.reshape(found.tokens, [rows * count, steps])), [rows, count])
+
+    def _ids(self, text: tf.Tensor) -> tf.RaggedTensor:
+        return self.recipe.encode({"text": text})["source"]
+
+    def best(self, text: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """translation [batch], score [batch]."""
+        found = self._search(self._ids(text), 1)
+        return {"translation": self._texts(found, 1)[:, 0], "score": found.scores[:, 0]}
+
+    def several(self, text: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """translations [batch, beam], scores [batch, beam], the best first."""
+        found = self._search(self._ids(text), self.config.beam)
+        return {"translations": self._texts(found, self.config.beam), "scores": found.scores}
+
+    def aligned(self, text: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """What `best` gives, and what each piece of it looked at.
+
+        source_pieces [batch, places] and target_pieces [batch, steps] are strings of bytes, empty beyond the lengths;
+        attention is [batch, steps, places]. The place after the source's last piece is that of its end.
+        """
+        ids = self._ids(text)
+        found = self._search(ids, 1, attention=True)
+        lengths = found.lengths[:, 0]
+        steps = tf.reduce_max(tf.concat([lengths, [0]], axis=0))
+        # Nothing for padding and the end.
+        source_raw, raw = (tf.constant(one.raw, tf.string) for one in (self.recipe.source_pieces, self.recipe.pieces))
+        return {
+            "translation": self._texts(found, 1)[:, 0],
+            "score": found.scores[:, 0],
+            "source_pieces": tf.gather(source_raw, _dense(ids)),
+            "source_lengths": tf.cast(ids.row_lengths(), tf.int32) - 1,
+            "target_pieces": tf.gather(raw, found.tokens[:, 0, :steps]),
+            "target_lengths": lengths,
+            "attention": found.attention[:, 0, :steps],
+        }
+
+    def likelihood(self, text: tf.Tensor, target: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """log_prob float32 [batch], in nats, of the target's pieces and its end; pieces int32 [batch], their number.
+
+        Each piece is told those before it, whatever the model would have chosen.
+        """
+        source, wanted = self._ids(text), self.recipe.encode_target({"target": target})["target"]
+        rows, logits = tf.shape(text)[0], self.model.get_layer("pieces").logits
+
+        def scored(first: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            some = slice(first, first + ROWS)
+            inputs = {"source": _dense(source[some]), "target": _dense(wanted[some])}
+            states = self.model(inputs, training=False)["states"]
+            places = tf.where(inputs["target"] != PADDING)
+            scores = tf.cast(logits(tf.gather_nd(states, places)), tf.float32)  # [pieces of all rows, vocabulary]
+            labels = tf.gather_nd(inputs["target"], places)
+            found = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
+            found = tf.math.segment_sum(found, places[:, 0])  # no row is empty: each has its end
+            return first + ROWS, tf.concat([sums, found], axis=0)
+
+        # One slice at a time, so that memory is bounded.
+        _, sums = tf.while_loop(
+            lambda first, _: first < rows, scored, (tf.constant(0), tf.zeros([0])),
+            (tf.TensorShape([]), tf.TensorShape([None])), parallel_iterations=1,
+        )  # fmt: skip
+        return {"log_prob": sums, "pieces": tf.cast(wanted.row_lengths(), tf.int32)}
+
+
+def _dense(ids: tf.RaggedTensor) -> tf.Tensor:
+    """Padded to the longest; at least one place, for without any row there would be none, which LSTMs need."""
+    dense = ids.to_tensor(PADDING)
+    return tf.pad(dense, [[0, 0], [0, tf.maximum(1 - tf.shape(dense)[1], 0)]], constant_values=PADDING)
