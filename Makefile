@@ -42,6 +42,8 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" benchmarks/requirements.in -c requirements.txt \
 	  --output-file benchmarks/requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" benchmarks/opennmt.in --output-file benchmarks/opennmt.txt
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -102,7 +102,9 @@ class RunConfig:
         "examples", "What --batch-size counts: examples, or tokens with their padding.", choices=("examples", "tokens")
     )
     learning_rate: float = _training(1e-3, "Highest learning rate of the schedule.", above=0, below=10)
-    schedule: str = _training("cosine", "Learning rate after the warm-up.", choices=("cosine", "linear", "constant"))
+    schedule: str = _training(
+        "cosine", "Learning rate after the warm-up.", choices=("cosine", "linear", "inverse-sqrt", "constant")
+    )
     warmup: float = _training(0.1, "Share of the training over which the learning rate rises from 0.", low=0, below=1)
     weight_decay: float = _training(0.0, "Decoupled weight decay of matrices, per unit of learning rate.", low=0)
     clip_norm: float = _training(1.0, "Largest norm of all gradients together; 0 for no limit.", low=0)

@@ -18,14 +18,20 @@ SCALE_START, SCALE_STEPS = 2.0**15, 2000  # float16: first loss scale, and good 
 def learning_rate(progress: tf.Tensor, peak: float, warmup: float, schedule: str) -> tf.Tensor:
     """The learning rate at a share of the training, from 0 to 1.
 
-    Linear warm-up from 0, then constant, linear to 0, or cosine to 0 (Loshchilov and Hutter 2017, without restarts).
+    Linear warm-up from 0, then constant, linear to 0, cosine to 0 (Loshchilov and Hutter 2017, without restarts), or
+    falling with the inverse square root of the steps (Vaswani et al. 2017).
 
     >>> [round(float(learning_rate(tf.constant(p), 1.0, 0.5, "linear")), 2) for p in (0.25, 0.5, 0.75, 1.0)]
     [0.5, 1.0, 0.5, 0.0]
     """
     rise = progress / max(warmup, 1e-9)
     rest = tf.clip_by_value((progress - warmup) / (1 - warmup), 0.0, 1.0)
-    fall = {"constant": tf.ones_like(rest), "linear": 1 - rest, "cosine": 0.5 * (1 + tf.cos(3.141592653589793 * rest))}
+    fall = {
+        "constant": tf.ones_like(rest),
+        "linear": 1 - rest,
+        "cosine": 0.5 * (1 + tf.cos(3.141592653589793 * rest)),
+        "inverse-sqrt": tf.math.rsqrt(tf.maximum(progress / max(warmup, 0.01), 1.0)),
+    }
     return peak * tf.where(progress < warmup, rise, fall[schedule])
 
 

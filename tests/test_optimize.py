@@ -11,7 +11,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.optimize import SCALE_START, SCALE_STEPS, AdamW, learning_rate
+from common.optimize import SCALE_START, SCALE_STEPS, AdamW, learning_rate, orthogonalised
 
 ROWS, WIDTH = 6, 3
 
@@ -353,14 +353,59 @@ def test_state_restored_goes_on_to_the_same_weights():
         np.testing.assert_array_equal(second.state()[name].numpy(), variable.numpy())
 
 
+# Muon
+
+
+def test_orthogonalised_matrices_have_singular_values_near_to_one():
+    random = np.random.default_rng(2)
+    for shape in ((4, 9), (9, 4), (6, 6)):
+        matrix = random.normal(size=shape).astype(np.float32)
+        found = orthogonalised(tf.constant(matrix)).numpy()
+        left, values, right = np.linalg.svd(matrix, full_matrices=False)
+        assert found.shape == shape
+        turned = left.T @ found @ right.T  # diagonal, since the singular vectors stay
+        np.testing.assert_allclose(turned - np.diag(np.diag(turned)), 0, atol=1e-4)
+        large = values > 0.05 * np.linalg.norm(matrix)
+        assert np.all(np.abs(np.diag(turned)[large] - 1) < 0.35)
+
+
+def test_muon_updates_by_the_orthogonal_momentum_in_the_size_of_adam():
+    start = numbers(1, 3, 5)
+    variable, other = tf.Variable(start), tf.Variable(start)
+    optimizer = AdamW([variable, other], 0.1, 0, 0, False, [variable])
+    momentum, expected = np.zeros((3, 5), np.float32), start.copy()
+    for step in range(3):
+        gradient = numbers(step + 2, 3, 5)
+        applied(optimizer, [gradient, gradient], rate=0.01)
+        momentum = 0.95 * momentum + gradient
+        turned = orthogonalised(tf.constant(gradient + 0.95 * momentum)).numpy()
+        expected -= 0.01 * (0.2 * 5**0.5 * turned + 0.1 * expected)
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-4, atol=1e-6)
+    assert np.abs(other.numpy() - expected).max() > 1e-3  # which AdamW updated
+
+
+def test_muon_keeps_all_when_float16_overflows():
+    variable = tf.Variable(numbers(1, 3, 5))
+    optimizer = AdamW([variable], 0.1, 1.0, 0.9, True, [variable])
+    applied(optimizer, [SCALE_START * numbers(2, 3, 5)])
+    kept = {name: one.numpy() for name, one in optimizer.state().items() if name.split("/")[0] in ("first", "averages")}
+    before = variable.numpy()
+    applied(optimizer, [np.full((3, 5), np.inf, np.float32)])
+    np.testing.assert_array_equal(variable.numpy(), before)
+    for name, value in kept.items():
+        np.testing.assert_array_equal(optimizer.state()[name].numpy(), value)
+
+
 # The schedule
+
+SCHEDULES = ["constant", "linear", "cosine", "inverse-sqrt"]
 
 
 def rate_at(progress, warmup, schedule, peak=2.0):
     return float(learning_rate(tf.constant(progress), peak, warmup, schedule))
 
 
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(("progress", "expected"), [(0.0, 0.0), (0.05, 0.5), (0.1, 1.0), (0.2, 2.0)])
 def test_learning_rate_rises_in_a_line_to_its_peak(schedule, progress, expected):
     assert rate_at(progress, 0.2, schedule) == pytest.approx(expected, abs=1e-6)
@@ -372,6 +417,7 @@ def test_learning_rate_rises_in_a_line_to_its_peak(schedule, progress, expected)
         ("constant", [2, 2, 2, 2]),
         ("linear", [2, 1.5, 1, 0]),
         ("cosine", [2, 1 + math.sqrt(0.5), 1, 0]),
+        ("inverse-sqrt", [2, 2 * math.sqrt(1 / 2), 2 * math.sqrt(1 / 3), 2 * math.sqrt(1 / 5)]),
     ],
 )
 def test_learning_rate_falls_as_scheduled(schedule, expected):
@@ -379,7 +425,7 @@ def test_learning_rate_falls_as_scheduled(schedule, expected):
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_learning_rate_without_warmup_begins_at_its_peak(schedule):
     assert rate_at(0.0, 0.0, schedule) == 2
 
@@ -388,7 +434,7 @@ def test_learning_rate_without_warmup_begins_at_its_peak(schedule):
 @given(
     progress=st.floats(0, 1.5, width=32),
     warmup=st.floats(0, 0.9),
-    schedule=st.sampled_from(["constant", "linear", "cosine"]),
+    schedule=st.sampled_from(SCHEDULES),
 )
 def test_learning_rate_stays_between_zero_and_its_peak(progress, warmup, schedule):
     assert -1e-6 <= rate_at(progress, warmup, schedule) <= 2 + 1e-6
