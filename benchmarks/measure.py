@@ -4,11 +4,13 @@ Each recipe's measured.json holds the scores of all seeds; the tables of the REA
 
     python benchmarks/measure.py            # every recipe
     python benchmarks/measure.py sentiment  # some
+    python benchmarks/measure.py translation --seeds 1  # one seed, of what trains for long
     python benchmarks/measure.py --tables   # only the tables, from what was measured before
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -26,13 +28,11 @@ sys.path.insert(0, str(ROOT))
 import recipes  # noqa: E402
 from common.files import write_json  # noqa: E402
 
-SEEDS = (1, 2, 3)
 
-
-def measured(name: str) -> dict[str, object]:
+def measured(name: str, seeds: list[int]) -> dict[str, object]:
     """The test scores of fresh runs."""
     runs = []
-    for seed in SEEDS:
+    for seed in seeds:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "run"
             command = [sys.executable, str(ROOT / "cli.py"), "run", name, "--seed", str(seed), "--run-dir", str(folder)]
@@ -45,15 +45,18 @@ def measured(name: str) -> dict[str, object]:
     main = next(iter(scores))
     seconds = mean(run["seconds"]["training"] for run in runs)
     word = main.replace("_", " ")
+    several = (
+        f"mean of {len(seeds)} seeds: {', '.join(f'{v:.3f}' for v in scores[main])}" if len(seeds) > 1 else "one seed"
+    )
     return {
-        "summary": f"{word} {mean(scores[main]):.3f} on {runs[0]['examples']['test']:,} held-out examples (mean of"
-        f" {len(SEEDS)} seeds: {', '.join(f'{v:.3f}' for v in scores[main])}), trained in {seconds:.0f} s",
+        "summary": f"{word} {mean(scores[main]):.3f} on {runs[0]['examples']['test']:,} held-out examples ({several}),"
+        f" trained in {seconds:.0f} s",
         "score": f"{word} {mean(scores[main]):.3f}",
         "time": f"{seconds:.0f} s",
         "test": scores,
         "examples": runs[0]["examples"],
         "seconds": [run["seconds"] for run in runs],
-        "seeds": list(SEEDS),
+        "seeds": seeds,
         "machine": f"{os.cpu_count()} processor cores, {platform.machine()}",
         "versions": versions,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -88,11 +91,15 @@ def replace(page: Path, text: str) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:] != ["--tables"]:
-        for name in sys.argv[1:] or recipes.names():
-            found = measured(name)
-            write_json(recipes.HERE / name / "measured.json", found)
-            print(f"{name}: {found['summary']}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="RECIPE", help="all of them, unless named")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--tables", action="store_true", help="measure nothing")
+    given = parser.parse_args()
+    for name in [] if given.tables else given.names or recipes.names():
+        found = measured(name, given.seeds)
+        write_json(recipes.HERE / name / "measured.json", found)
+        print(f"{name}: {found['summary']}")
     tables()
 
 

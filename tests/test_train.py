@@ -107,7 +107,7 @@ def test_fill_rows_of_the_last_batch_count_in_nothing(name):
     filled = made(count, epochs=1, batch_size=8, noise=False, clip_norm=0, warmup=0, name=name)
     exact = made(count, epochs=1, batch_size=count, noise=False, clip_norm=0, warmup=0, name=name)
     losses = trained(filled)[0]["loss"], trained(exact)[0]["loss"]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)  # rounding
     # Rounding, times what Adam makes of it; a row that counted would move weights by 1e-2.
     assert_same_weights(filled.weights(), exact.weights(), tolerance=1e-5 if count == 5 else 1e-4)
 
