@@ -222,6 +222,29 @@ def test_mirrored_replicas_give_the_numbers_of_one_device(three_replicas, name):
     assert_same_weights(one.weights(), many.weights(), tolerance=1e-4)
 
 
+@pytest.mark.slow
+def test_batches_by_tokens_give_the_numbers_of_one_device(three_replicas):
+    settings = {"name": "translation", "epochs": 2, "noise": False, "batch_type": "tokens", "batch_size": 120}
+    one, many = made(31, **settings), made(31, strategy=three_replicas, **settings)
+    assert one.steps == many.steps > 3
+    facts = trained(one), trained(many)
+    for first, second in zip(*facts, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
+    assert_same_weights(one.weights(), many.weights(), tolerance=1e-4)
+
+
+def test_batches_by_tokens_have_the_loss_of_all_examples():
+    trainer = made(21, epochs=1, noise=False, learning_rate=1e-12, batch_type="tokens", batch_size=30)
+    assert trainer.steps > 2
+    assert trained(trainer)[0]["loss"] == pytest.approx(trainer.evaluate(trainer.train)["loss"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_batches_by_tokens_need_sequences():
+    with pytest.raises(TrainingError, match="--batch-type tokens needs sequences"):
+        made(20, name="image_classification", batch_type="tokens")
+
+
 def test_averaged_weights_are_kept_and_training_goes_on_with_the_others():
     trainer = made(average=0.9)
     trained(trainer)

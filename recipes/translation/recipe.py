@@ -18,7 +18,7 @@ from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source,
 from . import alignment, data, lstm, scoring, serving, transformer
 from .config import Config
 
-SEEN = 600_000  # pairs that a training sees without --epochs, over 5 to 60 epochs
+SEEN = 600_000  # pairs that a training sees without --epochs, over 5 to 40 epochs
 JOINT, SEPARATE = 8000, 4000  # pieces of a vocabulary
 SIZES = {"transformer": (128, 4), "lstm": (256, 2)}  # units and layers
 
@@ -69,7 +69,7 @@ class Recipe:
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         if config.epochs is None and config.max_minutes is None:
-            config = dataclasses.replace(config, epochs=min(max(round(SEEN / max(assets["pairs"], 1)), 5), 60))
+            config = dataclasses.replace(config, epochs=min(max(round(SEEN / max(assets["pairs"], 1)), 5), 40))
         units, layers = SIZES[config.model]
         return dataclasses.replace(config, units=config.units or units, layers=config.layers or layers)
 
