@@ -83,7 +83,7 @@ class Served:
         found: dict[int, Any] = {}
         for positions, outputs in self.outputs(name, examples):
             for row, position in enumerate(positions):
-                one = {name: values[row] for name, values in outputs.items()}
+                one = {key: values[row] for key, values in outputs.items()}
                 found[position] = present(examples[position], one)
         return [found[i] for i in range(len(examples))]
 

@@ -93,9 +93,9 @@ def _resources(thing: Any, seen: dict[int, Any]) -> list[Any]:
 def batches(
     recipe: Any, held_out: list[Example], inputs: tuple[str, ...], many: int = MANY
 ) -> list[dict[str, np.ndarray]]:
-    """What the proof asks: each odd input alone, all of them at once, held-out ones, and a batch of a thousand.
+    """What the proof asks: each odd input alone, all of them at once, held-out ones, and a batch of `many`.
 
-    The thousand are of the shorter half, for each is padded to the longest: thousands of steps times a thousand rows
+    The many are of the shorter half, for each is padded to the longest: thousands of steps times a thousand rows
     would prove no more, and some models take minutes for them.
     """
     odd = recipe.odd_inputs()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import keras
 import tensorflow as tf
 
-from common import decode
+from common import decode, losses
 from common.recipe import Endpoint
 from common.subwords import END, PADDING, START
 
@@ -100,18 +100,15 @@ class Translator:
         Each piece is told those before it, whatever the model would have chosen.
         """
         source, wanted = self._ids(text), self.recipe.encode_target({"target": target})["target"]
-        rows, logits = tf.shape(text)[0], self.model.get_layer("pieces").logits
+        rows, pieces = tf.shape(text)[0], self.model.get_layer("pieces")
 
         def scored(first: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             some = slice(first, first + ROWS)
             inputs = {"source": _dense(source[some]), "target": _dense(wanted[some])}
             states = self.model(inputs, training=False)["states"]
-            places = tf.where(inputs["target"] != PADDING)
-            scores = tf.cast(logits(tf.gather_nd(states, places)), tf.float32)  # [pieces of all rows, vocabulary]
-            labels = tf.gather_nd(inputs["target"], places)
-            found = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
-            found = tf.math.segment_sum(found, places[:, 0])  # no row is empty: each has its end
-            return first + ROWS, tf.concat([sums, found], axis=0)
+            table, bias = pieces.table.value, pieces.bias.value
+            found, _ = losses.sequence_cross_entropy(inputs["target"], states, table, bias)
+            return first + ROWS, tf.concat([sums, -found], axis=0)
 
         # One slice at a time, so that memory is bounded.
         _, sums = tf.while_loop(
