@@ -62,6 +62,16 @@ def _part(rows: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {name[len(prefix) :]: value for name, value in rows.items() if name.startswith(prefix)}
 
 
+def check_batches(recipe: Any, config: RunConfig) -> None:
+    """Before any data is read: whether the recipe's examples have what batches are bounded by.
+
+    Raises:
+      TrainingError: batches are to be bounded by tokens, and there are none.
+    """
+    if config.batch_type == "tokens" and not recipe.length_keys:
+        raise TrainingError("--batch-type tokens needs sequences, and these examples have none. Leave it out.")
+
+
 class Trainer:
     """A model in training.
 
@@ -84,6 +94,7 @@ class Trainer:
             raise TrainingError("No training step could be made: the training part is empty. Give more --data.")
         if config.epochs is None and config.max_minutes is None:
             raise TrainingError("Training would never end: give --epochs or --max-minutes.")
+        check_batches(recipe, config)
         self.recipe, self.config, self.strategy = recipe, config, strategy
         self.train, self.valid = train, valid if valid is not None and len(valid) else None
         with strategy.scope():
@@ -291,8 +302,7 @@ class Trainer:
         seed, replicas = self.config.seed, self.strategy.num_replicas_in_sync
         if self.config.batch_type == "examples":
             return list(epoch_order(len(self.train), self.batch_size, seed, self.epoch, self.lengths, replicas))
-        if self.lengths is None:
-            raise TrainingError("--batch-type tokens needs sequences, and these examples have none. Leave it out.")
+        assert self.lengths is not None  # by check_batches
         return token_batches(self.lengths, self.batch_size, seed, self.epoch, replicas)
 
     def fit(self) -> Iterator[Progress | EpochEnd]:

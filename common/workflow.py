@@ -100,9 +100,10 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
     prepare(config)
     from common.distribute import strategy
     from common.prepare import prepared
-    from common.train import Trainer
+    from common.train import Trainer, check_batches
 
     imported = time.perf_counter()
+    check_batches(recipes.load(recipe), config)
     lock = old.lock() if old else None
     ready = prepared(recipe, config, versions(), *((old.assets(), old.about["data"]["fingerprint"]) if old else ()))
     task, config, splits, stores = ready.task, ready.config, ready.splits, ready.stores
