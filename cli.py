@@ -18,7 +18,17 @@ import recipes
 from common import __version__
 from common.config import RunConfig, as_toml, settings
 from common.errors import ConfigError
-from common.options import Command, RecipeGroup, Root, complete_runs, failure, given_values, keep_traceback
+from common.options import (
+    Command,
+    PredictCommand,
+    RecipeGroup,
+    Root,
+    complete_runs,
+    failure,
+    given,
+    given_values,
+    keep_traceback,
+)
 
 
 def _path(name: str, help: str, metavar: str = "DIR", **more: Any) -> click.Option:
@@ -203,7 +213,7 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
             click.echo(f"  {label:18} {shown}")
 
 
-@main.command(cls=Command)
+@main.command(cls=PredictCommand)
 @_target
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option(
@@ -231,21 +241,28 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
 @click.option("--alignment", is_flag=True, help="Add which words of an input and of its translation belong together.")
 @_recipe
 @_trust
+@click.pass_context
 def predict(
-    target: Path, texts: tuple[str, ...], source: str | None, column: tuple[str, ...], encoding: str | None,
-    format_: str, top_k: int | None, explain: bool, explain_to: Path | None, alignment: bool, recipe: str | None,
-    trust_code: bool,
+    ctx: click.Context, /, target: Path, texts: tuple[str, ...], source: str | None, column: tuple[str, ...],
+    encoding: str | None, format_: str, top_k: int | None, explain: bool, explain_to: Path | None, alignment: bool,
+    recipe: str | None, trust_code: bool, **_: Any,
 ) -> None:  # fmt: skip
     """Predict: one JSON object a line for each input, in order.
+
+    Recipes that make something up have options of their own, and need no input; --help after a run tells them.
 
     \b
     Examples:
       python cli.py predict RUN "a fine film" "a bore"
       python cli.py predict RUN --input reviews.txt
       cat reviews.txt | python cli.py predict exports/sentiment -
+      python cli.py predict RUN --help
     """
     if texts == ("-",):
         texts, source = (), "-"
+    if ctx.obj is not None:
+        _make(target, texts, source, encoding, ctx.obj(**given(ctx, ctx.obj)), recipe, trust_code)
+        return
     if bool(texts) == bool(source):
         raise click.UsageError("Give either texts, or --input FILE, or - to read lines from stdin.")
     from common.quiet import import_tensorflow
@@ -256,6 +273,23 @@ def predict(
     served = endpoints.load(target, recipe, trust_code)
     explanations = predict.Explanations(explain_to) if explain or explain_to else None
     bad = predict.predict(served, texts, source, column, encoding, click.echo, format_, top_k, explanations, alignment)
+    if bad:
+        raise failure(f"{bad} of the inputs could not be used; the others were predicted.")
+
+
+def _make(
+    target: Path, texts: tuple[str, ...], source: str | None, encoding: str | None, wishes: Any, recipe: str | None,
+    trust_code: bool,
+) -> None:  # fmt: skip
+    """What a recipe makes up: a JSON line for each, and its files."""
+    if texts and source:
+        raise click.UsageError("Give either texts, or --input FILE, or - to read lines from stdin; or none of them.")
+    from common.quiet import import_tensorflow
+
+    import_tensorflow()
+    from common import endpoints, predict
+
+    bad = predict.make(endpoints.load(target, recipe, trust_code), wishes, texts, source, encoding, click.echo)
     if bad:
         raise failure(f"{bad} of the inputs could not be used; the others were predicted.")
 

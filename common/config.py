@@ -143,7 +143,7 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+        return "--" + self.name.rstrip("_").replace("_", "-")  # continue_, since continue is Python's
 
 
 def settings(config_class: ConfigType) -> dict[str, Setting]:

@@ -258,29 +258,34 @@ def sample(
 ) -> Decoded:
     """A hypothesis of each row, drawn at random; the same for the same seed, to the bit on the same kind of device.
 
-    Tokens are drawn with the Gumbel trick (Maddison et al. 2014). The log probabilities that are returned are the
-    model's own, whatever the temperature and the limits. For several samples of a row, repeat it.
+    A token is where a random number falls among the summed probabilities. The log probabilities that are returned are
+    the model's own, whatever the temperature and the limits. For several samples of a row, repeat it.
 
     Args: as those of `beam_search`, the state for `batch` rows; and
       end: None if nothing ends before `longest`. Then neither length nor log probability counts an end.
-      seed: integers [2].
-      temperature: logits are divided by it; 0 is greedy. A scalar, as are the next two.
+      seed: integers [2], or [batch, 2] for a seed of each row, whose draws then have nothing to do with other rows.
+      temperature: logits are divided by it; 0 is greedy. One, or float32 [batch], as are the next two.
       top_k: so many of the most probable tokens are drawn from (Fan et al. 2018); 0 for all.
       top_p: the fewest most probable ones that hold this share are drawn from, of those that `top_k` leaves (Holtzman
-        et al. 2020). 1 for all; one token remains in any case. Less than 1 sorts the vocabulary at each step, or what
-        `top_k` leaves of it, which is faster.
+        et al. 2020). 1 for all; one token remains in any case.
       blocked: where it would leave no token at all, it is not heeded.
     """
-    temperature, top_p = (tf.convert_to_tensor(one, tf.float32) for one in (temperature, top_p))
-    top_k = tf.cast(top_k, tf.int32)
+    temperature, top_p = (tf.broadcast_to(tf.cast(one, tf.float32), [batch]) for one in (temperature, top_p))
+    top_k = tf.broadcast_to(tf.cast(top_k, tf.int32), [batch])
+    most = tf.maximum(tf.reduce_max(tf.concat([tf.reshape(tf.cast(longest, tf.int32), [-1]), [0]], axis=0)), 0) + 1
+
+    def uniform(key: tf.Tensor, shape: Any) -> tf.Tensor:
+        return tf.random.stateless_uniform(shape, key, alg="philox")
+
+    seed = tf.convert_to_tensor(seed)
+    if seed.shape.rank == 1:
+        noise = uniform(seed, [batch, most])
+    else:
+        row = tf.TensorSpec([None], tf.float32)
+        noise = tf.map_fn(lambda key: uniform(key, [most]), seed, fn_output_signature=row)  # [batch, most]
 
     def choose(log_probs: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-        seeds = tf.random.fold_in(seed, tf.cast(position, tf.int64), alg="philox")
-
-        def drawn() -> tf.Tensor:
-            return _drawn(log_probs, seeds, temperature, top_k, top_p)
-
-        return tf.cond(temperature > 0, drawn, lambda: _likeliest(log_probs))
+        return _drawn(log_probs, noise[:, position], temperature, top_k, top_p)
 
     return _follow(step, state, batch, choose, start, end, longest, blocked, heed=False)
 
@@ -343,25 +348,38 @@ def _follow(
 
 
 def _drawn(
-    log_probs: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor
+    log_probs: tf.Tensor, uniform: tf.Tensor, temperature: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor
 ) -> tf.Tensor:
-    """A token of each row, drawn at random: int32 [rows]."""
-    scaled = (log_probs - tf.reduce_max(log_probs, axis=1, keepdims=True)) / temperature
-    vocabulary = tf.shape(log_probs)[1]
-    kept = tf.where(top_k > 0, tf.minimum(top_k, vocabulary), vocabulary)
+    """A token of each row, where a number from 0 to 1 falls; int32 [rows].
 
-    def gumbel_argmax(values: tf.Tensor) -> tf.Tensor:
-        uniform = tf.random.stateless_uniform(tf.shape(values), seed, alg="philox")
-        return tf.argmax(values - tf.math.log(-tf.math.log(uniform)), axis=1, output_type=tf.int32)
+    What a row's token is has nothing to do with other rows: those with limits draw from tokens in order of probability,
+    all others from tokens in order of their ids.
+    """
+    best = _likeliest(log_probs)
+    scaled = log_probs - tf.reduce_max(log_probs, axis=1, keepdims=True)
+    scaled /= tf.where(temperature > 0, temperature, 1.0)[:, None]
+    vocabulary = tf.shape(log_probs)[1]
+    kept = tf.where(top_k > 0, tf.minimum(top_k, vocabulary), vocabulary)  # [rows]
+    limits = tf.logical_or(kept < vocabulary, top_p < 1)
+
+    def fallen(shares: tf.Tensor) -> tf.Tensor:
+        sums = tf.cumsum(shares, axis=1)
+        below = tf.cast(sums <= uniform[:, None] * sums[:, -1:], tf.int32)
+        return tf.minimum(tf.reduce_sum(below, axis=1), tf.shape(shares)[1] - 1)
 
     def limited() -> tf.Tensor:
-        values, tokens = tf.math.top_k(scaled, kept)
-        before = tf.cumsum(tf.nn.softmax(values), axis=1, exclusive=True)
-        within = tf.logical_or(before < top_p, tf.range(kept) == 0)
-        return tf.gather(tokens, gumbel_argmax(tf.where(within, values, NEVER)), batch_dims=1)
+        values, tokens = tf.math.top_k(scaled, tf.reduce_max(kept))
+        shares = tf.exp(values)
+        ranks = tf.range(tf.shape(values)[1])
+        shares = tf.where(ranks < kept[:, None], shares, 0.0)
+        before = tf.cumsum(shares, axis=1, exclusive=True)
+        within = before < top_p[:, None] * tf.reduce_sum(shares, axis=1, keepdims=True)
+        shares = tf.where(tf.logical_or(within, ranks == 0), shares, 0.0)
+        return tf.where(limits, tf.gather(tokens, fallen(shares), batch_dims=1), fallen(tf.exp(scaled)))
 
     # Only limits need tokens in order.
-    return tf.cond(tf.logical_or(kept < vocabulary, top_p < 1), limited, lambda: gumbel_argmax(scaled))
+    drawn = tf.cond(tf.reduce_any(limits), limited, lambda: fallen(tf.exp(scaled)))
+    return tf.where(temperature > 0, drawn, best)
 
 
 def _likeliest(log_probs: tf.Tensor) -> tf.Tensor:

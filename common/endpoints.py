@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import recipes
 from common.errors import RunError
-from common.pipeline import densified, in_batches, stacked
+from common.pipeline import densified, in_batches, stacked, weight
 from common.recipe import Batch, Endpoint, Example
 from common.runs import Run
 from common.weights import set_model_weights
@@ -53,9 +53,7 @@ class Served:
     def outputs(self, name: str, examples: Sequence[Example]) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
         """(positions, outputs) of an endpoint in batches of like length."""
         call = self.calls[name]
-        size = {
-            i: sum(len(e[name]) for name in call.inputs if hasattr(e[name], "__len__")) for i, e in enumerate(examples)
-        }
+        size = {i: weight(example[name] for name in call.inputs) for i, example in enumerate(examples)}
         order = sorted(size, key=lambda i: size[i])
         for start in range(0, len(order), BATCH):
             positions = order[start : start + BATCH]

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+import recipes
 from common import endpoints
 from common.errors import RunError
 from common.files import read_json, save_arrays, write_json
-from common.pipeline import densified, stacked
+from common.pipeline import densified, stacked, weight
 from common.progress import display, say
 from common.recipe import Example
 from common.runs import Run
@@ -100,7 +101,7 @@ def batches(
     """
     odd = recipe.odd_inputs()
     all_ = odd + [example for example in held_out if set(inputs) <= set(example)]
-    short = sorted(all_, key=lambda example: sum(len(example[name]) for name in inputs))[: -(-len(all_) // 2)]
+    short = sorted(all_, key=lambda example: weight(example[name] for name in inputs))[: -(-len(all_) // 2)]
     groups = [[one] for one in odd] + [all_, [short[i % len(short)] for i in range(many)]]
     named = [[{name: example[name] for name in inputs} for example in group] for group in groups]
     return [{name: value.numpy() for name, value in densified(stacked(group)).items()} for group in named]
@@ -223,6 +224,7 @@ def export(source: Path, to: Path, named: str | None = None, trust_code: bool = 
             "run": str(run.path),
             "exported": datetime.now().astimezone().isoformat(timespec="seconds"),
             "signatures": _signatures(served_as, functions),
+            "call": recipes.load_config(run.recipe_name(named, trust_code)).ABOUT.own_call,
             "proof": proof,
             "measures": {name: value for name, value in measured.items() if isinstance(value, float)},
         }
@@ -255,8 +257,9 @@ def example_calls(folder: Path) -> str:
     card = json.loads((folder / "assets.extra" / "card.json").read_text(encoding="utf-8"))
     name = next(iter(card["signatures"]["serving_default"]["inputs"]))
     own = 'open("your own file", "rb").read()' if name.endswith("_bytes") else '"your own text"'
+    call = card["call"] or f"{name}=tf.constant([{own}])"
     return (
         "import tensorflow as tf\n"
         f'model = tf.saved_model.load("{folder}")\n'
-        f'print(model.signatures["serving_default"]({name}=tf.constant([{own}])))'
+        f'print(model.signatures["serving_default"]({call}))'
     )

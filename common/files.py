@@ -30,12 +30,15 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 BYTES = "base64"  # the only key of an object that stands for bytes
+NUMBERS = "int32"  # the only key of one that stands for an array
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file in one piece; bytes in it become {"base64": "..."}."""
+    """Writes a JSON file in one piece; bytes become {"base64": ...}, arrays of int32 {"int32": ..., "shape": ...}."""
 
-    def as_object(value: Any) -> dict[str, str]:
+    def as_object(value: Any) -> dict[str, Any]:
+        if isinstance(value, np.ndarray) and value.dtype == np.int32:
+            return {NUMBERS: value.ravel().tolist(), "shape": list(value.shape)}
         return {BYTES: base64.b64encode(value).decode("ascii")}  # a TypeError for what are no bytes
 
     text = json.dumps(value, indent=1, ensure_ascii=False, default=as_object)
@@ -60,7 +63,7 @@ def read_json(path: Path) -> dict[str, Any]:
       RunError: the file is missing, damaged or holds no object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_hook=_bytes)
+        value = json.loads(path.read_text(encoding="utf-8"), object_hook=_restored)
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{path} is missing: {path.parent} is no run or a damaged one. Name another run.") from None
     except ValueError as error:
@@ -70,5 +73,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _bytes(value: dict[str, Any]) -> Any:
-    return base64.b64decode(value[BYTES]) if list(value) == [BYTES] and isinstance(value[BYTES], str) else value
+def _restored(value: dict[str, Any]) -> Any:
+    if list(value) == [BYTES] and isinstance(value[BYTES], str):
+        return base64.b64decode(value[BYTES])
+    if list(value) == [NUMBERS, "shape"]:
+        return np.array(value[NUMBERS], np.int32).reshape(value["shape"])
+    return value

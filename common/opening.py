@@ -15,7 +15,7 @@ from common.config import RunConfig
 from common.errors import ConfigError, DataError, suggestion
 from common.parallel import in_parallel
 from common.problems import Problems
-from common.readers import files
+from common.readers import files, music
 from common.readers.aligned import aligned
 from common.readers.columns import is_paired, unusable
 from common.readers.conll import conll
@@ -88,6 +88,11 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
             read, mark = tfds.image_parts(spec[5:], fields, given, config.offline, config.strict)
             parts = {part: _source(f"{spec} {part}", one, fields, names) for part, one in read.items()}
             return Opened(parts, tuple(one.note for one in read.values()), combined([mark, named]))
+        if is_music(fields):
+            steps = getattr(config, "steps_per_beat")  # noqa: B009 (only recipes of music have it)
+            pieces, mark = tfds.music_parts(spec[5:], fields, given, config.offline, steps, config.strict)
+            parts = {part: _source(f"{spec} {part}", one, fields, {}) for part, one in pieces.items()}
+            return Opened(parts, tuple(one.note for one in pieces.values()), combined([mark, str(steps)]))
         if is_tagged(fields):
             parts, note, mark = tfds.tagged_parts(spec[5:], fields, given, config.offline, names, config.strict)
             return Opened(parts, (note,), combined([mark, named]))
@@ -100,6 +105,8 @@ def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
     _check_name(spec)
     if is_image(fields):
         return _opened_images(spec, path, fields, config, names)
+    if is_music(fields):
+        return _opened_music(spec, path, fields, config)
     if path.is_dir():
         if is_tagged(fields):
             raise DataError(f"{spec} is a folder, where a file of tagged sentences is wanted: name one, or a glob.")
@@ -145,6 +152,21 @@ def _opened_images(
     return Opened(parts, notes, combined([*prints, str(sorted(names.items()))]))
 
 
+def _opened_music(spec: str, path: Path, fields: Sequence[Field], config: RunConfig) -> Opened:
+    """As `opened`, of pieces of music."""
+    if config.column:
+        raise ConfigError(
+            f"--column says what columns hold, but files of music such as {spec} have none: leave it out."
+        )
+    steps = getattr(config, "steps_per_beat")  # noqa: B009 (only recipes of music have it)
+    by_comma = "," in spec and not path.exists()
+    paths = [files.located(one) for one in spec.split(",")] if by_comma else _named(spec, path)
+    read, marked = music.opened(spec, paths, steps, config.strict, digest)
+    parts = {part: _source(f"{spec} {part}".strip(), one, fields, {}) for part, one in read.items()}
+    prints = in_parallel(_print, marked)
+    return Opened(parts, tuple(one.note for one in read.values()), combined([*prints, str(steps)]))
+
+
 def _print(named: tuple[str, Path]) -> str:
     """A file's name and what tells its bytes from others, if it is there."""
     name, path = named
@@ -179,6 +201,11 @@ def is_tagged(fields: Sequence[Field]) -> bool:
 def is_image(fields: Sequence[Field]) -> bool:
     """Whether examples hold images."""
     return any(field.kind == "image" for field in fields)
+
+
+def is_music(fields: Sequence[Field]) -> bool:
+    """Whether examples are pieces of music."""
+    return any(field.kind == "events" for field in fields)
 
 
 def reader(

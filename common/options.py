@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ import recipes
 from common.config import RunConfig, Setting, checked, from_file, settings
 from common.errors import ConfigError, DataError, RunError, Stopped, TrainingError, suggestion
 
-HEADINGS = {"Model": "Model", "Data": "Data", "Training": "Training", "Other": "Other options"}
+HEADINGS = {
+    "Prediction": "What is made", "Model": "Model", "Data": "Data", "Training": "Training", "Other": "Other options",
+}  # fmt: skip
 
 
 EXAMPLES = {
@@ -152,7 +157,7 @@ def _config_options(config_class: type[RunConfig], groups: tuple[str, ...]) -> l
     return [ConfigOption(s) for s in settings(config_class).values() if s.metadata["group"] in groups]
 
 
-def _given(ctx: click.Context, config_class: type[RunConfig]) -> dict[str, Any]:
+def given(ctx: click.Context, config_class: type[RunConfig]) -> dict[str, Any]:
     """The config values that stand on the command line."""
     names = settings(config_class)
     values = {n: v for n, v in ctx.params.items() if n in names}
@@ -164,10 +169,46 @@ def given_values(
     ctx: click.Context, config_class: type[RunConfig], file: Path | None
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """(values, where each came from); flags win over the file."""
-    given = from_file(config_class, file) if file else {}
-    origins = dict.fromkeys(given, str(file))
-    flags = _given(ctx, config_class)
-    return given | flags, origins | dict.fromkeys(flags, "flag")
+    values = from_file(config_class, file) if file else {}
+    origins = dict.fromkeys(values, str(file))
+    flags = given(ctx, config_class)
+    return values | flags, origins | dict.fromkeys(flags, "flag")
+
+
+class PredictCommand(Command):
+    """A command on a run or an export, with the options of its recipe's `Wishes`, if it has any."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.shared = list(self.params)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        wishes = wishes_of(args)
+        ctx.obj = wishes
+        self.params = list(self.shared)
+        if wishes is not None:
+            own: list[click.Parameter] = [ConfigOption(setting) for setting in settings(wishes).values()]
+            names = {option.name for option in own}
+            self.params = [one for one in self.params if one.name not in names] + own
+        return super().parse_args(ctx, args)
+
+
+def wishes_of(args: Sequence[str]) -> Any:
+    """The class `Wishes` of the recipe by which the first run or export among the words was made, or None.
+
+    A recipe of one's own is read only where --recipe names it.
+    """
+    named = next((after for word, after in pairwise(args) if word == "--recipe"), None)
+    for word in args:
+        folder = Path(word)
+        versions = sorted(folder.glob("[0-9]*/assets.extra/config.json"), key=lambda one: one.parts[-3].zfill(20))
+        for about in (folder / "config.json", folder / "assets.extra" / "config.json", *versions[-1:]):
+            try:
+                name = named or json.loads(about.read_text(encoding="utf-8"))["recipe"]
+                return getattr(recipes.load_config(name), "Wishes", None) if named or name in recipes.names() else None
+            except (OSError, ValueError, KeyError, TypeError, ConfigError):  # told when it is opened
+                continue
+    return None
 
 
 def complete_runs(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[Any]:

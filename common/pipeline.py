@@ -19,6 +19,7 @@ BATCH_BYTES = 8 * 2**20  # of raw examples in one call
 NEAR = 2  # lengths that differ by less stand together, in batches by tokens
 POOL_BATCHES = 16  # shuffled examples are sorted by length within pools of so many batches
 PREFETCH = 4
+EVALUATION_STEPS = 2**17  # of all rows of a batch, padding included
 
 
 def in_batches(examples: Iterable[Example], size: int, most: int = BATCH_BYTES) -> Iterator[list[Example]]:
@@ -34,7 +35,7 @@ def in_batches(examples: Iterable[Example], size: int, most: int = BATCH_BYTES) 
     held = 0
     for example in examples:
         batch.append(example)
-        held += sum(len(value) for value in example.values() if isinstance(value, str | bytes))
+        held += sum(getattr(value, "nbytes", 0) or weight([value]) for value in example.values())
         if len(batch) == size or held >= most:
             yield batch
             batch, held = [], 0
@@ -42,8 +43,19 @@ def in_batches(examples: Iterable[Example], size: int, most: int = BATCH_BYTES) 
         yield batch
 
 
+def weight(values: Iterable[Any]) -> int:
+    """How much some inputs hold: characters, bytes or items; a number holds nothing.
+
+    >>> weight(["abc", [1, 2], 7])
+    5
+    """
+    return sum(len(value) for value in values if hasattr(value, "__len__"))
+
+
 def stacked(examples: list[Example]) -> Batch:
-    """Columns of a list of raw examples as tensors, batch axis first; lists become ragged, [batch, (time)].
+    """Columns of a list of raw examples as tensors, batch axis first.
+
+    Lists become ragged, [batch, (time)], and so do arrays of whole numbers, [batch, (time), ...].
 
     >>> stacked([{"text": "a"}, {"text": "b"}])["text"].numpy().tolist()
     [b'a', b'b']
@@ -58,6 +70,8 @@ def stacked(examples: list[Example]) -> Batch:
         if isinstance(first, list):
             flat = tf.constant([raw(value) for row in column for value in row], None if any(column) else tf.string)
             found[name] = tf.RaggedTensor.from_row_lengths(flat, [len(row) for row in column])
+        elif isinstance(first, np.ndarray) and first.dtype.kind == "i":
+            found[name] = tf.RaggedTensor.from_row_lengths(np.concatenate(column), [len(row) for row in column])
         else:
             found[name] = tf.constant([raw(value) for value in column])
     return found
@@ -71,7 +85,7 @@ def densified(features: Batch) -> Batch:
 def _spec(value: Any) -> Any:
     """Of batches of any size."""
     if isinstance(value, tf.RaggedTensor):
-        return tf.RaggedTensorSpec([None, None], value.dtype, ragged_rank=1)
+        return tf.RaggedTensorSpec([None, None, *value.shape[2:]], value.dtype, ragged_rank=1)
     return tf.TensorSpec([None, *value.shape[1:]], value.dtype)
 
 
@@ -292,9 +306,19 @@ def training_batches(
 
 
 def evaluation_batches(store: Store, batch_size: int, length_keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Every example once, in batches of like length, the last one short; rows by column name."""
+    """Every example once, in batches of like length, the last one short; rows by column name.
+
+    Batches of long examples have fewer rows, so that memory is bounded.
+    """
     order = np.arange(len(store))
+    sizes = np.ones(len(store), int)
     if length_keys:
-        order = _sorted(order, lengths_of(store, length_keys))
-    for start in range(0, len(store), batch_size):
-        yield store.rows(order[start : start + batch_size])
+        lengths = lengths_of(store, length_keys)
+        order = _sorted(order, lengths)
+        sizes = lengths.max(axis=1)[order]
+    start = 0
+    while start < len(order):
+        longest = np.maximum.accumulate(sizes[start : start + batch_size])
+        count = max(int((longest * np.arange(1, len(longest) + 1) <= EVALUATION_STEPS).sum()), 1)
+        yield store.rows(order[start : start + count])
+        start += count

@@ -300,3 +300,39 @@ def predict(
     if chosen.end:
         emit(chosen.end)
     return bad
+
+
+def make(
+    served: Served, wishes: Any, texts: Sequence[str], source: str | None, encoding: str | None,
+    emit: Callable[[str], Any],
+) -> int:  # fmt: skip
+    """Writes what a recipe makes up, a JSON line and the files of each; returns how many inputs were bad.
+
+    Args:
+      wishes: of the recipe's class.
+      texts, source: inputs, one a line; without any, the recipe begins from nothing.
+
+    Raises:
+      ConfigError: a wish cannot be fulfilled; nothing is written then.
+    """
+    bad = 0
+
+    def report(place: str, what: str) -> None:
+        nonlocal bad
+        bad += 1
+        say(f"{place} {what}; it is left out.")
+
+    name = served.recipe.inputs[0].name
+    field = Field(name, "text")
+    items = examples(source, (field,), (), encoding, report) if source else _typed(texts, name, report)
+    lines = [example[name] for example in items]
+    if (source or texts) and not lines:
+        return bad
+    for one in served.recipe.made(wishes, lines, served.outputs):
+        for path, content in one.files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as file:
+                file.write(content)
+        files = {"files": [str(path) for path, _ in one.files]} if one.files else {}
+        emit(json.dumps(one.shown | files, ensure_ascii=False))
+    return bad

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from common.problems import Problems
@@ -30,6 +31,7 @@ class About:
     formats: str  # of one's own data
     own_data: str  # such a file, and such an input, as they stand in examples of commands
     own_input: str
+    own_call: str = ""  # of an export's serving_default, in Python, where its inputs are not one text or file
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class Field:
     Args:
       name: its key in the example.
       kind: "text" or "label"; "image", the content of a file that TensorFlow decodes (bytes of a PNG, JPEG, GIF or BMP
-        file); or for sequences "tokens" and "tags". What a reader may guess a column by.
+        file); for sequences "tokens" and "tags"; or for pieces of music "events", int32 [notes, 3], which holds the
+        start, duration and pitch of each note in steps and as a MIDI number, and "number", a whole number that tells of
+        the piece. What a reader may guess a column by.
       names: column names that mean this field, lower case.
     """
 
@@ -112,6 +116,19 @@ class Format:
     begin: str = ""
     end: str = ""
     catalogue: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """Something that was made up.
+
+    Args:
+      shown: a JSON object for people and programs.
+      files: what is written where.
+    """
+
+    shown: dict[str, Any]
+    files: Sequence[tuple[Path, bytes]] = ()
 
 
 @dataclass(frozen=True)
@@ -243,4 +260,11 @@ class Recipe(Protocol):
 
         Only where there is an endpoint "alignment", of which `outputs` is one row. It answers as serving_default does,
         and more.
+        """
+
+    def made(self, wishes: Any, texts: Sequence[str], ask: Ask) -> Iterator[Made]:
+        """What `predict` makes up for each of the texts, or without any.
+
+        Only where config.py has `Wishes`, a dataclass whose fields are options of `predict`, as those of `Config` are
+        options of `run`.
         """

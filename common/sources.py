@@ -8,9 +8,12 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import numpy as np
+
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
 from common.opening import combined, joined, opened
+from common.readers.grid import fingerprint as music_fingerprint
 from common.recipe import Example, Field, Source, Splits
 
 SALT = b"kerasserole split 1"  # never changes, so that an example stays in its part for ever
@@ -21,7 +24,8 @@ def share(example: Example, fields: Sequence[Field]) -> float:
     """Where an example falls between 0 and 1: a hash of its input, so that duplicates never straddle a split.
 
     Case and blanks do not count, labels and tags neither. An image counts by its bytes. Of several texts only the first
-    one counts, so that all translations of a sentence are in one part.
+    one counts, so that all translations of a sentence are in one part. A piece of music counts by its notes, however
+    they are transposed.
     """
     # Of tokens the text in which they stand, so that another way to cut it moves nothing.
     named = (
@@ -33,6 +37,8 @@ def share(example: Example, fields: Sequence[Field]) -> float:
 
 def _content(value: Any) -> bytes:
     """What of a field counts."""
+    if isinstance(value, np.ndarray):
+        return music_fingerprint(value)
     return value if isinstance(value, bytes) else " ".join(str(value).lower().split()).encode("utf-8", "replace")
 
 

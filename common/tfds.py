@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError, DataError, suggestion
 from common.problems import Problems
+from common.readers import music
 from common.readers.columns import is_other_language, is_paired
 from common.readers.images import Entry, Images, named
 from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
 from common.recipe import Example, Field, Source
 
+MIDI = ("midi", "midi_file", "midi_bytes", "mid")  # what features that hold such files are called
 PARTS = {"train": "train", "validation": "valid", "valid": "valid", "dev": "valid", "test": "test"}
 
 
@@ -91,6 +94,28 @@ def image_parts(
     return parts, builder.info.full_name
 
 
+def music_parts(
+    name: str, fields: Sequence[Field], given: Mapping[str, str], offline: bool, steps_per_beat: int, strict: bool
+) -> tuple[dict[str, music.Music], str]:
+    """(readers by part, a fingerprint) of a public set whose examples hold MIDI files.
+
+    Args:
+      strict: the first file that cannot be used is an error.
+
+    Raises: as `opened`; and DataError if a part has no piece.
+    """
+    builder = _builder(name, offline)
+    events = next(one for one in fields if one.kind == "events")
+    picked = _picked(name, builder.info.features, [replace(events, names=(*events.names, *MIDI))], given)
+    parts = {}
+    for part, split in _splits(name, builder).items():
+        read = _reader(builder, split, picked, events.name)
+        place = f"tfds:{name} {split}"
+        files = (music.Named(f"{place}:{number}", "", row[events.name]) for number, row in enumerate(read(), 1))
+        parts[part] = music.read(place, files, builder.info.splits[split].num_examples, steps_per_beat, strict)[""]
+    return parts, builder.info.full_name
+
+
 def _examples(reader: Tagged) -> Callable[[], Iterator[Example]]:
     def read() -> Iterator[Example]:
         reader.problems.clear()
@@ -157,6 +182,8 @@ def _picked(
     items = {"tokens": tfds.features.Text, "tags": tfds.features.ClassLabel}  # of sequences
 
     def fits(feature: Any, kind: str) -> bool:
+        if kind == "events":
+            return isinstance(feature, tfds.features.Tensor) and feature.shape == () and feature.tf_dtype == "string"
         if kind in kinds:
             return isinstance(feature, kinds[kind])
         return isinstance(feature, tfds.features.Sequence) and isinstance(feature.feature, items[kind])

@@ -1,6 +1,7 @@
 """Calls of the command line in this process, and small data for them."""
 
 import csv
+import json
 import subprocess
 import sys
 
@@ -178,6 +179,29 @@ def tiny_pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
     return found
 
 
+SMALL_MUSIC = [
+    "--units", "16", "--note-units", "16", "--layers", "1", "--steps-per-beat", "1", "--batch-size", "128",
+    "--learning-rate", "0.02", "--epochs", "2",
+]  # fmt: skip
+
+
+def tiny_tunes(count: int, seed: int = 0) -> list[list[list[int]]]:
+    """Made-up tunes of one voice that goes up or down a tone at each frame, no two alike: frames of notes."""
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        moves = random.choice([-2, 2], 16).cumsum()
+        found.append([[int(60 + move)] for move in moves])
+    return found
+
+
+def write_frames(path, tunes):
+    """A JSON file of frames, every fifth tune of which is for validation."""
+    parts = {"train": [tune for at, tune in enumerate(tunes) if at % 5], "valid": tunes[::5]}
+    path.write_text(json.dumps(parts))
+    return path
+
+
 def small_data(name, folder):
     """What follows `run NAME` for a small run of any recipe, on data made in the folder."""
     if name == "sentiment":
@@ -188,6 +212,8 @@ def small_data(name, folder):
         return ["--data", write_images(folder / "bars", tiny_images(120)), *SMALL_IMAGES]
     if name == "translation":
         return ["--data", write(folder / "pairs.csv", tiny_pairs(120), header=("text", "target")), *SMALL_TRANSLATION]
+    if name == "music":
+        return ["--data", write_frames(folder / "tunes.json", tiny_tunes(40)), *SMALL_MUSIC]
     raise AssertionError(f"the recipe {name} has no small data here")
 
 

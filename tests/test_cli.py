@@ -38,7 +38,7 @@ def test_list_names_every_recipe():
     assert (
         [row["recipe"] for row in rows]
         == recipes.names()
-        == ["image_classification", "ner", "sentiment", "translation"]
+        == ["image_classification", "music", "ner", "sentiment", "translation"]
     )
     assert all(row["own_data"] and row["own_input"] for row in rows)
 

@@ -473,6 +473,45 @@ def test_sample_draws_anew_at_each_position_and_for_each_row():
     assert np.mean(tokens[1:] == tokens[:-1]) == pytest.approx(0.25, abs=0.02)
 
 
+def test_sample_of_a_row_with_its_own_seed_is_the_same_whatever_stands_beside_it():
+    model = Pairs(3, 6, 40)
+    seeds = tf.constant([[5, 6], [7, 8], [5, 6], [9, 9]])
+    options = {
+        "temperature": tf.constant([1.0, 0.7, 1.0, 0.0]),
+        "top_k": tf.constant([0, 3, 0, 0]),
+        "top_p": tf.constant([1.0, 0.9, 1.0, 1.0]),
+        "longest": tf.constant([20, 40, 20, 5]),
+    }
+
+    def drawn(rows):
+        chosen = {name: tf.gather(values, rows) for name, values in options.items()}
+        return decode.sample(model.step, (), len(rows), start=0, end=None, seed=tf.gather(seeds, rows), **chosen)
+
+    together = drawn([0, 1, 2, 3])
+    for row in range(4):
+        alone = drawn([row])
+        length = int(alone.lengths[0, 0])
+        assert length == int(options["longest"][row])
+        np.testing.assert_array_equal(together.tokens[row, 0, :length], alone.tokens[0, 0, :length])
+    np.testing.assert_array_equal(together.tokens[0], together.tokens[2])
+    assert (together.tokens[0, 0, :20].numpy() != together.tokens[1, 0, :20].numpy()).any()
+
+
+def test_sample_with_limits_of_each_row_draws_within_them():
+    shares = tf.repeat(tf.constant(np.log(SHARES), tf.float32)[None], 3000, axis=0)
+    kind = np.arange(3000) % 3  # all tokens; the two best; 0.6 of the sum, which are the two best
+    found = decode.sample(
+        lambda state, tokens, position: (state, shares), (), 3000, start=0, end=None, longest=1,
+        seed=tf.stack([tf.range(3000), tf.fill([3000], 7)], axis=1),
+        top_k=tf.constant(np.where(kind == 1, 2, 0)), top_p=tf.constant(np.where(kind == 2, 0.6, 1.0)),
+    )  # fmt: skip
+    tokens = found.tokens.numpy().ravel()
+    for number, expected in enumerate((SHARES, [0, 4 / 7, 0, 3 / 7], [0, 4 / 7, 0, 3 / 7])):
+        counts = np.bincount(tokens[kind == number], minlength=4) / 1000
+        np.testing.assert_allclose(counts, expected, atol=0.065)  # four standard deviations
+        assert ((counts > 0) == (np.asarray(expected) > 0)).all()
+
+
 @given(seeds, st.integers(0, 2))
 @settings(max_examples=20, deadline=None)
 def test_sample_of_temperature_zero_is_greedy(seed, blocked):

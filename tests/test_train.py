@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from calls import tagged_sentences, tiny_images, tiny_pairs, tiny_texts
+from calls import tagged_sentences, tiny_images, tiny_pairs, tiny_texts, tiny_tunes
 
 import recipes
 from common import pipeline, workflow
@@ -32,6 +32,15 @@ SMALL_OF = {
         "batch_size": 16,
         "average": 0,
     },
+    "music": {
+        "units": 8,
+        "note_units": 8,
+        "layers": 1,
+        "learning_rate": 0.01,
+        "batch_type": "examples",
+        "batch_size": 16,
+        "average": 0,
+    },
 }
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SMALL_OF if name != "sentiment"]
 EACH = pytest.mark.parametrize("name", ["sentiment", *OTHERS])
@@ -44,6 +53,9 @@ def made_up(name, count):
         return [{"image_bytes": file, "label": label} for file, label in tiny_images(count)]
     if name == "translation":
         return [{"text": text, "target": target} for text, target in tiny_pairs(count)]
+    if name == "music":
+        tunes = [np.array([[at, 1, pitch] for at, (pitch,) in enumerate(tune)], np.int32) for tune in tiny_tunes(count)]
+        return [{"events": events, "steps": len(events), "bar": 4, "key": 1} for events in tunes]
     return [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(count)]
 
 

@@ -56,6 +56,7 @@ class Config(RunConfig):
         "separate", "Of subword pieces: one of both languages, or one of each.", choices=("joint", "separate")
     )
     pieces: int | None = option(None, "Subword pieces of a vocabulary.", low=300, shown="4000, 8000 if joint")
+    placeholders: bool = option(True, "Treat placeholders and tags of a source, such as %(name)s, as single marks.")
     longest: int = option(128, "Pieces that a side may have; what is longer is left out of training.", low=1)
 
     beam: int = option(4, "Hypotheses that are followed at a time.", low=1, high=64)

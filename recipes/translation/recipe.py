@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check_pairs, losses, pairs, sources, subwords
+from common import check_pairs, cooccurrence, losses, pairs, pipeline, placeholders, sources, subwords, text
 from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits
 
 from . import alignment, data, lstm, scoring, serving, transformer
@@ -37,6 +37,7 @@ class Recipe:
         self.pieces = subwords.Subwords(assets["pieces"])
         apart = assets["source_pieces"]
         self.source_pieces = self.pieces if apart is None else subwords.Subwords(apart)
+        self.marks = config.placeholders and assets["placeholders"]
         self.network = lstm if config.model == "lstm" else transformer
 
     @classmethod
@@ -50,21 +51,26 @@ class Recipe:
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
-        count = 0
+        count, some = 0, False
 
         def texts(*names: str) -> Iterator[str]:
-            nonlocal count
+            nonlocal count, some
             count = 0
-            for example in train:
-                count += 1
-                for name in names:
-                    yield example[name]
+            for batch in pipeline.in_batches(train, pipeline.ENCODE_BATCH):
+                count += len(batch)
+                sides = {name: tf.constant([text.utf8(one[name]) for one in batch]) for name in ("text", "target")}
+                if config.placeholders:
+                    sides["text"], kept = placeholders.masked(sides["text"])
+                    sides["target"] = placeholders.masked_as(sides["target"], kept)
+                    some = some or bool(tf.size(kept))
+                for row in zip(*(sides[name].numpy() for name in names), strict=True):
+                    yield from (one.decode("utf-8", "replace") for one in row)
 
         if config.vocabulary == "joint":
             pieces, apart = subwords.train(texts("text", "target"), config.pieces or JOINT), None
         else:
             apart, pieces = (subwords.train(texts(name), config.pieces or SEPARATE) for name in ("text", "target"))
-        return {"pieces": pieces, "source_pieces": apart, "pairs": count}
+        return {"pieces": pieces, "source_pieces": apart, "pairs": count, "placeholders": some}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
@@ -78,10 +84,19 @@ class Recipe:
         return check_pairs.pairs(splits, "text", "target")
 
     def encode(self, features: Batch) -> Batch:
-        return {"source": self._ids(features["text"], self.source_pieces)}
+        return {"source": self._ids(self.marked(features["text"])[0], self.source_pieces)}
 
     def encode_target(self, examples: Batch) -> Batch:
-        return {"target": self._ids(examples["target"], self.pieces)}
+        target = examples["target"]
+        if self.marks:
+            target = placeholders.masked_as(target, self.marked(examples["text"])[1])
+        return {"target": self._ids(target, self.pieces)}
+
+    def marked(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.RaggedTensor]:
+        """Sources with marks for their placeholders, and what these stand for; as they are where there are none."""
+        if self.marks:
+            return placeholders.masked(texts)
+        return texts, tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.string), tf.zeros_like(texts, tf.int64))
 
     def _ids(self, texts: tf.Tensor, pieces: subwords.Subwords) -> tf.RaggedTensor:
         """Pieces and the end, [batch, (pieces)]; the end keeps an empty text from being an empty row."""
@@ -94,7 +109,16 @@ class Recipe:
         return self.network.build(self.config, len(self.pieces), apart)
 
     def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
-        pass
+        """Vectors of pieces begin where pieces that translate each other are alike."""
+        ids = ((features["source"], target["target"]) for features, target in batches)
+        count = (len(self.source_pieces), len(self.pieces))
+        source, target = cooccurrence.vectors(ids, *count, self.config.units or 0, self.config.seed)
+        if self.source_pieces is self.pieces:
+            both = source + target
+            model.get_layer("pieces").table.assign(both / np.linalg.norm(both, axis=1, keepdims=True))
+        else:
+            model.get_layer("source_pieces").table.assign(source)
+            model.get_layer("pieces").table.assign(target)
 
     def warm_up(self, model: keras.Model) -> None:
         return None

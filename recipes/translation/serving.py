@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
 
-from common import decode, losses
+from common import decode, losses, placeholders
 from common.recipe import Endpoint
 from common.subwords import END, PADDING, START
 
@@ -41,6 +42,33 @@ class Translator:
             "likelihood": Endpoint(self.likelihood, {"text": text, "target": target}),
         }
 
+    def _found(
+        self, text: tf.Tensor, count: int, attention: bool = False
+    ) -> tuple[decode.Decoded, tf.Tensor, tf.RaggedTensor]:
+        """(the best hypotheses, their texts [batch, count], ids of the sources).
+
+        Where there are marks for placeholders, hypotheses that hold those of their source come before others.
+        """
+        marked, kept = self.recipe.marked(text)
+        ids = self._ids(text)
+        if not self.recipe.marks:
+            found = self._search(ids, count, attention)
+            return found, self._texts(found, count), ids
+        beam = self.config.beam
+        found = self._search(ids, beam, attention)
+        texts = self._texts(found, beam)
+        rows = tf.repeat(tf.range(tf.shape(texts)[0]), beam)
+        held = tf.reshape(placeholders.counts(tf.reshape(texts, [-1])), [-1, beam, placeholders.MARKS])
+        wrong = tf.reduce_any(held != placeholders.counts(marked)[:, None], axis=2) | (found.scores == decode.NEVER)
+        order = tf.argsort(tf.cast(wrong, tf.int32), axis=1, stable=True)[:, :count]
+        texts = tf.reshape(placeholders.restored(tf.reshape(texts, [-1]), tf.gather(kept, rows)), [-1, beam])
+
+        def chosen(values: tf.Tensor | None) -> tf.Tensor | None:
+            return None if values is None else tf.gather(values, order, batch_dims=1)
+
+        found = decode.Decoded(*(chosen(getattr(found, one.name)) for one in dataclasses.fields(found)))
+        return found, tf.gather(texts, order, batch_dims=1), ids
+
     def _search(self, ids: tf.RaggedTensor, count: int, attention: bool = False) -> decode.Decoded:
         lengths = tf.cast(ids.row_lengths(), tf.float32)
         source = _dense(ids)
@@ -64,13 +92,13 @@ class Translator:
 
     def best(self, text: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """translation [batch], score [batch]."""
-        found = self._search(self._ids(text), 1)
-        return {"translation": self._texts(found, 1)[:, 0], "score": found.scores[:, 0]}
+        found, texts, _ = self._found(text, 1)
+        return {"translation": texts[:, 0], "score": found.scores[:, 0]}
 
     def several(self, text: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """translations [batch, beam], scores [batch, beam], the best first."""
-        found = self._search(self._ids(text), self.config.beam)
-        return {"translations": self._texts(found, self.config.beam), "scores": found.scores}
+        found, texts, _ = self._found(text, self.config.beam)
+        return {"translations": texts, "scores": found.scores}
 
     def aligned(self, text: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """What `best` gives, and what each piece of it looked at.
@@ -78,28 +106,38 @@ class Translator:
         source_pieces [batch, places] and target_pieces [batch, steps] are strings of bytes, empty beyond the lengths;
         attention is [batch, steps, places]. The place after the source's last piece is that of its end.
         """
-        ids = self._ids(text)
-        found = self._search(ids, 1, attention=True)
+        found, texts, ids = self._found(text, 1, attention=True)
+        _, kept = self.recipe.marked(text)
         lengths = found.lengths[:, 0]
         steps = tf.reduce_max(tf.concat([lengths, [0]], axis=0))
         # Nothing for padding and the end.
         source_raw, raw = (tf.constant(one.raw, tf.string) for one in (self.recipe.source_pieces, self.recipe.pieces))
         return {
-            "translation": self._texts(found, 1)[:, 0],
+            "translation": texts[:, 0],
             "score": found.scores[:, 0],
-            "source_pieces": tf.gather(source_raw, _dense(ids)),
+            "source_pieces": self._unmarked(tf.gather(source_raw, _dense(ids)), kept),
             "source_lengths": tf.cast(ids.row_lengths(), tf.int32) - 1,
-            "target_pieces": tf.gather(raw, found.tokens[:, 0, :steps]),
+            "target_pieces": self._unmarked(tf.gather(raw, found.tokens[:, 0, :steps]), kept),
             "target_lengths": lengths,
             "attention": found.attention[:, 0, :steps],
         }
+
+    def _unmarked(self, pieces: tf.Tensor, kept: tf.RaggedTensor) -> tf.Tensor:
+        """Pieces, [batch, places] bytes of which some make no characters, with what whole marks in them stand for."""
+        if not self.recipe.marks:
+            return pieces
+        flat = tf.reshape(pieces, [-1])
+        rows = tf.repeat(tf.range(tf.shape(pieces)[0]), tf.shape(pieces)[1])
+        some = tf.where(tf.reduce_any(placeholders.counts(flat) > 0, axis=1))
+        found = placeholders.restored(tf.gather_nd(flat, some), tf.gather(kept, tf.gather_nd(rows, some)))
+        return tf.reshape(tf.tensor_scatter_nd_update(flat, some, found), tf.shape(pieces))
 
     def likelihood(self, text: tf.Tensor, target: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """log_prob float32 [batch], in nats, of the target's pieces and its end; pieces int32 [batch], their number.
 
         Each piece is told those before it, whatever the model would have chosen.
         """
-        source, wanted = self._ids(text), self.recipe.encode_target({"target": target})["target"]
+        source, wanted = self._ids(text), self.recipe.encode_target({"text": text, "target": target})["target"]
         rows, pieces = tf.shape(text)[0], self.model.get_layer("pieces")
 
         def scored(first: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

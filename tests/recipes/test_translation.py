@@ -228,6 +228,36 @@ def test_export_is_proved_and_gives_several_translations(translator, tmp_path):
         assert alone["translation"][0] == best["translation"][number]
 
 
+def with_placeholders(count, seed):
+    """Pairs whose placeholders, with names of random letters, stand in the other order on the other side."""
+    random = np.random.default_rng(seed)
+
+    def name():
+        return "".join(random.choice(list("abcdefgh"), 5))
+
+    words = {"cat": "Tier", "house": "Haus", "car": "Auto"}
+    found = []
+    for _ in range(count):
+        one, other, word = f"%({name()})s", f"{{{name()}}}", random.choice(list(words))
+        found.append((f"the {word} of {one} <b>{other}</b>", f"<b>{other}</b> {one} das {words[word]}"))
+    return found
+
+
+@pytest.mark.slow
+def test_placeholders_that_were_never_seen_come_back_letter_for_letter(tmp_path):
+    data = write(tmp_path / "messages.csv", with_placeholders(150, 1), header=("text", "target"))
+    flags = [*SMALL_TRANSLATION, "--units", "32", "--epochs", "16"]
+    run = good("run", "translation", "--data", data, *flags, "--run-dir", tmp_path / "run").strip()
+    measured = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    assert measured["placeholder_errors"] == 0 and measured["with_placeholders"] > 5
+    (text, target), *_ = with_placeholders(1, 99)
+    line = good("predict", run, text, "--alignment").strip()
+    assert json.loads(line)["translation"] == target
+    assert target.split()[1] in json.loads(line)["alignment"]["target"]
+    good("export", run, "--to", tmp_path / "export")
+    assert good("predict", tmp_path / "export", text, "--alignment").strip() == line
+
+
 @pytest.mark.slow
 def test_lstm_trains_and_is_exported(tmp_path):
     data = write(tmp_path / "pairs.tsv", tiny_pairs(60), header=("text", "target"))

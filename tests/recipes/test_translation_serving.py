@@ -47,7 +47,9 @@ def test_likelihood_is_that_of_each_piece_after_those_before_it(network):
     examples = [*PAIRS[:3], {"text": "", "target": ""}, {"text": "ein 日本", "target": "x"}]
     for example, found in zip(examples, asked(served, "likelihood", examples), strict=True):
         source = recipe.encode({"text": tf.constant([example["text"]])})["source"].to_tensor()
-        wanted = recipe.encode_target({"target": tf.constant([example["target"]])})["target"].numpy()[0]
+        wanted = recipe.encode_target({name: tf.constant([example[name]]) for name in ("text", "target")})[
+            "target"
+        ].numpy()[0]
         step = recipe.network.Stepper(recipe.config, model, source, 1, tf.constant(len(wanted)))
         state, before, expected = step.state, subwords.START, 0.0
         for position, piece in enumerate(wanted):

@@ -1,0 +1,256 @@
+"""Pieces of music wherever they stand: a file, several, a folder or an archive; each file is read once."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import DataError
+from common.problems import Problems
+from common.progress import display
+from common.readers import archives, frames, midi, notation
+from common.readers.files import opened as opened_file
+from common.readers.files import suffix
+from common.readers.folders import PARTS
+from common.readers.grid import Found, Quantised, Unusable
+from common.readers.images import IGNORED
+from common.recipe import Example
+
+MIDI = (".mid", ".midi", ".kar", ".smf")
+SCORES = (".musicxml", ".xml", ".mxl")
+JSON = (".json", ".jsonl", ".ndjson")
+PICKLED = (".pickle", ".pkl", ".mat")
+KINDS = (*MIDI, *SCORES, *JSON, ".abc")
+KNOWN = (".mid", ".midi", ".musicxml", ".xml", ".mxl", ".abc", ".json", ".jsonl")  # as people are told
+MOST_BYTES = 2**28  # of a file, unpacked
+SEVERAL = 3  # reasons that are told where there is no piece
+
+
+class Named(NamedTuple):
+    """A file to read.
+
+    Args:
+      place: for people.
+      part: the folder of a part in which it stands, or "".
+      file: its path, or its content if it is MIDI.
+    """
+
+    place: str
+    part: str
+    file: Path | bytes
+
+
+@dataclass(frozen=True)
+class Music:
+    """Pieces in a fixed order, and what could not be used.
+
+    Args:
+      note: how many there are and what became of their notes, for people.
+      problems: is told of everything that gives no piece.
+    """
+
+    note: str
+    found: tuple[Found, ...] = field(repr=False)
+    problems: Problems = field(repr=False, compare=False)
+
+    def rows(self) -> Iterator[tuple[str, Example]]:
+        """(place, example) of every piece.
+
+        Raises:
+          DataError: there is something that gives none, and `problems` is strict.
+        """
+        for one in self.found:
+            if one.piece is None:
+                self.problems.add(one.place, one.wrong)
+            else:
+                yield one.place, one.piece
+
+
+def opened(
+    spec: str, paths: Sequence[Path], steps_per_beat: int, strict: bool, digest: Callable[[Path], str]
+) -> tuple[dict[str, Music], list[tuple[str, Path]]]:
+    """Readers by part, all under "" if there are no parts; and (name, path) of every file that they read.
+
+    Parts are what JSON files call so, or folders of such names if no file stands beside them.
+
+    Args:
+      spec: what was named, for people.
+      paths: files, folders and archives.
+      strict: something that gives no piece is an error.
+      digest: tells a file's bytes from others.
+
+    Raises:
+      DataError: there is nothing of the sort, or there are no pieces.
+    """
+    named: list[Named] = []
+    marked: list[tuple[str, Path]] = []
+    for path in paths:
+        folder = path
+        if not path.is_dir() and suffix(path) not in (*SCORES, *PICKLED) and archives.is_archive(path):
+            folder = archives.unpacked(path, digest(path))
+            marked.append((path.name, path))
+        if folder.is_dir():
+            within = list(_files(folder))
+            named += _parted(folder, within)
+            if folder is path:
+                marked += [(file.relative_to(path).as_posix(), file) for file in within]
+        else:
+            named.append(Named(path.name, "", path))
+            marked.append((path.name, path))
+    if not named:
+        raise DataError(f"{spec} holds no files: name another folder, or a file.")
+    if len(paths) == 1 and paths[0].is_file() and suffix(paths[0]) in PICKLED:
+        raise DataError(f"{spec} {_refused(paths[0])}.")
+    return read(spec, named, len(named), steps_per_beat, strict), marked
+
+
+def read(spec: str, named: Iterable[Named], total: int | None, steps_per_beat: int, strict: bool) -> dict[str, Music]:
+    """Readers by part of what stands in files, each of which is read now.
+
+    Args:
+      total: how many files there are, if it is known.
+
+    Raises:
+      DataError: there are no pieces, or only some name their part.
+    """
+    parts: dict[str, list[Found]] = {}
+    files: Counter[str] = Counter()
+    problems, pieces = Problems(strict), 0
+    with display("Reading music") as shown:
+        for number, one in enumerate(named, 1):
+            held = [_placed(one, found) for found in _read(one.file, steps_per_beat)]
+            for found in held:
+                if found.piece is None:
+                    problems.add(found.place, found.wrong)
+                else:
+                    found.piece["file"] = found.place
+                    pieces += 1
+                parts.setdefault(found.part, []).append(found)
+            files.update({found.part for found in held})
+            shown.show(number, total, f"{pieces:,} pieces")
+    if not pieces:
+        raise DataError(f"{spec} gives no piece of music{_reasons(problems)}: name other files.")
+    good = [part for part, rows in parts.items() if any(one.piece for one in rows)]
+    if len(good) > 1 and "" in good:
+        listed = ", ".join(filter(None, good))
+        raise DataError(
+            f"{spec} holds pieces of parts ({listed}) and others of none: give each by a --data of its own."
+        )
+    for part in parts.keys() - good:  # so that they are told
+        parts[good[0]] += parts[part]
+        files[good[0]] += files[part]
+    found_of = {part: tuple(parts[part]) for part in good}
+    return {
+        part: Music(_note(f"{spec} {part}".strip(), files[part], rows, steps_per_beat), rows, Problems(strict))
+        for part, rows in found_of.items()
+    }
+
+
+def _placed(one: Named, found: Found) -> Found:
+    return found._replace(place=f"{one.place} {found.place}".rstrip(), part=one.part or found.part)
+
+
+def _reasons(problems: Problems) -> str:
+    """How many things gave nothing, and why the first did."""
+    if not problems.count:
+        return ""
+    first = "; ".join(problems.lines()[:SEVERAL])
+    rest = f"; and {problems.count - SEVERAL:,} more" if problems.count > SEVERAL else ""
+    return f" ({first}{rest})"
+
+
+def _note(name: str, files: int, rows: Iterable[Found], steps_per_beat: int) -> str:
+    pieces = [one for one in rows if one.piece]
+    told = sum((one.quantised for one in pieces), Quantised())
+
+    def counted(count: int, what: str) -> str:
+        return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+    listed = [counted(files, "file"), counted(len(pieces), "piece"), counted(told.notes, "note")]
+    listed += [f"{told.moved:,} of them moved to the grid of {counted(steps_per_beat, 'step')} a beat"]
+    listed += [f"{told.dropped:,} fell together"]
+    return f"{name}: {', '.join(listed)}" + (f", {told.drums:,} of drums left out" if told.drums else "")
+
+
+# Files
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files in a folder and its folders, in a fixed order, without those that systems leave there."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}): name another folder.")
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not _is_passed_over(name))
+        yield from (Path(place, name) for name in sorted(names) if not _is_passed_over(name))
+
+
+def _is_passed_over(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in IGNORED
+
+
+def _parted(folder: Path, files: Sequence[Path]) -> list[Named]:
+    """The files of a folder; those of music have parts if all of them are within folders named so."""
+    inner = [file.relative_to(folder).parts for file in files]
+    parts = [PARTS.get(names[0].casefold(), "") if len(names) > 1 else "" for names in inner]
+    if not all(part for part, file in zip(parts, files, strict=True) if suffix(file) in KINDS):
+        parts = [""] * len(files)
+    places = ("/".join(names).encode("utf-8", "backslashreplace").decode() for names in inner)
+    return [Named(*one) for one in zip(places, parts, files, strict=True)]
+
+
+def _read(file: Path | bytes, steps_per_beat: int) -> list[Found]:
+    """What a file gives, at least one reason why it gives nothing."""
+    try:
+        if isinstance(file, bytes):
+            return [Found("", "", *midi.piece(file, steps_per_beat))]
+        return list(_pieces(file, steps_per_beat)) or [Found("", "", None, Quantised(), "holds no pieces")]
+    except Unusable as error:
+        wrong = str(error)
+    except DataError as error:  # such as a file that may not be read
+        wrong = str(error).removeprefix(f"{file!s} ").rstrip(".")
+    except OSError as error:
+        wrong = f"cannot be read ({error.strerror or error})"
+    return [Found("", "", None, Quantised(), wrong)]
+
+
+def _pieces(path: Path, steps_per_beat: int) -> Iterator[Found]:
+    end = suffix(path)
+    if end in PICKLED:
+        raise Unusable(_refused(path))
+    if end in SCORES:
+        yield Found("", "", *notation.score(_packed(path) or _bytes(path), steps_per_beat))
+    elif end == ".abc":
+        yield from notation.tunes(_bytes(path), steps_per_beat)
+    elif end in JSON:
+        yield from frames.pieces(_bytes(path), steps_per_beat)
+    elif end in MIDI or _bytes(path, len(midi.MAGIC)) == midi.MAGIC:
+        yield Found("", "", *midi.piece(_bytes(path), steps_per_beat))
+    else:
+        raise Unusable(f"is no file of music ({', '.join(KNOWN)})")
+
+
+def _refused(path: Path) -> str:
+    """Why a file is not read that others unpickle: this would run whatever code stands in it."""
+    kind = "a MATLAB file" if suffix(path) == ".mat" else "a Python pickle, which may run code when it is read"
+    return f"is {kind}: convert it to JSON, lists of frames of pitches"
+
+
+def _packed(path: Path) -> bytes:
+    """The content of a zip archive, or nothing if it is none."""
+    with open(path, "rb") as file:
+        head = file.read(len(notation.ZIP))
+        return head + file.read(MOST_BYTES) if head == notation.ZIP else b""
+
+
+def _bytes(path: Path, most: int = MOST_BYTES + 1) -> bytes:
+    with opened_file(path) as file:
+        data: bytes = file.read(most)
+    if len(data) > MOST_BYTES:
+        raise Unusable(f"has over {MOST_BYTES:,} bytes")
+    return data

@@ -1,0 +1,118 @@
+"""What a person asks for, as inputs of the model, and what comes back, as files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import prompts, writing
+from common.errors import ConfigError, DataError
+from common.readers import music
+from common.recipe import Ask, Assets, Example, Made
+
+from .config import Config, Wishes
+
+BEATS = 4  # of a bar where none is known
+
+
+def made(config: Config, assets: Assets, wishes: Wishes, texts: Sequence[str], ask: Ask) -> Iterator[Made]:
+    """The pieces for each prompt, in order, with the files that were asked for.
+
+    Args:
+      texts: prompts; none for that of the wishes.
+
+    Raises:
+      ConfigError: a wish cannot be understood, or pieces cannot be written so.
+      DataError: a prompt's file cannot be read.
+    """
+    kinds = [_kind(name) for name in wishes.out]
+    asked = texts or ([wishes.prompt] if wishes.prompt else [""])
+    examples = [
+        _example(config, assets, wishes, text, wishes.seed + number) for text in asked for number in range(wishes.count)
+    ]
+    found: dict[int, Any] = {}
+    for positions, outputs in ask("conditioned", examples):
+        for row, position in enumerate(positions):
+            found[position] = outputs["events"][row][: outputs["lengths"][row]], outputs["midi_bytes"][row]
+    for position, example in enumerate(examples):
+        events, midi = found[position]
+        files = []
+        for name, kind in zip(wishes.out, kinds, strict=True):
+            path = _numbered(Path(name), position + 1, len(examples))
+            facts = (example["length"], config.steps_per_beat, example["bar"], example["key"], example["tempo"])
+            # The file that the model made, which is what an export gives.
+            files.append((path, midi if kind == "mid" else writing.rendered(kind, events, *facts)))
+        seconds = example["length"] / config.steps_per_beat * 60 / example["tempo"]
+        shown = {
+            "prompt": asked[position // wishes.count], "seed": example["seed"], "steps": example["length"],
+            "seconds": round(seconds, 2), "notes": len(events),
+        }  # fmt: skip
+        if not files:
+            shown["events"] = events.tolist()
+        yield Made(shown, files)
+
+
+def _example(config: Config, assets: Assets, wishes: Wishes, text: str, seed: int) -> Example:
+    """The inputs of the endpoint "conditioned"."""
+    prompt, begun, bar, key = _prompt(config, text)
+    key = prompts.key(wishes.key) if wishes.key else key
+    bar = bar or assets["bar"]
+    tempo = wishes.tempo or config.tempo
+    beat = config.steps_per_beat
+    length = prompts.length(wishes.length, beat, bar or BEATS * beat, tempo) + (begun if wishes.continue_ else 0)
+    if begun > length:
+        raise ConfigError(
+            f"The prompt has {begun:,} steps, more than the {length:,} of --length {wishes.length}: give a greater"
+            " length, or --continue to count it from the prompt's end."
+        )
+    low = _pitch(wishes.low, "low", beat) if wishes.low else assets["low"]
+    high = _pitch(wishes.high, "high", beat) if wishes.high else assets["high"]
+    if low > high:
+        raise ConfigError(f"--low is {low} and --high is {high}: the lowest note must not be above the highest.")
+    end = np.array([[begun, 0, 0]], np.int32)  # so that rests at the end count
+    return {
+        "events": np.concatenate([prompt, end]) if begun else prompt, "length": length,
+        "temperature": wishes.temperature, "top_k": wishes.top_k, "top_p": wishes.top_p, "seed": seed % 2**31,
+        "key": key, "bar": bar, "voices": assets["voices"] if wishes.voices is None else wishes.voices, "low": low,
+        "high": high, "tempo": tempo,
+    }  # fmt: skip
+
+
+def _prompt(config: Config, text: str) -> tuple[np.ndarray, int, int, int]:
+    """(events, steps, steps of a bar, key); the last two are 0 if not known."""
+    path = Path(text).expanduser()
+    if path.suffix.lower() in music.KINDS or path.is_file():
+        piece = _first(path, config.steps_per_beat)
+        return piece["events"], piece["steps"], piece["bar"], piece["key"]
+    return prompts.events(text, config.steps_per_beat), prompts.steps(text, config.steps_per_beat), 0, 0
+
+
+def _first(path: Path, steps_per_beat: int) -> Example:
+    """The first piece of a file."""
+    if not path.is_file():
+        raise DataError(f'{path} is no file: check the path, or write a prompt\'s notes such as "C4 E4 G4".')
+    parts = music.read(str(path), [music.Named(path.name, "", path)], 1, steps_per_beat, True)
+    return next(example for one in parts.values() for _, example in one.rows())
+
+
+def _pitch(text: str, flag: str, steps_per_beat: int) -> int:
+    found = prompts.events(text, steps_per_beat)
+    if len(found) != 1:
+        raise ConfigError(f'--{flag} is "{text}", but must be one note such as C3 or 48.')
+    return int(found[0, 2])
+
+
+def _kind(name: str) -> str:
+    """What a file is by its suffix; one that cannot be written is refused before anything is made."""
+    kind = Path(name).suffix.lower().removeprefix(".").replace("midi", "mid").replace("xml", "musicxml")
+    kind = "musicxml" if kind.endswith("musicxml") else kind
+    if kind not in writing.KINDS:
+        raise ConfigError(f"--out is {name}, but must end in one of: {', '.join('.' + one for one in writing.KINDS)}.")
+    return kind
+
+
+def _numbered(path: Path, number: int, count: int) -> Path:
+    return path if count == 1 else path.with_stem(f"{path.stem}-{number:0{len(str(count))}d}")

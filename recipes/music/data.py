@@ -1,0 +1,130 @@
+"""What music means: a piece's notes, its length, bar and key; and the default set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from common import packaged
+from common.errors import DataError
+from common.files import save_arrays
+from common.problems import Problems
+from common.progress import display, say
+from common.readers import notation
+from common.readers.archives import UNREADABLE
+from common.readers.grid import Unusable
+from common.recipe import Example, Field, Source
+
+FIELDS = (Field("events", "events"), Field("steps", "number"), Field("bar", "number"), Field("key", "number"))
+
+FACTS = ("steps", "bar", "key")
+VOICES = 4  # parts of a chorale
+ALIKE = 0.5  # share of the passages of the shorter one that two settings of one chorale have in common
+PASSAGE = 4  # beats
+
+Passage = tuple[tuple[int, ...], ...]
+
+
+def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[str, str]]:
+    """The four-part chorales by J.S. Bach that music21 carries, and their attribution.
+
+    They are read from its files once for each grid, which takes a minute, and kept in the user's cache. Left out are
+    files of other than four parts, and chorales half of whose passages stand in another one.
+
+    Args:
+      offline: makes no difference, for nothing is fetched.
+
+    Raises:
+      DataError: music21 or its chorales are not there, or the cache cannot be written.
+    """
+    if (spec := find_spec("music21")) is None or not spec.submodule_search_locations:
+        raise DataError("The default data stands in music21, which is not installed: run make setup, or give --data.")
+    release = version("music21")
+    path = packaged.cache_dir() / "data" / f"chorales-{release}-{steps_per_beat}.npz"
+    try:
+        arrays = _kept(path)
+    except (OSError, KeyError, *UNREADABLE):
+        arrays = _read(Path(spec.submodule_search_locations[0], "corpus", "bach"), steps_per_beat)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_arrays(path, arrays)
+        except OSError as error:
+            remedy = "make room or allow writing there, or set XDG_CACHE_HOME to another folder"
+            raise DataError(f"The chorales cannot be kept in {path.parent} ({error.strerror}): {remedy}.") from None
+        say(f"data: {len(arrays['steps'])} chorales out of music21 {release}; kept in {path}")
+    problems = Problems()
+    ends = np.cumsum(arrays["notes"])
+
+    def read() -> Iterator[Example]:
+        problems.clear()
+        for why, count in zip(("of other than four parts", "that repeat another one"), arrays["left"], strict=True):
+            for _ in range(count):
+                problems.leave_out(why)
+        for number, events in enumerate(np.split(arrays["events"], ends[:-1])):
+            facts = {name: int(arrays[name][number]) for name in FACTS}
+            yield {"events": events, **facts, "file": str(arrays["files"][number])}
+
+    attribution = {
+        "source": "Chorales by J.S. Bach, encoded by M. Greentree and others, in the corpus of music21",
+        "licence": "the music is in the public domain; the encodings come with music21 by permission of their makers",
+        "package": "music21",
+        "version": release,
+        "sha256": "",
+    }
+    return Source(f"{len(ends)} four-part chorales by J.S. Bach", read, problems), attribution
+
+
+def _kept(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in ("events", "notes", "left", "files", *FACTS)}
+
+
+def _read(folder: Path, steps_per_beat: int) -> dict[str, np.ndarray]:
+    """All chorales, their events one after the other, and how many files were left out by either reason."""
+    files = sorted(folder.glob("bwv*.mxl")) + sorted(folder.glob("bwv*.xml"))
+    kept: list[Example] = []
+    passages: list[set[Passage]] = []
+    others = repeats = 0
+    with display("Reading chorales") as shown:
+        for number, file in enumerate(files, 1):
+            shown.show(number, len(files), f"{len(kept)} chorales")
+            try:
+                if notation.parts(file) != VOICES:
+                    others += 1
+                    continue
+                piece, _ = notation.score(file, steps_per_beat)
+            except Unusable as error:
+                raise DataError(f"{file} {error}: install music21 anew.") from None
+            own = _passages(piece, steps_per_beat)
+            if any(len(own & one) > ALIKE * min(len(own), len(one)) for one in passages):
+                repeats += 1
+                continue
+            kept.append(piece)
+            passages.append(own)
+    if not kept:
+        raise DataError(f"{folder} holds no chorales: install music21 with its corpus, or give --data.")
+    arrays = {name: np.array([piece[name] for piece in kept]) for name in FACTS}
+    events = [piece["events"] for piece in kept]
+    arrays["files"] = np.array([piece["file"] for piece in kept])
+    arrays["notes"] = np.array([len(one) for one in events])
+    arrays["left"] = np.array([others, repeats])
+    return arrays | {"events": np.concatenate(events)}
+
+
+def _passages(piece: Example, steps_per_beat: int) -> set[Passage]:
+    """What sounds on each of some beats in a row, for all such rows, as intervals above their lowest note."""
+    starts, durations, pitches = piece["events"].T
+    beats = [
+        pitches[(starts <= step) & (step < starts + durations)].tolist()
+        for step in range(0, piece["steps"], steps_per_beat)
+    ]
+    found = set()
+    for first in range(len(beats) - PASSAGE + 1):
+        row = beats[first : first + PASSAGE]
+        lowest = min((pitch for beat in row for pitch in beat), default=0)
+        found.add(tuple(tuple(sorted(pitch - lowest for pitch in beat)) for beat in row))
+    return found

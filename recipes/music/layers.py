@@ -1,0 +1,261 @@
+"""Layers between tokens of frames and states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from common.frames import HELD, PADDING, PITCHES, STRUCK, grid, pitches
+
+KEYS = 25  # not known, 12 major, 12 minor
+PLACES = 97  # not known, and those of a bar; later ones share the last
+SLOTS = 6  # notes of a frame that have vectors of their own by their rank from the top; lower ones share the last
+NEVER = -1e9  # added to scores of what cannot come
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Grid(keras.layers.Layer):
+    """Tokens by frame: int32 [batch, time] to [batch, frames, slots]."""
+
+    def call(self, tokens: Any) -> Any:
+        return tf.ensure_shape(grid(tokens), [None, None, None])
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape[0], None, None
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Moved(keras.layers.Layer):
+    """Pieces moved up or down in training, by an equal chance for every distance that keeps them within a range.
+
+    The key moves with them, and half of the pieces forget it, so that the model also knows music without one; it is
+    forgotten altogether where nothing is random.
+
+    Args:
+      most: semitones.
+      low, high: the range, MIDI numbers.
+
+    Call arguments:
+      grid: int32 [batch, frames, slots].
+      key: int32 [batch].
+
+    Returns: the same.
+    """
+
+    def __init__(self, most: int, low: int, high: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.most, self.low, self.high = most, low, high
+        self.seed = keras.random.SeedGenerator()
+
+    def build(self, grid_shape: Any, key_shape: Any = None) -> None:
+        pass
+
+    def call(self, grid: Any, key: Any, training: bool = False) -> Any:
+        if not training or not self.most:
+            return grid, tf.zeros_like(key)
+        notes = pitches(grid)
+        lowest = tf.reduce_min(tf.where(notes >= 0, notes, PITCHES), axis=[1, 2])
+        highest = tf.reduce_max(notes, axis=[1, 2])
+        down = tf.clip_by_value(lowest - self.low, 0, self.most)
+        up = tf.clip_by_value(self.high - highest, 0, self.most)
+        drawn = tf.random.stateless_uniform([2, tf.shape(key)[0]], self.seed.next())
+        shift = tf.cast(tf.floor(drawn[0] * tf.cast(up + down + 1, tf.float32)), tf.int32) - down
+        shift = tf.clip_by_value(shift, -down, up)
+        grid = tf.where(grid >= STRUCK, grid + shift[:, None, None], grid)
+        minor = key > 12
+        moved = (key - 1 + shift) % 12 + tf.where(minor, 13, 1)
+        return grid, tf.where(tf.logical_or(key == 0, drawn[1] < 0.5), 0, moved)
+
+    def compute_output_shape(self, grid_shape: Any, key_shape: Any) -> Any:
+        return grid_shape, key_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "most": self.most, "low": self.low, "high": self.high}
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Frames(keras.layers.Layer):
+    """A vector for each frame of what is known before it: the frame before, its place in the bar, and the key.
+
+    Call arguments:
+      grid: int32 [batch, frames, slots].
+      bar: int32 [batch], steps of a bar; 0 if not known.
+      key: int32 [batch].
+
+    Returns: [batch, frames, units].
+    """
+
+    def __init__(self, tokens: int, units: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.tokens, self.units = tokens, units
+
+    def build(self, grid_shape: Any, *others: Any, **more: Any) -> None:
+        def table(name: str, rows: int, size: float) -> Any:
+            return self.add_weight(
+                shape=(rows, self.units), initializer=keras.initializers.RandomNormal(stddev=size), name=name
+            )
+
+        self.ranked = table("ranked", SLOTS * self.tokens, 0.1)
+        self.all = table("all", self.tokens, 0.1)
+        self.places = table("places", PLACES, 0.1)
+        self.keys = table("keys", KEYS, 0.1)
+        self.start = table("start", 1, 0.1)
+
+    def call(self, grid: Any, bar: Any, key: Any) -> Any:
+        start = tf.repeat(self.start.value[None], tf.shape(grid)[0], axis=0)
+        before = tf.concat([start, self.content(grid)[:, :-1]], axis=1)
+        steps = tf.range(tf.shape(grid)[1])[None]
+        return tf.cast(before + self.about(steps, bar[:, None], key[:, None]), self.compute_dtype)
+
+    def content(self, grid: Any) -> Any:
+        """What the notes of frames add up to: int32 [..., slots] to [..., units]."""
+        slots = tf.minimum(tf.range(tf.shape(grid)[-1]), SLOTS - 1) * self.tokens
+        real = tf.cast(grid != PADDING, tf.float32)[..., None]
+        vectors = tf.gather(self.ranked.value, grid + slots) + tf.gather(self.all.value, grid)
+        return tf.reduce_sum(vectors * real, axis=-2)
+
+    def about(self, steps: Any, bar: Any, key: Any) -> Any:
+        """What a place in a bar and a key add: int32 of like shape to [..., units]."""
+        place = tf.where(bar > 0, tf.math.floormod(steps, tf.maximum(bar, 1)) + 1, 0)
+        return tf.gather(self.places.value, tf.minimum(place, PLACES - 1)) + tf.gather(self.keys.value, key)
+
+    def compute_output_shape(self, grid_shape: Any, *others: Any) -> Any:
+        return (*grid_shape[:2], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "tokens": self.tokens, "units": self.units}
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Cut(keras.layers.Layer):
+    """In training, frames in stretches that the LSTMs read apart from each other, so that none is very long.
+
+    Args:
+      longest: frames of a stretch.
+
+    Call arguments:
+      states: [batch, frames, units].
+
+    Returns: [batch * stretches, longest, units]; the same where nothing is longer.
+    """
+
+    def __init__(self, longest: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.longest = longest
+
+    def call(self, states: Any, training: bool = False) -> Any:
+        if not training:
+            return states
+        steps = tf.shape(states)[1]
+
+        def cut() -> Any:
+            padded = tf.pad(states, [[0, 0], [0, -steps % self.longest], [0, 0]])
+            return tf.reshape(padded, [-1, self.longest, states.shape[2]])
+
+        return tf.cond(steps > self.longest, cut, lambda: states)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return None, None, shape[2]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "longest": self.longest}
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Joined(keras.layers.Layer):
+    """Stretches put together again, in the shape of what they were cut from.
+
+    Call arguments:
+      states: [batch * stretches, longest, units].
+      whole: [batch, frames, any].
+    """
+
+    def call(self, states: Any, whole: Any) -> Any:
+        batch, steps = tf.shape(whole)[0], tf.shape(whole)[1]
+        together = tf.reshape(
+            states, [batch, tf.size(states) // tf.maximum(batch * states.shape[2], 1), states.shape[2]]
+        )
+        return together[:, :steps]
+
+    def compute_output_shape(self, states_shape: Any, whole_shape: Any) -> Any:
+        return (*whole_shape[:2], states_shape[2])
+
+
+@keras.saving.register_keras_serializable("kerasserole")
+class Slots(keras.layers.Layer):
+    """A vector for each note of a frame of what is known before it, and with one of its tables the scores of notes.
+
+    Known are the note above it, the notes of the frame before at the same rank and the next, and what the LSTMs over
+    frames say.
+
+    Call arguments:
+      grid: int32 [batch, frames, slots].
+      context: [batch, frames, any].
+
+    Returns: [batch * frames, slots, units].
+    """
+
+    def __init__(self, tokens: int, units: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.tokens, self.units = tokens, units
+
+    def build(self, grid_shape: Any, context_shape: Any = None) -> None:
+        def table(name: str, rows: int, size: float) -> Any:
+            return self.add_weight(
+                shape=(rows, self.units), initializer=keras.initializers.RandomNormal(stddev=size), name=name
+            )
+
+        self.table = table("table", self.tokens, self.units**-0.5)
+        self.bias = self.add_weight(shape=(self.tokens,), initializer="zeros", name="bias")
+        self.beside = table("beside", self.tokens, 0.5)
+        self.below = table("below", self.tokens, 0.5)
+        self.ranks = table("ranks", SLOTS, 0.5)
+        self.context = self.add_weight(
+            shape=(context_shape[-1], self.units), initializer="glorot_uniform", name="context"
+        )
+
+    def call(self, grid: Any, context: Any) -> Any:
+        frames, slots = tf.reduce_prod(tf.shape(grid)[:2]), tf.shape(grid)[2]
+        above = tf.reshape(tf.pad(grid, [[0, 0], [0, 0], [1, 0]])[..., :-1], [frames, slots])
+        before = tf.reshape(tf.pad(grid, [[0, 0], [1, 0], [0, 1]])[:, :-1], [frames, slots + 1])
+        flat = tf.reshape(context, [frames, context.shape[-1]])
+        return self.vectors(above, before[:, :-1], before[:, 1:], tf.range(slots)[None], flat[:, None])
+
+    def vectors(self, above: Any, beside: Any, below: Any, rank: Any, context: Any) -> Any:
+        """[rows, slots, units], from int32 [rows, slots] each, and the context [rows, 1, any]."""
+        known = tf.gather(self.table.value, above) * self.units**0.5 * tf.cast(above != PADDING, tf.float32)[..., None]
+        known += tf.gather(self.beside.value, beside) + tf.gather(self.below.value, below)
+        known += tf.gather(self.ranks.value, tf.minimum(rank, SLOTS - 1))
+        told = tf.matmul(context[:, 0], tf.cast(self.context.value, context.dtype))[:, None]
+        return tf.cast(known, self.compute_dtype) + told
+
+    def scores(self, states: Any, above: Any, sounding: Any) -> Any:
+        """Scores of all tokens, float32 [rows, tokens], NEVER for those that cannot come: notes fall within a frame.
+
+        Args:
+          states: [rows, units].
+          above: int32 [rows], the token before in the frame, 0 at its beginning.
+          sounding: bool [rows, PITCHES], the notes of the frame before; only they can go on.
+        """
+        found = tf.matmul(states, tf.cast(self.table.value, states.dtype), transpose_b=True)
+        found = tf.cast(found, tf.float32) + self.bias.value
+        limit = tf.where(above == PADDING, PITCHES, pitches(above))
+        lower = tf.range(PITCHES)[None] < limit[:, None]
+        end = tf.ones_like(lower[:, :1])
+        parts = [tf.zeros_like(end), end, lower]
+        if self.tokens > HELD:
+            parts.append(tf.logical_and(lower, sounding))
+        return tf.where(tf.concat(parts, axis=1), found, NEVER)
+
+    def compute_output_shape(self, grid_shape: Any, context_shape: Any) -> Any:
+        return None, grid_shape[2], self.units
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "tokens": self.tokens, "units": self.units}
+
+
+def sounding(grid: Any) -> Any:
+    """Which notes a frame holds: int32 [..., slots] to bool [..., PITCHES]."""
+    return tf.reduce_any(pitches(grid)[..., None] == tf.range(PITCHES), axis=-2)

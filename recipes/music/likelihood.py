@@ -1,0 +1,67 @@
+"""How likely frames are, note by note."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from common.frames import FRAME, PADDING
+
+from .layers import sounding
+
+
+def log_probabilities(model: keras.Model, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """(places int64 [tokens, 3], log probabilities in nats [tokens]) of all tokens of a batch.
+
+    Args:
+      outputs: of the model.
+
+    Returns: the places in the grid: piece, frame, slot.
+    """
+    grid = outputs["grid"]
+    shape = tf.shape(grid, tf.int64)
+    places = tf.where(grid != PADDING)
+    rows = places[:, 0] * shape[1] + places[:, 1]
+    states = tf.gather_nd(outputs["states"], tf.stack([rows, places[:, 2]], axis=1))
+    above = tf.gather_nd(tf.pad(grid, [[0, 0], [0, 0], [1, 0]]), places)
+    heard = tf.gather_nd(tf.pad(sounding(grid), [[0, 0], [1, 0], [0, 0]]), places[:, :2])
+    scores = model.get_layer("slots").scores(states, above, heard)
+    wanted = tf.gather_nd(grid, places)
+    return places, -tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, scores)
+
+
+def chosen_frames(model: keras.Model, outputs: Any) -> tf.Tensor:
+    """What the model would choose for each frame, its likeliest notes one by one, given the true frames before it.
+
+    Args:
+      outputs: of the model.
+
+    Returns: tokens int32 [batch, frames, slots].
+    """
+    grid, context = outputs["grid"], outputs["context"]
+    slots, cell = model.get_layer("slots"), model.get_layer("note_lstm").cell
+    batch, frames, most = tf.unstack(tf.shape(grid))
+    rows = batch * frames
+    before = tf.reshape(tf.pad(grid, [[0, 0], [1, 0], [0, 2]])[:, :-1], [rows, most + 2])
+    heard = tf.reshape(tf.pad(sounding(grid), [[0, 0], [1, 0], [0, 0]])[:, :-1], [rows, -1])
+    flat = tf.reshape(context, [rows, 1, context.shape[-1]])
+    zeros = tf.zeros([rows, cell.units], context.dtype)
+
+    def choose(
+        slot: tf.Tensor, above: tf.Tensor, going: tf.Tensor, state: tf.Tensor, carry: tf.Tensor, found: Any
+    ) -> Any:
+        beside, below = before[:, slot : slot + 1], before[:, slot + 1 : slot + 2]
+        vectors = slots.vectors(above[:, None], beside, below, slot[None, None], flat)[:, 0]
+        said, carried = cell(vectors, [state, carry])
+        token = tf.math.top_k(slots.scores(said, above, heard), 1).indices[:, 0]
+        token = tf.where(going, token, PADDING)
+        return slot + 1, token, going & (token != FRAME), carried[0], carried[1], found.write(slot, token)
+
+    begin = (
+        tf.constant(0), tf.zeros([rows], tf.int32), tf.ones([rows], tf.bool), zeros, zeros,
+        tf.TensorArray(tf.int32, most, element_shape=[None]),
+    )  # fmt: skip
+    found = tf.while_loop(lambda slot, *_: slot < most, choose, begin, parallel_iterations=1)[-1]
+    return tf.reshape(tf.transpose(found.stack()), [batch, frames, most])

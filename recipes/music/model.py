@@ -1,0 +1,53 @@
+"""LSTMs over frames, which say what comes next, and an LSTM over the notes of a frame, which chooses them one by one.
+
+The chance of a piece is the product of the chances of its frames, and that of a frame is the product of the chances of
+its notes from high to low and of its end, so that chords are chosen as a whole (as in RNN-NADE, Boulanger-Lewandowski
+et al. 2012, with an LSTM in the place of NADE).
+"""
+
+from __future__ import annotations
+
+import keras
+
+from common.layers.dropout import Dropout
+from common.layers.recurrent import LSTM
+
+from .config import Config
+from .layers import Cut, Frames, Grid, Joined, Moved, Slots
+
+
+def build(config: Config, tokens: int, low: int, high: int) -> keras.Model:
+    """The model in training.
+
+    Args:
+      tokens: of the vocabulary.
+      low, high: the range of notes that pieces are moved within.
+
+    Inputs: frames int32 [batch, time], tokens padded with 0; bar and key int32 [batch].
+    Outputs: grid int32 [batch, frames, slots], the frames as they were moved; context [batch, frames, units], what is
+      known before each frame; states [batch * frames, slots, note units], of which the layer "slots" makes the scores
+      of tokens.
+    """
+    rate = config.dropout if config.noise else 0.0
+    frames = keras.Input([None], dtype="int32", name="frames")
+    bar, key = (keras.Input([], dtype="int32", name=name) for name in ("bar", "key"))
+
+    grid, heard_key = Moved(config.transpose if config.noise else 0, low, high, name="moved")(
+        Grid(name="grid")(frames), key
+    )
+    states = Frames(tokens, config.units, name="frames_before")(grid, bar, heard_key)
+    whole = Dropout(rate, name="frames_before_dropout")(states)
+    states = Cut(config.longest, name="cut")(whole)
+    for number in range(1, config.layers + 1):
+        new = Dropout(rate, name=f"frame_lstm_{number}_dropout")(
+            LSTM(config.units, name=f"frame_lstm_{number}")(states)
+        )
+        # What the lowest one reads goes on to the end, too.
+        states = keras.layers.Add(name=f"frame_lstm_{number}_sum")([states, new])
+    states = Joined(name="joined")(states, whole)
+    notes = Slots(tokens, config.note_units, name="slots")(grid, states)
+    notes = Dropout(rate, name="slots_dropout")(notes)
+    notes = LSTM(config.note_units, name="note_lstm")(notes)
+    notes = Dropout(rate, name="note_lstm_dropout")(notes)
+    inputs = {"frames": frames, "bar": bar, "key": key}
+    return keras.Model(inputs, {"grid": grid, "context": states, "states": notes}, name="music")

@@ -1,0 +1,150 @@
+"""The recipe of music: what is learned from pieces, how they become frames, and what is served."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common import check_music, frames, sources
+from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Made, Source, Splits
+
+from . import asking, copies, data, model, scoring, serving
+from .config import Config, Wishes
+from .likelihood import log_probabilities
+
+SEEN = 1_500_000  # frames that a training sees without --epochs, over 10 to 150 epochs
+
+
+class Recipe:
+    """A few notes to a piece."""
+
+    fields = data.FIELDS
+    inputs = data.FIELDS[:1]
+    formats: ClassVar[Mapping[str, Format]] = {}
+    length_keys = ("frames",)
+    monitor, monitor_mode = "loss", "min"
+
+    def __init__(self, config: Config, assets: Assets):
+        self.config, self.assets = config, assets
+        self.tokens = frames.TOKENS if assets["held"] else frames.HELD
+
+    @classmethod
+    def load_data(cls, config: Config) -> Splits:
+        return sources.splits(config, data.FIELDS, lambda: data.chorales(config.steps_per_beat, config.offline))
+
+    @classmethod
+    def learn(cls, config: Config, train: Source) -> Assets:
+        low, high, voices, held, steps, pieces = 127, 0, 1, False, 0, 0
+        bars: Counter[int] = Counter()
+        kept = copies.Passages()
+        for example in train:
+            events = np.asarray(example["events"])
+            pieces, steps = pieces + 1, steps + example["steps"]
+            bars[example["bar"]] += 1
+            kept.add(events)
+            if len(events):
+                low, high = min(low, int(events[:, 2].min())), max(high, int(events[:, 2].max()))
+                held = held or bool((events[:, 1] > 1).any())
+                voices = max(voices, int(scoring.polyphony(events, example["steps"]).max(initial=1)))
+        low, high = min(low, high), max(low, high)
+        bar = max(bars, key=lambda one: bars[one], default=0)
+        return {
+            "low": low, "high": high, "voices": voices, "held": held, "bar": bar, "pieces": pieces, "frames": steps,
+            "passages": kept.packed(),
+        }  # fmt: skip
+
+    @classmethod
+    def settle(cls, config: Config, assets: Assets) -> Config:
+        if config.epochs is None and config.max_minutes is None:
+            epochs = min(max(round(SEEN / max(assets["frames"], 1)), 10), 150)
+            config = dataclasses.replace(config, epochs=epochs)
+        return config
+
+    @classmethod
+    def check(cls, config: Config, splits: Splits) -> dict[str, Any]:
+        return check_music.music(splits)
+
+    def encode(self, features: Batch) -> Batch:
+        events, steps = features["events"], features["steps"]
+        if isinstance(events, tf.Tensor):
+            events = tf.RaggedTensor.from_tensor(events, ragged_rank=1)
+        tokens = frames.from_events(events, steps, self.assets["held"])
+        return {"frames": tokens, "bar": features["bar"], "key": features["key"]}
+
+    def encode_target(self, examples: Batch) -> Batch:
+        return {"steps": examples["steps"]}
+
+    def build_model(self) -> keras.Model:
+        return model.build(self.config, self.tokens, self.assets["low"], self.assets["high"])
+
+    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
+        pass
+
+    def warm_up(self, model: keras.Model) -> None:
+        return None
+
+    def orthogonal(self, model: keras.Model) -> Sequence[Any]:
+        return []
+
+    def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Nats of all frames of each piece, and how many frames it has."""
+        places, log_probs = log_probabilities(model, outputs)
+        count = tf.shape(outputs["grid"], tf.int64)[0]
+        return -tf.math.unsorted_segment_sum(log_probs, places[:, 0], count), tf.cast(target["steps"], tf.float32)
+
+    def measures(self, model: keras.Model) -> _Nothing:
+        return _Nothing()
+
+    def conclude(self, model: keras.Model, measures: _Nothing) -> None:
+        pass
+
+    def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
+        return scoring.measured(batches, ask, self.assets, self.config.steps_per_beat)
+
+    def serve(self, model: keras.Model) -> dict[str, Endpoint]:
+        return serving.Player(self, model).endpoints()
+
+    def doubts(self) -> list[str]:
+        if self.assets["bar"]:
+            return []
+        return ["No bar lines are known, so that pieces are made of steps alone."]
+
+    def odd_inputs(self) -> list[Example]:
+        chord = [[0, 4, 72], [0, 4, 60], [0, 4, 60], [2, 1, 72]]  # a note twice, and one struck while it sounds
+        prompts = [[], chord, [[3, 2, 0], [3, 1, 127]], [[0, 9, 60]], [[0, 0, 0], [1, 1, 64]]]
+        prompts.append([[step, 1, 40 + step] for step in range(12)] + [[0, 12, 90 - one] for one in range(20)])
+        found = []
+        for number, events in enumerate(prompts):
+            found.append(
+                {
+                    "events": np.array(events, np.int32).reshape(-1, 3), "steps": 3 * number,
+                    "bar": (0, 16, 7)[number % 3], "key": (number * 11) % 25, "length": (0, 6, 1, 9, 8, 16)[number],
+                    "temperature": (1.0, 0.8, 0.0)[number % 3], "top_k": (0, 5)[number % 2],
+                    "top_p": (1.0, 0.9, 0.5)[number % 3], "seed": 7 * number, "voices": (1, 4, 0)[number % 3],
+                    "low": 40, "high": 90, "tempo": 60.0 + number,
+                }
+            )  # fmt: skip
+        return found
+
+    def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        events = outputs["events"][: outputs["lengths"]]
+        return {"notes": len(events), "events": events.tolist()}
+
+    def made(self, wishes: Wishes, texts: Sequence[str], ask: Ask) -> Iterator[Made]:
+        return asking.made(self.config, self.assets, wishes, texts, ask)
+
+
+class _Nothing:
+    """No measures besides the loss: pieces are scored at the end."""
+
+    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        pass
+
+    def result(self) -> dict[str, Any]:
+        return {}
