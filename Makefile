@@ -24,7 +24,7 @@ run: setup
 	@echo "These commands want the environment first: . .venv/bin/activate" >&2
 
 test: setup lint
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

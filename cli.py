@@ -243,9 +243,9 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
 @_trust
 @click.pass_context
 def predict(
-    ctx: click.Context, /, target: Path, texts: tuple[str, ...], source: str | None, column: tuple[str, ...],
-    encoding: str | None, format_: str, top_k: int | None, explain: bool, explain_to: Path | None, alignment: bool,
-    recipe: str | None, trust_code: bool, **_: Any,
+    ctx: click.Context, /, target: Path, texts: tuple[str, ...], source: str | None, encoding: str | None,
+    recipe: str | None, trust_code: bool, column: tuple[str, ...] = (), format_: str = "json",
+    top_k: int | None = None, explain: bool = False, explain_to: Path | None = None, alignment: bool = False, **_: Any,
 ) -> None:  # fmt: skip
     """Predict: one JSON object a line for each input, in order.
 

@@ -54,6 +54,7 @@ class _Seen:
     highest: int = 0
     keys: Counter[int] = field(default_factory=Counter)
     bars: Counter[int] = field(default_factory=Counter)
+    tempos: Counter[int] = field(default_factory=Counter)  # those that are known
     same: set[int] = field(default_factory=set)  # digests of notes
     alike: set[int] = field(default_factory=set)  # of notes without regard to transposition
     duplicates: int = 0
@@ -70,6 +71,8 @@ class _Seen:
         self.highest = max(self.highest, events[:, 2].max(initial=0))
         self.keys[piece["key"]] += 1
         self.bars[piece["bar"]] += 1
+        if tempo := piece.get("tempo"):
+            self.tempos[round(tempo)] += 1
         exact, mark = _digest(np.ascontiguousarray(events, "<i4").tobytes()), _digest(fingerprint(events))
         self.duplicates += exact in self.same
         self.transposed += mark in self.alike and exact not in self.same
@@ -92,6 +95,7 @@ class _Seen:
             "pitches": {"lowest": int(self.lowest), "highest": int(self.highest)},
             "keys": dict(sorted(names.items(), key=lambda one: (-one[1], one[0]))),
             "bars": bars,
+            "tempos": quantiles(self.tempos) if self.tempos else None,
             "duplicates": self.duplicates,
             "duplicates_transposed": self.transposed,
         }

@@ -176,20 +176,21 @@ def given_values(
 
 
 class PredictCommand(Command):
-    """A command on a run or an export, with the options of its recipe's `Wishes`, if it has any."""
+    """A command on a run or an export; if its recipe has `Wishes`, these are its options, beside the shared ones."""
+
+    shared = ("target", "texts", "source", "encoding", "recipe", "trust_code", "traceback")
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.shared = list(self.params)
+        self.usual = list(self.params)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         wishes = wishes_of(args)
         ctx.obj = wishes
-        self.params = list(self.shared)
+        self.params = list(self.usual)
         if wishes is not None:
             own: list[click.Parameter] = [ConfigOption(setting) for setting in settings(wishes).values()]
-            names = {option.name for option in own}
-            self.params = [one for one in self.params if one.name not in names] + own
+            self.params = [one for one in self.usual if one.name in self.shared] + own
         return super().parse_args(ctx, args)
 
 

@@ -119,3 +119,11 @@ def test_the_report_is_printed():
     for row in ("pieces 4 1", "duplicates transposed 1 0", "C major 2 -", "most 2 2"):
         assert row in rows
     assert "In both train and valid, also transposed: 1" in printed
+
+
+def test_tempos_are_those_that_are_known():
+    one, other = ({**piece([[0, 1, 60]]), "tempo": tempo} for tempo in (0, 99.6))
+    report = music(Splits(Source("train", lambda: iter([one, other, other]))))
+    assert report["parts"]["train"]["tempos"]["median"] == 100
+    report = music(Splits(Source("train", lambda: iter([one]))))
+    assert report["parts"]["train"]["tempos"] is None

@@ -91,6 +91,15 @@ def test_json_keeps_file_names_that_are_no_utf8(tmp_path):
     assert read_json(tmp_path / "value.json") == value
 
 
+def test_arrays_come_back_as_they_were(tmp_path):
+    values = {"none": np.zeros([0, 3], np.int32), "some": np.array([[1, -2, 3]], np.int32)}
+    write_json(tmp_path / "a.json", values)
+    found = read_json(tmp_path / "a.json")
+    for name, value in values.items():
+        assert found[name].dtype == np.int32 and found[name].shape == value.shape
+        assert (found[name] == value).all()
+
+
 def test_write_json_is_readable_by_people(tmp_path):
     write_json(tmp_path / "a.json", {"word": "é", "more": [1]})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n "word": "é",\n "more": [\n  1\n ]\n}\n'

@@ -10,6 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common import pipeline
 from common.pipeline import (
     ENCODE_BATCH,
     POOL_BATCHES,
@@ -332,6 +333,21 @@ def test_evaluation_batches_hold_like_lengths():
     found = list(evaluation_batches(store_of([5, 1, 9, 2, 8]), 2, ["tokens"]))
     assert [rows["label"].tolist() for rows in found] == [[1, 3], [0, 4], [2]]
     assert found[0]["tokens"].tolist() == [[2, 0], [4, 4]]
+
+
+def test_evaluation_batches_of_long_examples_have_fewer_rows(monkeypatch):
+    monkeypatch.setattr(pipeline, "EVALUATION_STEPS", 10)
+    found = list(evaluation_batches(store_of([3, 4, 3, 30, 5]), 4, ["tokens"]))
+    # By length: 3 3 4 would take 3 * 4 steps with padding; a row of more than all steps stands alone.
+    assert [batch["tokens"].shape for batch in found] == [(2, 3), (2, 5), (1, 30)]
+
+
+def test_arrays_of_whole_numbers_are_ragged_even_if_all_are_empty():
+    none, some = np.zeros([0, 3], np.int32), np.array([[1, 2, 3], [4, 5, 6]], np.int32)
+    found = stacked([{"events": none}, {"events": some}])["events"]
+    assert found.to_list() == [[], [[1, 2, 3], [4, 5, 6]]] and found.values.dtype == tf.int32
+    empty = densified(stacked([{"events": none}, {"events": none}]))["events"]
+    assert empty.shape == (2, 0, 3) and empty.dtype == tf.int32
 
 
 def test_evaluation_batches_without_a_length_key_keep_the_order():

@@ -15,6 +15,7 @@ from conftest import ROOT
 
 import cli
 import recipes
+from common.config import settings
 from common.packaged import cache_dir
 
 DOCUMENTS = sorted(
@@ -147,6 +148,9 @@ def test_flags_named_in_documents_exist():
                 gather(command.get_command(context, name), click.Context(command, parent=context, info_name=name))
 
     gather(cli.main, click.Context(cli.main))
+    for name in recipes.names():
+        if wishes := getattr(recipes.load_config(name), "Wishes", None):
+            known.update(setting.flag for setting in settings(wishes).values())
     for script in (ROOT / "benchmarks").glob("*.py"):
         known.update(re.findall(r'add_argument\("(--[\w-]+)"', script.read_text("utf-8")))
     named = {}

@@ -205,7 +205,7 @@ def test_restore_goes_on_in_and_after_a_warm_up(stop_at):
 
 
 def test_warm_up_ends_by_the_clock_where_training_does():
-    trainer = made(**WARMED, epochs=None, max_minutes=0.05)
+    trainer = made(**WARMED, epochs=None, max_minutes=0.2)
     first = layer_weights(trainer, "words")
     warmed = None
     for _ in trainer.fit():

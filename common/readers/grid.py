@@ -114,12 +114,13 @@ def check_steps(steps: float) -> None:
         raise Unusable(f"is {steps:,.0f} steps long, where at most {MOST_STEPS:,} can be used")
 
 
-def piece(events: np.ndarray, steps: float, bar: float = 0, key: int = 0, file: str = "") -> Example:
+def piece(events: np.ndarray, steps: float, bar: float = 0, key: int = 0, file: str = "", tempo: float = 0) -> Example:
     """The example of these events.
 
     Args:
       steps: how long the piece is by itself; at least as long as its notes.
       bar: steps of a bar; one that is not whole is not known.
+      tempo: the first one, in quarter notes a minute; 0 if it is not known.
 
     Raises:
       Unusable: there are more than MOST_STEPS steps.
@@ -127,7 +128,8 @@ def piece(events: np.ndarray, steps: float, bar: float = 0, key: int = 0, file: 
     check_steps(steps)
     last = int((events[:, 0] + events[:, 1]).max()) if len(events) else 0
     bar = int(bar) if bar == int(bar) and bar <= MOST_STEPS else 0
-    return {"events": events, "steps": max(int(steps + 0.5), last), "bar": bar, "key": key, "file": file}
+    length = max(int(steps + 0.5), last)
+    return {"events": events, "steps": length, "bar": bar, "key": key, "tempo": float(tempo), "file": file}
 
 
 def fingerprint(events: np.ndarray) -> bytes:

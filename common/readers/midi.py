@@ -12,6 +12,7 @@ from common.readers.grid import Quantised, Unusable, check_steps, key_number, qu
 from common.readers.grid import piece as example
 from common.recipe import Example
 
+MINUTE = 60_000_000  # microseconds, in which tempo is told
 DRUMS = 9  # the tenth channel; mido counts from 0
 MAGIC = b"MThd"
 LONGEST_NUMBER = re.compile(rb"[\x80-\xff]{4000}")  # numbers have 4 bytes; mido reads on, and ever more slowly
@@ -23,8 +24,8 @@ def piece(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
     """The piece in a file of type 0 or 1, and what became of its notes.
 
     All tracks and channels are one; the tenth channel, of drums, is left out. The bar is that of the first time
-    signature and the key that of the first key signature. Tempo does not count. A note of no end lasts until the next
-    end of a note of that pitch, or else until its track ends.
+    signature, the key that of the first key signature, and the tempo the first one; the grid is of beats. A note of no
+    end lasts until the next end of a note of that pitch, or else until its track ends.
 
     Args:
       data: the file's bytes, or its path.
@@ -44,6 +45,7 @@ def piece(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
         raise Unusable("is a damaged MIDI file (it has 0 ticks a beat)")
     scale = steps_per_beat, file.ticks_per_beat
     notes: list[tuple[float, float, int]] = []
+    tempos: list[tuple[int, float]] = []  # (tick, quarter notes a minute)
     meters: list[tuple[int, float]] = []  # (tick, quarter notes of a bar)
     keys: list[tuple[int, int]] = []
     last = drums = 0
@@ -61,10 +63,13 @@ def piece(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
                 meters.append((tick, message.numerator * 4 * steps_per_beat / message.denominator))
             elif message.type == "key_signature":
                 keys.append((tick, _key(message.key)))
+            elif message.type == "set_tempo":
+                tempos.append((tick, MINUTE / max(message.tempo, 1)))
     events, told = quantised(notes, drums)
     bar = min(meters, key=lambda one: one[0])[1] if meters else 0
     key = min(keys, key=lambda one: one[0])[1] if keys else 0
-    return example(events, _steps(last, *scale), bar, key, name), told
+    tempo = min(tempos, key=lambda one: one[0])[1] if tempos else 0
+    return example(events, _steps(last, *scale), bar, key, name, tempo), told
 
 
 def _parsed(data: bytes) -> Any:

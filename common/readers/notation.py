@@ -201,7 +201,9 @@ def _read(whole: Any, steps_per_beat: int, name: str) -> tuple[Example, Quantise
     else:
         sharps = signature.sharps if signature is not None else None
         number = 0 if sharps is None else key_of_signature(sharps, events)
-    return piece(events, steps(length), float(bar * steps_per_beat), number, name), told
+    marks = (one.getQuarterBPM() for _, flat in flats for one in flat.getElementsByClass("MetronomeMark"))
+    tempo = next((one for one in marks if one), 0)
+    return piece(events, steps(length), float(bar * steps_per_beat), number, name, tempo), told
 
 
 def _first_bar(part: Any) -> tuple[Any, Any]:

@@ -57,10 +57,14 @@ def made(config: Config, assets: Assets, wishes: Wishes, texts: Sequence[str], a
 
 def _example(config: Config, assets: Assets, wishes: Wishes, text: str, seed: int) -> Example:
     """The inputs of the endpoint "conditioned"."""
-    prompt, begun, bar, key = _prompt(config, text)
-    key = prompts.key(wishes.key) if wishes.key else key
+    prompt, begun, bar, key, tempo = _prompt(config, text)
+    if wishes.key and not assets["keys"]:
+        raise ConfigError(
+            f'--key is "{wishes.key}", but this model knows no keys, for its data told none: leave it out.'
+        )
+    key = prompts.key(wishes.key) if wishes.key else key if assets["keys"] else 0
     bar = bar or assets["bar"]
-    tempo = wishes.tempo or config.tempo
+    tempo = wishes.tempo or tempo or config.tempo
     beat = config.steps_per_beat
     length = prompts.length(wishes.length, beat, bar or BEATS * beat, tempo) + (begun if wishes.continue_ else 0)
     if begun > length:
@@ -81,13 +85,13 @@ def _example(config: Config, assets: Assets, wishes: Wishes, text: str, seed: in
     }  # fmt: skip
 
 
-def _prompt(config: Config, text: str) -> tuple[np.ndarray, int, int, int]:
-    """(events, steps, steps of a bar, key); the last two are 0 if not known."""
+def _prompt(config: Config, text: str) -> tuple[np.ndarray, int, int, int, float]:
+    """(events, steps, steps of a bar, key, tempo); the last three are 0 if not known."""
     path = Path(text).expanduser()
     if path.suffix.lower() in music.KINDS or path.is_file():
         piece = _first(path, config.steps_per_beat)
-        return piece["events"], piece["steps"], piece["bar"], piece["key"]
-    return prompts.events(text, config.steps_per_beat), prompts.steps(text, config.steps_per_beat), 0, 0
+        return piece["events"], piece["steps"], piece["bar"], piece["key"], piece["tempo"]
+    return prompts.events(text, config.steps_per_beat), prompts.steps(text, config.steps_per_beat), 0, 0, 0.0
 
 
 def _first(path: Path, steps_per_beat: int) -> Example:

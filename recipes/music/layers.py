@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from common.frames import HELD, PADDING, PITCHES, STRUCK, grid, pitches
 
-KEYS = 25  # not known, 12 major, 12 minor
+MOVED = 25  # in the place of a key: not known, and not that in which the piece was found
+KEYS = 26  # the piece's own, not known; 12 major, 12 minor; MOVED
+OWN = 0.25  # share of the pieces that stay where they are in training
 PLACES = 97  # not known, and those of a bar; later ones share the last
 SLOTS = 6  # notes of a frame that have vectors of their own by their rank from the top; lower ones share the last
 NEVER = -1e9  # added to scores of what cannot come
@@ -30,8 +32,9 @@ class Grid(keras.layers.Layer):
 class Moved(keras.layers.Layer):
     """Pieces moved up or down in training, by an equal chance for every distance that keeps them within a range.
 
-    The key moves with them, and half of the pieces forget it, so that the model also knows music without one; it is
-    forgotten altogether where nothing is random.
+    Some stay where they are, and those that move are told apart, so that the model knows which keys are common. The key
+    moves with them, and half of the pieces forget it, so that the model also knows music without one; it is forgotten
+    altogether where nothing is random.
 
     Args:
       most: semitones.
@@ -60,13 +63,14 @@ class Moved(keras.layers.Layer):
         highest = tf.reduce_max(notes, axis=[1, 2])
         down = tf.clip_by_value(lowest - self.low, 0, self.most)
         up = tf.clip_by_value(self.high - highest, 0, self.most)
-        drawn = tf.random.stateless_uniform([2, tf.shape(key)[0]], self.seed.next())
+        drawn = tf.random.stateless_uniform([3, tf.shape(key)[0]], self.seed.next())
         shift = tf.cast(tf.floor(drawn[0] * tf.cast(up + down + 1, tf.float32)), tf.int32) - down
-        shift = tf.clip_by_value(shift, -down, up)
+        shift = tf.where(drawn[2] < OWN, 0, tf.clip_by_value(shift, -down, up))
         grid = tf.where(grid >= STRUCK, grid + shift[:, None, None], grid)
         minor = key > 12
         moved = (key - 1 + shift) % 12 + tf.where(minor, 13, 1)
-        return grid, tf.where(tf.logical_or(key == 0, drawn[1] < 0.5), 0, moved)
+        unknown = tf.where(shift == 0, 0, MOVED)
+        return grid, tf.where(tf.logical_or(key == 0, drawn[1] < 0.5), unknown, moved)
 
     def compute_output_shape(self, grid_shape: Any, key_shape: Any) -> Any:
         return grid_shape, key_shape

@@ -40,13 +40,14 @@ class Recipe:
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
-        low, high, voices, held, steps, pieces = 127, 0, 1, False, 0, 0
+        low, high, voices, held, keys, steps, pieces = 127, 0, 1, False, False, 0, 0
         bars: Counter[int] = Counter()
         kept = copies.Passages()
         for example in train:
             events = np.asarray(example["events"])
             pieces, steps = pieces + 1, steps + example["steps"]
             bars[example["bar"]] += 1
+            keys = keys or example["key"] > 0
             kept.add(events)
             if len(events):
                 low, high = min(low, int(events[:, 2].min())), max(high, int(events[:, 2].max()))
@@ -55,8 +56,8 @@ class Recipe:
         low, high = min(low, high), max(low, high)
         bar = max(bars, key=lambda one: bars[one], default=0)
         return {
-            "low": low, "high": high, "voices": voices, "held": held, "bar": bar, "pieces": pieces, "frames": steps,
-            "passages": kept.packed(),
+            "low": low, "high": high, "voices": voices, "held": held, "keys": keys, "bar": bar, "pieces": pieces,
+            "frames": steps, "passages": kept.packed(),
         }  # fmt: skip
 
     @classmethod

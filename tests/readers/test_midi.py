@@ -279,3 +279,10 @@ def test_transposed_pieces_share_their_fingerprint(events, by):
     assert fingerprint(one) == fingerprint(one + np.array([0, 0, by]))
     assert fingerprint(one) != fingerprint(one + np.array([0, 1, 0]))
     assert fingerprint(one.astype(np.int64)) == fingerprint(one.astype(np.int32))
+
+
+def test_tempo_is_the_first_one_in_any_track():
+    first, later = (mido.MetaMessage("set_tempo", tempo=tempo) for tempo in (400_000, 600_000))  # 150 and 100 a minute
+    data = written([(0, first), (960, later)], track(note(0, 480, 60)))
+    assert piece(data, 4)[0]["tempo"] == 150
+    assert piece(written(track(note(0, 480, 60))), 4)[0]["tempo"] == 0

@@ -83,7 +83,7 @@ def test_an_example_holds_all_that_a_piece_is(tmp_path):
         second = list(source)[1]
         assert second["events"].tolist() == [[0, 4, 67], [4, 4, 69], [8, 4, 71], [12, 4, 72]]
         assert {name: second[name] for name in second if name != "events"} == {
-            "steps": 16, "bar": 16, "key": 8, "file": "tunes.abc tune 2",
+            "steps": 16, "bar": 16, "key": 8, "tempo": 0.0, "file": "tunes.abc tune 2",
         }  # fmt: skip
 
 

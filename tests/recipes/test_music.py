@@ -19,7 +19,17 @@ from recipes.music.layers import Cut, Joined, Moved
 from recipes.music.likelihood import chosen_frames, log_probabilities
 from recipes.music.recipe import Recipe
 
-ASSETS = {"low": 48, "high": 72, "voices": 3, "held": True, "bar": 4, "pieces": 1, "frames": 8, "passages": ""}
+ASSETS = {
+    "low": 48,
+    "high": 72,
+    "voices": 3,
+    "held": True,
+    "keys": True,
+    "bar": 4,
+    "pieces": 1,
+    "frames": 8,
+    "passages": "",
+}
 
 
 def network(tokens=TOKENS, **settings):
@@ -114,10 +124,12 @@ def test_pieces_are_moved_within_the_range_and_their_keys_with_them():
     moved, key = Moved(5, 52, 64)(grid, tf.fill([400], 12), training=True)  # B major
     shift = moved[:, 0, 0].numpy() - (STRUCK + 60)
     assert set(shift) == {-3, -2, -1, 0, 1, 2, 3, 4}
-    assert np.bincount(shift + 3).min() > 20  # 50 each
+    counts = np.bincount(shift + 3)
+    assert np.delete(counts, 3).min() > 15 and counts[3] > 90  # 37 each, and 137 that stay
     np.testing.assert_array_equal(moved[:, 0, 1] - (HELD + 55), shift)
     assert (moved.numpy()[:, 0, 2] == FRAME).all() and (moved.numpy()[:, 1] == [FRAME, 0, 0]).all()
-    known = key.numpy() > 0
+    known = (key.numpy() > 0) & (key.numpy() <= 24)
+    np.testing.assert_array_equal(key.numpy()[~known], np.where(shift == 0, 0, 25)[~known])
     assert 0.4 < known.mean() < 0.6
     np.testing.assert_array_equal(key.numpy()[known], ((11 + shift) % 12 + 1)[known])
     still, key = Moved(5, 52, 64)(grid, tf.fill([400], 12))
@@ -129,7 +141,7 @@ def test_minor_keys_stay_minor():
     moved, key = Moved(1, 0, 127)(grid, tf.fill([50], 13), training=True)  # C minor
     shift = moved[:, 0, 0].numpy() - (STRUCK + 60)
     names = {-1: 24, 0: 13, 1: 14}
-    assert all(one in (0, names[by]) for one, by in zip(key.numpy().tolist(), shift.tolist(), strict=True))
+    assert all(one in (25 if by else 0, names[by]) for one, by in zip(key.numpy().tolist(), shift.tolist(), strict=True))
     assert key.numpy().any()
 
 
@@ -320,7 +332,7 @@ def test_longest_copy_is_that_found_by_comparing_all(seed):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("music")
     data = write_frames(folder / "tunes.json", tiny_tunes(60))
-    path = good("run", "music", "--data", data, *SMALL_MUSIC, "--epochs", "12", "--run-dir", folder / "run").strip()
+    path = good("run", "music", "--data", data, *SMALL_MUSIC, "--epochs", "60", "--run-dir", folder / "run").strip()
     return folder, path
 
 
@@ -330,7 +342,7 @@ def test_small_run_learns_a_tune(run):
     metrics = json.loads((folder / "run" / "metrics.json").read_text())["valid"]
     # Scales by one step up or down at each frame: a coin's toss, and the first note.
     assert metrics["nll_per_frame"] < 1.6
-    assert metrics["frame_accuracy"] > 0.4
+    assert 0.25 < metrics["frame_accuracy"] < 0.45  # half of the notes right: of three that either holds, one
     made = json.loads(good("predict", path, "C4 D4 E4", "--length", "12steps", "--temperature", "0.3"))
     pitches = [pitch for _, _, pitch in made["events"]]
     assert pitches[:3] == [60, 62, 64] and len(made["events"]) == made["notes"]
@@ -368,6 +380,8 @@ def test_wishes_that_cannot_be_are_told_in_one_sentence(run, tmp_path):
     assert '"H4"' in fails("predict", path, "C4 H4", status=2)
     assert "--continue" in fails("predict", path, "C4 C4 C4", "--length", "2steps", status=2)
     assert ".mid" in fails("predict", path, "--out", tmp_path / "tune.mp3", status=2)
+    assert "told none" in fails("predict", path, "--key", "D minor", status=2)
+    assert "--explain" in fails("predict", path, "--explain", status=2)
     assert "--low" in fails("predict", path, "--low", "C5", "--high", "C4", status=2)
     assert "no.mid is no file" in fails("predict", path, "--prompt", "no.mid")
     assert "soon" in fails("predict", path, "--length", "soon", status=2)
@@ -378,7 +392,10 @@ def test_wishes_that_cannot_be_are_told_in_one_sentence(run, tmp_path):
 def test_export_gives_the_same_pieces_as_the_run_and_can_be_scored(run, tmp_path):
     folder, path = run
     good("export", path, "--to", tmp_path / "export")
-    for words in (["C4 D4", "--length", "20steps", "--seed", "9"], ["--length", "16steps", "--key", "D minor"]):
+    for words in (
+        ["C4 D4", "--length", "20steps", "--seed", "9"],
+        ["--length", "16steps", "--voices", "2", "--low", "C3"],
+    ):
         assert good("predict", path, *words) == good("predict", tmp_path / "export", *words)
     scored = [
         json.loads(good("evaluate", one, "--data", folder / "tunes.json", "--json"))["nll_per_frame"]
