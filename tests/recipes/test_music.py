@@ -141,7 +141,8 @@ def test_minor_keys_stay_minor():
     moved, key = Moved(1, 0, 127)(grid, tf.fill([50], 13), training=True)  # C minor
     shift = moved[:, 0, 0].numpy() - (STRUCK + 60)
     names = {-1: 24, 0: 13, 1: 14}
-    assert all(one in (25 if by else 0, names[by]) for one, by in zip(key.numpy().tolist(), shift.tolist(), strict=True))
+    pairs = zip(key.numpy().tolist(), shift.tolist(), strict=True)
+    assert all(one in (25 if by else 0, names[by]) for one, by in pairs)
     assert key.numpy().any()
 
 
