@@ -21,6 +21,8 @@ from common.recipe import Example, Field, Source
 
 FIELDS = (Field("events", "events"), Field("steps", "number"), Field("bar", "number"), Field("key", "number"))
 
+ARCHIVES = ()  # what `make setup` fetches: nothing, for music21 is installed
+
 FACTS = ("steps", "bar", "key")
 VOICES = 4  # parts of a chorale
 ALIKE = 0.5  # share of the passages of the shorter one that two settings of one chorale have in common

@@ -371,6 +371,8 @@ def test_predict_goes_on_from_a_file_and_takes_prompts_from_stdin(run, tmp_path)
     one = json.loads(good("predict", path, "--prompt", tmp_path / "begun.mid", "--continue", "--length", "3steps"))
     assert one["steps"] == 4 + 3 or one["steps"] == 2 + 3  # a MIDI file may end with its last note
     assert [row[2] for row in one["events"]][:2] == [60, 64]
+    long = json.loads(good("predict", path, "C4 " * 200, "--continue", "--length", "1steps"))
+    assert long["steps"] == 201
     lines = good("predict", path, "-", "--length", "6steps", text="C4\n60 62\n").splitlines()
     assert [json.loads(line)["events"][0][2] for line in lines] == [60, 60]
 
