@@ -8,7 +8,7 @@ import shlex
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -201,7 +201,9 @@ def interruptible() -> Iterator[list[int]]:
         if caught:
             raise KeyboardInterrupt
         caught.append(number)
-        say("Stopping after this step, with a checkpoint; again to stop at once.")
+        # Not by a stream, which may be in the midst of a line of ours: it refuses to be called from within itself.
+        with suppress(OSError):
+            os.write(2, b"\nStopping after this step, with a checkpoint; again to stop at once.\n")
 
     kept = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
