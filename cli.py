@@ -260,36 +260,21 @@ def predict(
     """
     if texts == ("-",):
         texts, source = (), "-"
-    if ctx.obj is not None:
-        _make(target, texts, source, encoding, ctx.obj(**given(ctx, ctx.obj)), recipe, trust_code)
-        return
-    if bool(texts) == bool(source):
-        raise click.UsageError("Give either texts, or --input FILE, or - to read lines from stdin.")
+    wishes = ctx.obj(**given(ctx, ctx.obj)) if ctx.obj else None
+    if (texts and source) or not (texts or source or wishes):
+        more = "; or none of them." if wishes else "."
+        raise click.UsageError(f"Give either texts, or --input FILE, or - to read lines from stdin{more}")
     from common.quiet import import_tensorflow
 
     import_tensorflow()
     from common import endpoints, predict
 
     served = endpoints.load(target, recipe, trust_code)
-    explanations = predict.Explanations(explain_to) if explain or explain_to else None
-    bad = predict.predict(served, texts, source, column, encoding, click.echo, format_, top_k, explanations, alignment)
-    if bad:
-        raise failure(f"{bad} of the inputs could not be used; the others were predicted.")
-
-
-def _make(
-    target: Path, texts: tuple[str, ...], source: str | None, encoding: str | None, wishes: Any, recipe: str | None,
-    trust_code: bool,
-) -> None:  # fmt: skip
-    """What a recipe makes up: a JSON line for each, and its files."""
-    if texts and source:
-        raise click.UsageError("Give either texts, or --input FILE, or - to read lines from stdin; or none of them.")
-    from common.quiet import import_tensorflow
-
-    import_tensorflow()
-    from common import endpoints, predict
-
-    bad = predict.make(endpoints.load(target, recipe, trust_code), wishes, texts, source, encoding, click.echo)
+    if wishes:
+        bad = predict.make(served, wishes, texts, source, encoding, click.echo)
+    else:
+        explained = predict.Explanations(explain_to) if explain or explain_to else None
+        bad = predict.predict(served, texts, source, column, encoding, click.echo, format_, top_k, explained, alignment)
     if bad:
         raise failure(f"{bad} of the inputs could not be used; the others were predicted.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,3 +135,14 @@ def _shares(right: int, true: int, found: int) -> dict[str, Any]:
         "precision": right / found if found else 0.0,
         "recall": right / true if true else 0.0,
     }
+
+
+class Nothing:
+    """No measures besides the loss, for what is scored at the end alone."""
+
+    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """Passes over a batch."""
+
+    def result(self) -> dict[str, Any]:
+        """No measures."""
+        return {}

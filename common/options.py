@@ -201,15 +201,22 @@ def wishes_of(args: Sequence[str]) -> Any:
     """
     named = next((after for word, after in pairwise(args) if word == "--recipe"), None)
     for word in args:
-        folder = Path(word)
-        versions = sorted(folder.glob("[0-9]*/assets.extra/config.json"), key=lambda one: one.parts[-3].zfill(20))
-        for about in (folder / "config.json", folder / "assets.extra" / "config.json", *versions[-1:]):
+        for about in _about(Path(word)):
             try:
                 name = named or json.loads(about.read_text(encoding="utf-8"))["recipe"]
                 return getattr(recipes.load_config(name), "Wishes", None) if named or name in recipes.names() else None
             except (OSError, ValueError, KeyError, TypeError, ConfigError):  # told when it is opened
                 continue
     return None
+
+
+def _about(folder: Path) -> list[Path]:
+    """Where a run or an export, by itself or its latest version, tells its recipe."""
+    try:
+        versions = sorted(folder.glob("[0-9]*/assets.extra/config.json"), key=lambda one: one.parts[-3].zfill(20))
+    except (OSError, ValueError):  # no name of a folder, such as a long text
+        return []
+    return [folder / "config.json", folder / "assets.extra" / "config.json", *versions[-1:]]
 
 
 def complete_runs(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[Any]:

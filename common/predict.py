@@ -53,6 +53,17 @@ def _typed(texts: Sequence[str], field: str, report: Callable[[str, str], None])
             yield {field: text}
 
 
+class _LeftOut:
+    """Tells of each bad input, and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, place: str, what: str) -> None:
+        self.count += 1
+        say(f"{place} {what}; it is left out.")
+
+
 def _inputs(paths: Iterable[Path]) -> list[Path]:
     """Those that are files of the user's, sorted."""
     return sorted(
@@ -276,13 +287,7 @@ def predict(
     if chosen.catalogue:
         emit(_filled(served, source, encoding, chosen))
         return 0
-    bad = 0
-
-    def report(place: str, what: str) -> None:
-        nonlocal bad
-        bad += 1
-        say(f"{place} {what}; it is left out.")
-
+    report = _LeftOut()
     first, endpoint = recipe.inputs[0], ALIGNMENT if alignment else DEFAULT
     items = examples(source, recipe.inputs, column, encoding, report) if source else iter(())
     if first.kind != "image":
@@ -299,7 +304,7 @@ def predict(
             emit(prediction)
     if chosen.end:
         emit(chosen.end)
-    return bad
+    return report.count
 
 
 def make(
@@ -315,19 +320,13 @@ def make(
     Raises:
       ConfigError: a wish cannot be fulfilled; nothing is written then.
     """
-    bad = 0
-
-    def report(place: str, what: str) -> None:
-        nonlocal bad
-        bad += 1
-        say(f"{place} {what}; it is left out.")
-
+    report = _LeftOut()
     name = served.recipe.inputs[0].name
     field = Field(name, "text")
     items = examples(source, (field,), (), encoding, report) if source else _typed(texts, name, report)
     lines = [example[name] for example in items]
     if (source or texts) and not lines:
-        return bad
+        return report.count
     for one in served.recipe.made(wishes, lines, served.outputs):
         for path, content in one.files:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -335,4 +334,4 @@ def make(
                 file.write(content)
         files = {"files": [str(path) for path, _ in one.files]} if one.files else {}
         emit(json.dumps(one.shown | files, ensure_ascii=False))
-    return bad
+    return report.count

@@ -15,8 +15,7 @@ from common.readers import music
 from common.recipe import Ask, Assets, Example, Made
 
 from .config import Config, Wishes
-
-BEATS = 4  # of a bar where none is known
+from .scoring import BEATS
 
 
 def made(config: Config, assets: Assets, wishes: Wishes, texts: Sequence[str], ask: Ask) -> Iterator[Made]:
@@ -31,9 +30,9 @@ def made(config: Config, assets: Assets, wishes: Wishes, texts: Sequence[str], a
     """
     kinds = [_kind(name) for name in wishes.out]
     asked = texts or ([wishes.prompt] if wishes.prompt else [""])
-    examples = [
-        _example(config, assets, wishes, text, wishes.seed + number) for text in asked for number in range(wishes.count)
-    ]
+    begun = (_example(config, assets, wishes, text) for text in asked)
+    seeds = [(wishes.seed + number) % 2**31 for number in range(wishes.count)]
+    examples = [one | {"seed": seed} for one in begun for seed in seeds]
     found: dict[int, Any] = {}
     for positions, outputs in ask("conditioned", examples):
         for row, position in enumerate(positions):
@@ -56,8 +55,8 @@ def made(config: Config, assets: Assets, wishes: Wishes, texts: Sequence[str], a
         yield Made(shown, files)
 
 
-def _example(config: Config, assets: Assets, wishes: Wishes, text: str, seed: int) -> Example:
-    """The inputs of the endpoint "conditioned"."""
+def _example(config: Config, assets: Assets, wishes: Wishes, text: str) -> Example:
+    """The inputs of the endpoint "conditioned", but for the seed."""
     prompt, begun, bar, key, tempo = _prompt(config, text)
     if wishes.key and not assets["keys"]:
         raise ConfigError(
@@ -80,7 +79,7 @@ def _example(config: Config, assets: Assets, wishes: Wishes, text: str, seed: in
     end = np.array([[begun, 0, 0]], np.int32)  # so that rests at the end count
     return {
         "events": np.concatenate([prompt, end]) if begun else prompt, "length": length,
-        "temperature": wishes.temperature, "top_k": wishes.top_k, "top_p": wishes.top_p, "seed": seed % 2**31,
+        "temperature": wishes.temperature, "top_k": wishes.top_k, "top_p": wishes.top_p,
         "key": key, "bar": bar, "voices": assets["voices"] if wishes.voices is None else wishes.voices, "low": low,
         "high": high, "tempo": tempo,
     }  # fmt: skip

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check_music, frames, sources
+from common import check_music, frames, metrics, sources
 from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Made, Source, Splits
 
 from . import asking, copies, data, model, scoring, serving
@@ -52,7 +52,7 @@ class Recipe:
             if len(events):
                 low, high = min(low, int(events[:, 2].min())), max(high, int(events[:, 2].max()))
                 held = held or bool((events[:, 1] > 1).any())
-                voices = max(voices, int(scoring.polyphony(events, example["steps"]).max(initial=1)))
+                voices = max(voices, int(check_music.voices(events, example["steps"]).max(initial=1)))
         low, high = min(low, high), max(low, high)
         bar = max(bars, key=lambda one: bars[one], default=0)
         return {
@@ -99,10 +99,10 @@ class Recipe:
         count = tf.shape(outputs["grid"], tf.int64)[0]
         return -tf.math.unsorted_segment_sum(log_probs, places[:, 0], count), tf.cast(target["steps"], tf.float32)
 
-    def measures(self, model: keras.Model) -> _Nothing:
-        return _Nothing()
+    def measures(self, model: keras.Model) -> metrics.Nothing:
+        return metrics.Nothing()
 
-    def conclude(self, model: keras.Model, measures: _Nothing) -> None:
+    def conclude(self, model: keras.Model, measures: metrics.Nothing) -> None:
         pass
 
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
@@ -139,13 +139,3 @@ class Recipe:
 
     def made(self, wishes: Wishes, texts: Sequence[str], ask: Ask) -> Iterator[Made]:
         return asking.made(self.config, self.assets, wishes, texts, ask)
-
-
-class _Nothing:
-    """No measures besides the loss: pieces are scored at the end."""
-
-    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        pass
-
-    def result(self) -> dict[str, Any]:
-        return {}

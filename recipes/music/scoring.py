@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from common.check_music import voices
 from common.recipe import Ask, Assets, Example
 
 from . import copies
@@ -15,18 +16,6 @@ from . import copies
 SAMPLES, MOST_STEPS = 32, 512  # pieces that are made up to be compared, and how long they are at most
 BEATS = 4  # of a bar where none is known
 FAR = 12  # semitones: greater intervals count as this one
-
-
-def polyphony(events: np.ndarray, steps: int) -> np.ndarray:
-    """How many notes sound in each step, [steps].
-
-    >>> polyphony(np.array([[0, 2, 60], [1, 1, 64]]), 3).tolist()
-    [1, 2, 0]
-    """
-    change = np.zeros(steps + 1, int)
-    np.add.at(change, np.minimum(events[:, 0], steps), 1)
-    np.add.at(change, np.minimum(events[:, 0] + events[:, 1], steps), -1)
-    return np.cumsum(change)[:steps]
 
 
 def _tops(events: np.ndarray) -> np.ndarray:
@@ -42,7 +31,7 @@ HISTOGRAMS: dict[str, Callable[[np.ndarray, int, int], Iterable[int]]] = {
     "duration": lambda events, steps, bar: events[:, 1],
     "onset": lambda events, steps, bar: events[:, 0] % bar,
     "density": lambda events, steps, bar: np.bincount(events[:, 0], minlength=steps)[:steps],
-    "polyphony": lambda events, steps, bar: polyphony(events, steps),
+    "polyphony": lambda events, steps, bar: voices(events, steps),
 }
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check_pairs, cooccurrence, losses, pairs, pipeline, placeholders, sources, subwords, text
+from common import check_pairs, cooccurrence, losses, metrics, pairs, pipeline, placeholders, sources, subwords, text
 from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits
 
 from . import alignment, data, lstm, scoring, serving, transformer
@@ -135,10 +135,10 @@ class Recipe:
             target["target"], outputs["states"], pieces.table.value, pieces.bias.value, self.config.label_smoothing
         )  # fmt: skip
 
-    def measures(self, model: keras.Model) -> _Nothing:
-        return _Nothing()
+    def measures(self, model: keras.Model) -> metrics.Nothing:
+        return metrics.Nothing()
 
-    def conclude(self, model: keras.Model, measures: _Nothing) -> None:
+    def conclude(self, model: keras.Model, measures: metrics.Nothing) -> None:
         pass
 
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
@@ -200,13 +200,3 @@ class Recipe:
 
 def _text(outputs: Mapping[str, Any]) -> str:
     return outputs["translation"].decode("utf-8", "replace")
-
-
-class _Nothing:
-    """No measures besides the loss: a translation is scored at the end."""
-
-    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        pass
-
-    def result(self) -> dict[str, Any]:
-        return {}

@@ -12,6 +12,7 @@ import tensorflow as tf
 from calls import SMALL_MUSIC, fails, good, tiny_tunes, write_frames
 
 from common import endpoints
+from common.check_music import voices
 from common.frames import FRAME, HELD, STRUCK, TOKENS
 from recipes.music import copies, model, sampling, scoring
 from recipes.music.config import Config
@@ -203,7 +204,7 @@ def test_wishes_are_kept(player):
         made = events[events[:, 0] >= 4]
         assert len(made)
         assert made[:, 2].min() >= 55 and made[:, 2].max() <= 66
-        assert scoring.polyphony(events, 8)[4:].max() <= 2
+        assert voices(events, 8)[4:].max() <= 2
         assert (events[:, 0] + events[:, 1]).max() <= 8
         begun = events[events[:, 0] < 4]
         assert {(start, pitch) for start, _, pitch in begun.tolist()} == {(0, 80), (0, 76), (0, 72), (2, 70)}
