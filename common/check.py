@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -146,6 +146,56 @@ def nothing(train: Source) -> DataError:
     """That a training part is empty."""
     broken = train.problems.summary()
     return DataError(f"{train.name} holds no training example.{broken} Give --data another source or --split.")
+
+
+class Survey(Protocol):
+    """What a part holds."""
+
+    count: int  # of its examples
+
+    def facts(self) -> dict[str, Any]:
+        """What is told of it."""
+
+
+S = TypeVar("S", bound=Survey)
+
+
+def surveys(
+    splits: Splits,
+    survey: Callable[[Source], S],
+    unit: str,
+    unused: Callable[[Source], dict[str, Any]],
+    warn: Callable[[str, S, S], list[str]],
+) -> tuple[dict[str, Any], dict[str, S], list[str]]:
+    """(what is told of each part, what each that is not empty holds, warnings), the parts in order, each read once.
+
+    Args:
+      unit: what examples are called, such as "pairs".
+      unused: what is told of what could not be used; once of parts that were split off one source.
+      warn: warnings about a part, by its name, what it holds and what the training part holds.
+
+    Raises:
+      DataError: the training part holds nothing.
+    """
+    parts: dict[str, Any] = {}
+    seen: dict[str, S] = {}
+    told: list[Problems] = []
+    warnings: list[str] = []
+    for name, source in splits.given():
+        part = survey(source)
+        if not part.count:
+            if name == "train":
+                raise nothing(source)
+            warnings.append(f"The {name} part is empty.")
+            parts[name] = {unit: 0}
+            continue
+        parts[name] = part.facts()
+        if not any(source.problems is one for one in told):
+            told.append(source.problems)
+            parts[name] |= unused(source)
+        seen[name] = part
+        warnings += warn(name, part, seen["train"])
+    return parts, seen, warnings
 
 
 def unvalidated(splits: Splits) -> list[str]:

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from common.check import nothing, overlaps, quantiles, unvalidated
-from common.problems import Problems
+from common.check import overlaps, quantiles, surveys, unvalidated
 from common.readers.grid import KEYS, fingerprint
 from common.recipe import Source, Splits
 
@@ -45,7 +44,7 @@ def voices(events: np.ndarray, steps: int) -> np.ndarray:
 class _Seen:
     """What a part holds."""
 
-    pieces: int = 0
+    count: int = 0
     notes: int = 0
     steps: Counter[int] = field(default_factory=Counter)
     sounding: Counter[int] = field(default_factory=Counter)  # steps by how many notes sound
@@ -62,7 +61,7 @@ class _Seen:
 
     def add(self, piece: dict[str, Any]) -> None:
         events = piece["events"]
-        self.pieces += 1
+        self.count += 1
         self.notes += len(events)
         self.steps[piece["steps"]] += 1
         self.sounding.update(voices(events, piece["steps"]).tolist())
@@ -85,7 +84,7 @@ class _Seen:
         names = Counter({key_name(key): count for key, count in self.keys.items()})
         bars = {f"{bar} steps" if bar else "not known": count for bar, count in self.bars.most_common()}
         return {
-            "pieces": self.pieces,
+            "pieces": self.count,
             "notes": self.notes,
             "steps": quantiles(self.steps),
             "all_steps": frames,
@@ -118,26 +117,14 @@ def music(splits: Splits) -> dict[str, Any]:
     Raises:
       DataError: the training part holds nothing.
     """
-    parts: dict[str, Any] = {}
-    seen: dict[str, _Seen] = {}
-    told: list[Problems] = []
-    warnings: list[str] = []
-    for name, examples in splits.given():
+
+    def survey(examples: Source) -> _Seen:
         part = _Seen()
         for piece in examples:
             part.add(piece)
-        if not part.pieces:
-            if name == "train":
-                raise nothing(examples)
-            warnings.append(f"The {name} part is empty.")
-            parts[name] = {"pieces": 0}
-            continue
-        parts[name] = part.facts()
-        if not any(examples.problems is one for one in told):  # parts split off one source share what was not used
-            told.append(examples.problems)
-            parts[name] |= _not_used(examples)
-        seen[name] = part
-        warnings += _warnings(name, part, seen["train"])
+        return part
+
+    parts, seen, warnings = surveys(splits, survey, "pieces", _not_used, _warnings)
     warnings += unvalidated(splits)
     same = overlaps({name: part.same for name, part in seen.items()})
     alike = overlaps({name: part.alike for name, part in seen.items()})
@@ -166,8 +153,8 @@ def _not_used(examples: Source) -> dict[str, Any]:
 def _warnings(name: str, part: _Seen, train: _Seen) -> list[str]:
     found = []
     short = sum(count for steps, count in part.steps.items() if steps < SHORT)
-    if short > MANY_SHORT * part.pieces:
-        found.append(f"{short:,} of the {part.pieces:,} pieces of the {name} part have under {SHORT} steps.")
+    if short > MANY_SHORT * part.count:
+        found.append(f"{short:,} of the {part.count:,} pieces of the {name} part have under {SHORT} steps.")
     silent = part.sounding[0] / max(part.sounding.total(), 1)
     if silent > MANY_SILENT:
         found.append(f"{silent:.0%} of the steps of the {name} part are silent: cut the silence out of the pieces.")

@@ -6,9 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.check import at_shares, fingerprint, leaks, nothing, overlaps, quantiles, unvalidated
+from common.check import at_shares, fingerprint, leaks, overlaps, quantiles, surveys, unvalidated
 from common.pairs import script_counts
-from common.problems import Problems
 from common.recipe import Source, Splits
 
 PLACES = {"5%": 0.05, "median": 0.5, "95%": 0.95}  # of which ratios are told
@@ -115,27 +114,15 @@ def pairs(splits: Splits, source: str = "source", target: str = "target") -> dic
     Raises:
       DataError: the training part holds nothing.
     """
-    parts: dict[str, Any] = {}
-    seen: dict[str, _Seen] = {}
     targets: dict[int, int] = {}
-    told: list[Problems] = []
-    warnings: list[str] = []
-    for name, examples in splits.given():
+
+    def survey(examples: Source) -> _Seen:
         part = _Seen()
         for example in examples:
             part.add(example[source], example[target], targets)
-        if not part.count:
-            if name == "train":
-                raise nothing(examples)
-            warnings.append(f"The {name} part is empty.")
-            parts[name] = {"pairs": 0}
-            continue
-        parts[name] = part.facts()
-        if not any(examples.problems is one for one in told):  # parts split off one source share what was not used
-            told.append(examples.problems)
-            parts[name] |= _not_used(examples)
-        seen[name] = part
-        warnings += _warnings(name, part, seen["train"])
+        return part
+
+    parts, seen, warnings = surveys(splits, survey, "pairs", _not_used, _warnings)
     warnings += unvalidated(splits)
     overlap = {f"{a} and {b}": n for (a, b), n in overlaps({name: part.sources for name, part in seen.items()}).items()}
     warnings += leaks(overlap, "source")

@@ -84,7 +84,7 @@ class Recipe:
         return check_pairs.pairs(splits, "text", "target")
 
     def encode(self, features: Batch) -> Batch:
-        return {"source": self._ids(self.marked(features["text"])[0], self.source_pieces)}
+        return {"source": self.source_ids(self.marked(features["text"])[0])}
 
     def encode_target(self, examples: Batch) -> Batch:
         target = examples["target"]
@@ -97,6 +97,10 @@ class Recipe:
         if self.marks:
             return placeholders.masked(texts)
         return texts, tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.string), tf.zeros_like(texts, tf.int64))
+
+    def source_ids(self, marked: tf.Tensor) -> tf.RaggedTensor:
+        """Pieces of sources as `marked` gives them, and the end, [batch, (pieces)]."""
+        return self._ids(marked, self.source_pieces)
 
     def _ids(self, texts: tf.Tensor, pieces: subwords.Subwords) -> tf.RaggedTensor:
         """Pieces and the end, [batch, (pieces)]; the end keeps an empty text from being an empty row."""

@@ -44,16 +44,16 @@ class Translator:
 
     def _found(
         self, text: tf.Tensor, count: int, attention: bool = False
-    ) -> tuple[decode.Decoded, tf.Tensor, tf.RaggedTensor]:
-        """(the best hypotheses, their texts [batch, count], ids of the sources).
+    ) -> tuple[decode.Decoded, tf.Tensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """(the best hypotheses, their texts [batch, count], ids of the sources, what marks in these stand for).
 
         Where there are marks for placeholders, hypotheses that hold those of their source come before others.
         """
         marked, kept = self.recipe.marked(text)
-        ids = self._ids(text)
+        ids = self.recipe.source_ids(marked)
         if not self.recipe.marks:
             found = self._search(ids, count, attention)
-            return found, self._texts(found, count), ids
+            return found, self._texts(found, count), ids, kept
         beam = self.config.beam
         found = self._search(ids, beam, attention)
         texts = self._texts(found, beam)
@@ -67,7 +67,7 @@ class Translator:
             return None if values is None else tf.gather(values, order, batch_dims=1)
 
         found = decode.Decoded(*(chosen(getattr(found, one.name)) for one in dataclasses.fields(found)))
-        return found, tf.gather(texts, order, batch_dims=1), ids
+        return found, tf.gather(texts, order, batch_dims=1), ids, kept
 
     def _search(self, ids: tf.RaggedTensor, count: int, attention: bool = False) -> decode.Decoded:
         lengths = tf.cast(ids.row_lengths(), tf.float32)
@@ -87,17 +87,14 @@ class Translator:
         rows, _, steps = tf.unstack(tf.shape(found.tokens))
         return tf.reshape(self.recipe.pieces.decode(tf.reshape(found.tokens, [rows * count, steps])), [rows, count])
 
-    def _ids(self, text: tf.Tensor) -> tf.RaggedTensor:
-        return self.recipe.encode({"text": text})["source"]
-
     def best(self, text: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """translation [batch], score [batch]."""
-        found, texts, _ = self._found(text, 1)
+        found, texts, *_ = self._found(text, 1)
         return {"translation": texts[:, 0], "score": found.scores[:, 0]}
 
     def several(self, text: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """translations [batch, beam], scores [batch, beam], the best first."""
-        found, texts, _ = self._found(text, self.config.beam)
+        found, texts, *_ = self._found(text, self.config.beam)
         return {"translations": texts, "scores": found.scores}
 
     def aligned(self, text: tf.Tensor) -> Mapping[str, tf.Tensor]:
@@ -106,8 +103,7 @@ class Translator:
         source_pieces [batch, places] and target_pieces [batch, steps] are strings of bytes, empty beyond the lengths;
         attention is [batch, steps, places]. The place after the source's last piece is that of its end.
         """
-        found, texts, ids = self._found(text, 1, attention=True)
-        _, kept = self.recipe.marked(text)
+        found, texts, ids, kept = self._found(text, 1, attention=True)
         lengths = found.lengths[:, 0]
         steps = tf.reduce_max(tf.concat([lengths, [0]], axis=0))
         # Nothing for padding and the end.
@@ -137,7 +133,8 @@ class Translator:
 
         Each piece is told those before it, whatever the model would have chosen.
         """
-        source, wanted = self._ids(text), self.recipe.encode_target({"text": text, "target": target})["target"]
+        source = self.recipe.encode({"text": text})["source"]
+        wanted = self.recipe.encode_target({"text": text, "target": target})["target"]
         rows, pieces = tf.shape(text)[0], self.model.get_layer("pieces")
 
         def scored(first: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
