@@ -26,7 +26,8 @@ def from_events(events: tf.RaggedTensor, steps: tf.Tensor, held: bool = True) ->
     Notes of one pitch that overlap become one that is struck again. What lies beyond the piece's steps is cut.
 
     Args:
-      events: int32 [batch, (notes), 3], each a start, a duration and a pitch; of duration 0, they are no notes.
+      events: int32 [batch, (notes), 3], each a start, a duration and a pitch; of duration 0, or with
+        a pitch that MIDI has not, they are no notes.
       steps: int32 [batch], frames of each piece.
       held: whether notes that go on differ from those that begin; else all begin anew in each frame.
 
@@ -39,7 +40,8 @@ def from_events(events: tf.RaggedTensor, steps: tf.Tensor, held: bool = True) ->
     steps = tf.cast(steps, tf.int64)
     limits = tf.gather(steps, rows)
     starts = tf.clip_by_value(starts, 0, limits)
-    ends = tf.minimum(starts + tf.maximum(durations, 0), limits)
+    real = tf.logical_and(notes >= 0, notes < PITCHES)
+    ends = tf.minimum(starts + tf.where(real, tf.maximum(durations, 0), 0), limits)
     cells = tf.ragged.range(starts, ends)  # [notes, (steps)]
     of = cells.value_rowids()
     later = tf.cast(cells.values > tf.gather(starts, of), tf.int64) if held else tf.zeros_like(cells.values)

@@ -327,7 +327,11 @@ def make(
     lines = [example[name] for example in items]
     if (source or texts) and not lines:
         return report.count
-    for one in served.recipe.made(wishes, lines, served.outputs):
+
+    def answer(endpoint: str, asked: list[Example]) -> list[Mapping[str, Any]]:
+        return served.predictions(asked, lambda _, outputs: outputs, endpoint)
+
+    for one in served.recipe.made(wishes, lines, answer):
         for path, content in one.files:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as file:

@@ -148,6 +148,8 @@ class WarmUp:
 
 # Answers of an endpoint, by its name, to examples that hold its inputs: (positions, outputs) in batches, in any order.
 Ask = Callable[[str, list[Example]], Iterator[tuple[list[int], Batch]]]
+# Answers of an endpoint, by its name, to examples that hold its inputs: its outputs for each, in order.
+Answer = Callable[[str, list[Example]], list[Mapping[str, Any]]]
 
 
 class Measures(Protocol):
@@ -262,7 +264,7 @@ class Recipe(Protocol):
         and more.
         """
 
-    def made(self, wishes: Any, texts: Sequence[str], ask: Ask) -> Iterator[Made]:
+    def made(self, wishes: Any, texts: Sequence[str], answer: Answer) -> Iterator[Made]:
         """What `predict` makes up for each of the texts, or without any.
 
         Only where config.py has `Wishes`, a dataclass whose fields are options of `predict`, as those of `Config` are

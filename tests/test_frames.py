@@ -84,6 +84,12 @@ def test_notes_that_overlap_are_struck_again_and_what_lies_beyond_is_cut():
     assert lengths.numpy().tolist() == [2]
 
 
+def test_pitches_that_there_are_not_and_odd_times_are_no_notes():
+    events = tf.constant([[0, 2, 200], [0, 1, -1], [0, 1, 128], [-2, 3, 60], [9, 1, 61], [0, -4, 62]])
+    tokens = frames.from_events(tf.RaggedTensor.from_row_lengths(events, [6]), tf.constant([2]))
+    assert tokens.to_list() == [[STRUCK + 60, FRAME, HELD + 60, FRAME]]
+
+
 def test_note_that_goes_on_from_nothing_begins_there():
     found, _ = frames.to_events(tf.constant([[FRAME, HELD + 60, FRAME, HELD + 60, FRAME]]))
     assert found.numpy().tolist() == [[[1, 2, 60]]]

@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from common import prompts, writing
 from common.errors import ConfigError, DataError
 from common.readers import music
-from common.recipe import Ask, Assets, Example, Made
+from common.recipe import Answer, Assets, Example, Made
 
 from .config import Config, Wishes
 from .scoring import BEATS
 
 
-def made(config: Config, assets: Assets, wishes: Wishes, texts: Sequence[str], ask: Ask) -> Iterator[Made]:
+def made(config: Config, assets: Assets, wishes: Wishes, texts: Sequence[str], answer: Answer) -> Iterator[Made]:
     """The pieces for each prompt, in order, with the files that were asked for.
 
     Args:
@@ -33,18 +32,13 @@ def made(config: Config, assets: Assets, wishes: Wishes, texts: Sequence[str], a
     begun = (_example(config, assets, wishes, text) for text in asked)
     seeds = [(wishes.seed + number) % 2**31 for number in range(wishes.count)]
     examples = [one | {"seed": seed} for one in begun for seed in seeds]
-    found: dict[int, Any] = {}
-    for positions, outputs in ask("conditioned", examples):
-        for row, position in enumerate(positions):
-            found[position] = outputs["events"][row][: outputs["lengths"][row]], outputs["midi_bytes"][row]
-    for position, example in enumerate(examples):
-        events, midi = found[position]
-        files = []
+    for position, (example, outputs) in enumerate(zip(examples, answer("conditioned", examples), strict=True)):
+        events, files = outputs["events"][: outputs["lengths"]], []
         for name, kind in zip(wishes.out, kinds, strict=True):
             path = _numbered(Path(name), position + 1, len(examples))
             facts = (example["length"], config.steps_per_beat, example["bar"], example["key"], example["tempo"])
             # The file that the model made, which is what an export gives.
-            files.append((path, midi if kind == "mid" else writing.rendered(kind, events, *facts)))
+            files.append((path, outputs["midi_bytes"] if kind == "mid" else writing.rendered(kind, events, *facts)))
         seconds = example["length"] / config.steps_per_beat * 60 / example["tempo"]
         shown = {
             "prompt": asked[position // wishes.count], "seed": example["seed"], "steps": example["length"],
@@ -88,7 +82,9 @@ def _example(config: Config, assets: Assets, wishes: Wishes, text: str) -> Examp
 def _prompt(config: Config, text: str) -> tuple[np.ndarray, int, int, int, float]:
     """(events, steps, steps of a bar, key, tempo); the last three are 0 if not known."""
     path = Path(text).expanduser()
-    if path.suffix.lower() in music.KINDS or os.path.isfile(path):  # noqa: PTH113 (Path's fails on a long text)
+    # Not Path's functions, which fail on a long text; a slash may also stand in a duration.
+    is_there = os.path.exists(path) if "/" in text else os.path.isfile(path)  # noqa: PTH110, PTH113
+    if path.suffix.lower() in music.KINDS or is_there:
         piece = _first(path, config.steps_per_beat)
         return piece["events"], piece["steps"], piece["bar"], piece["key"], piece["tempo"]
     return prompts.events(text, config.steps_per_beat), prompts.steps(text, config.steps_per_beat), 0, 0, 0.0
@@ -98,7 +94,7 @@ def _first(path: Path, steps_per_beat: int) -> Example:
     """The first piece of a file."""
     if not os.path.isfile(path):  # noqa: PTH113
         raise DataError(f'{path} is no file: check the path, or write a prompt\'s notes such as "C4 E4 G4".')
-    parts = music.read(str(path), [music.Named(path.name, "", path)], 1, steps_per_beat, True)
+    parts = music.read(str(path), [music.Named(path.name, "", path)], 1, steps_per_beat, False)
     return next(example for one in parts.values() for _, example in one.rows())
 
 
@@ -111,8 +107,8 @@ def _pitch(text: str, flag: str, steps_per_beat: int) -> int:
 
 def _kind(name: str) -> str:
     """What a file is by its suffix; one that cannot be written is refused before anything is made."""
-    kind = Path(name).suffix.lower().removeprefix(".").replace("midi", "mid").replace("xml", "musicxml")
-    kind = "musicxml" if kind.endswith("musicxml") else kind
+    suffix = Path(name).suffix.lower().removeprefix(".")
+    kind = {"midi": "mid", "xml": "musicxml"}.get(suffix, suffix)
     if kind not in writing.KINDS:
         raise ConfigError(f"--out is {name}, but must end in one of: {', '.join('.' + one for one in writing.KINDS)}.")
     return kind

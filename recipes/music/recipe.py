@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import check_music, frames, metrics, sources
-from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Made, Source, Splits
+from common.recipe import Answer, Ask, Assets, Batch, Endpoint, Example, Format, Made, Source, Splits
 
 from . import asking, copies, data, model, scoring, serving
 from .config import Config, Wishes
@@ -137,5 +137,5 @@ class Recipe:
         events = outputs["events"][: outputs["lengths"]]
         return {"notes": len(events), "events": events.tolist()}
 
-    def made(self, wishes: Wishes, texts: Sequence[str], ask: Ask) -> Iterator[Made]:
-        return asking.made(self.config, self.assets, wishes, texts, ask)
+    def made(self, wishes: Wishes, texts: Sequence[str], answer: Answer) -> Iterator[Made]:
+        return asking.made(self.config, self.assets, wishes, texts, answer)

@@ -372,6 +372,8 @@ def test_predict_goes_on_from_a_file_and_takes_prompts_from_stdin(run, tmp_path)
     one = json.loads(good("predict", path, "--prompt", tmp_path / "begun.mid", "--continue", "--length", "3steps"))
     assert one["steps"] == 4 + 3 or one["steps"] == 2 + 3  # a MIDI file may end with its last note
     assert [row[2] for row in one["events"]][:2] == [60, 64]
+    third = json.loads(good("predict", path, "C4:2/2 E4", "--length", "4steps"))
+    assert third["events"][1][0] == 1
     long = json.loads(good("predict", path, "C4 " * 200, "--continue", "--length", "1steps"))
     assert long["steps"] == 201
     lines = good("predict", path, "-", "--length", "6steps", text="C4\n60 62\n").splitlines()
@@ -387,6 +389,11 @@ def test_wishes_that_cannot_be_are_told_in_one_sentence(run, tmp_path):
     assert "told none" in fails("predict", path, "--key", "D minor", status=2)
     assert "--explain" in fails("predict", path, "--explain", status=2)
     assert "--low" in fails("predict", path, "--low", "C5", "--high", "C4", status=2)
+    (tmp_path / "broken.mid").write_bytes(b"MThd broken")
+    broken = fails("predict", path, "--prompt", tmp_path / "broken.mid")
+    assert "ends too early" in broken and "strict" not in broken
+    (tmp_path / "broken.mid").unlink()
+    assert "is no file" in fails("predict", path, "--prompt", tmp_path)
     assert "no.mid is no file" in fails("predict", path, "--prompt", "no.mid")
     assert "soon" in fails("predict", path, "--length", "soon", status=2)
     assert not list(tmp_path.iterdir())
