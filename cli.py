@@ -73,6 +73,14 @@ def list_recipes(as_json: bool) -> None:
         click.echo(f"  scores  {row['measured'].get('summary', 'not measured')}")
 
 
+def _settled(ctx: click.Context, config_class: type[RunConfig]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings given to `run`, and where each came from."""
+    found = given_values(ctx, config_class, ctx.params["config"])
+    if ctx.params["resume"] and ctx.params["run_dir"]:
+        raise ConfigError("--resume and --run-dir both name a run: give one of them.")
+    return found
+
+
 def _build_run(name: str, config_class: type[RunConfig]) -> Any:
     @click.pass_context
     def command(
@@ -80,13 +88,10 @@ def _build_run(name: str, config_class: type[RunConfig]) -> Any:
         /,
         run_dir: Path | None,
         resume: Path | None,
-        config: Path | None,
         print_config: bool,
         **_: Any,
     ) -> None:
-        given, origins = given_values(ctx, config_class, config)
-        if resume and run_dir:
-            raise ConfigError("--resume and --run-dir both name a run: give one of them.")
+        given, origins = _settled(ctx, config_class)
         from common import workflow
 
         if print_config:
@@ -118,6 +123,51 @@ main.add_command(
         help="Train a recipe, evaluate it and print the run's folder.",
     )
 )
+
+
+def _parsed_run(ctx: click.Context, words: tuple[str, ...]) -> click.Context:
+    """What `run` makes of the words that follow it; its help and its usage errors are told from here."""
+    run = main.commands["run"]
+    assert isinstance(run, click.Group)
+    outer = run.make_context("run", list(words), parent=ctx.find_root())
+    name, command, rest = run.resolve_command(outer, list(words))
+    assert command is not None
+    parsed = command.make_context(name, rest, parent=outer)
+    _settled(parsed, recipes.load_config(words[0]).Config)
+    return parsed
+
+
+@main.command(cls=Command, context_settings={"allow_interspersed_args": False})
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Start N processes here; GPUs are shared out.")
+@click.option("--hosts", metavar="HOST:PORT,...", help="Start one process here; the others are on these machines.")
+@click.option("--index", type=int, metavar="I", help="Which of --hosts this machine is, from 0.")
+@click.option(
+    "--restarts", type=click.IntRange(0), default=0, metavar="K",
+    help="Go on from the last checkpoint up to K times when a process was killed.  [default: 0]",
+)  # fmt: skip
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="run RECIPE [OPTIONS]")
+@click.pass_context
+def launch(ctx: click.Context, /, words: tuple[str, ...], **options: Any) -> None:
+    """Train by several processes at once, on this machine or on several.
+
+    \b
+    Examples:
+      python cli.py launch --workers 2 run sentiment
+      python cli.py launch --workers 4 --restarts 3 run ner --data names.conll --run-dir runs/names
+    The same on each of two machines, but for the index, which is 1 on the second one:
+      python cli.py launch --hosts 10.0.0.1:2222,10.0.0.2:2222 --index 0 run sentiment --run-dir /shared/a
+    """
+    if words[:1] != ("run",):
+        found = f'"{words[0]}" cannot be launched' if words else "There is nothing to launch"
+        raise click.UsageError(f"{found}: give python cli.py launch --workers N run RECIPE [OPTIONS].")
+    parsed = _parsed_run(ctx, words[1:])
+    if parsed.params["print_config"]:
+        parsed.command.invoke(parsed)
+        return
+    from common import launching
+
+    path = parsed.params["run_dir"] or parsed.params["resume"]
+    click.echo(launching.launch(words[1:], path=path, **options), nl=False)
 
 
 def _flag(setting: str, value: Any) -> list[str]:
@@ -167,6 +217,11 @@ main.add_command(
 
 _trust = click.option("--trust-code", is_flag=True, help="Run the recipe's code that the run holds, if it is not ours.")
 _recipe = click.option("--recipe", metavar="FOLDER", help="The recipe's folder, if it is one of your own.")
+_devices = click.option(
+    "--devices",
+    metavar="LIST",
+    help="Numbers of the GPUs that share the work, such as 0,1; or cpu:N.  [default: all GPUs]",
+)
 _target = click.argument(
     "target", metavar="RUN_OR_EXPORT", type=click.Path(path_type=Path, readable=False), shell_complete=complete_runs
 )
@@ -184,9 +239,12 @@ _target = click.argument(
 @click.option("--strict", is_flag=True, help="Stop at the first broken row instead of skipping and counting it.")
 @click.option("--offline", is_flag=True, help="Never use the network.")
 @click.option("--json", "as_json", is_flag=True, help="Print one flat JSON object.")
+@_devices
 @_recipe
 @_trust
-def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_code: bool, **options: Any) -> None:
+def evaluate(
+    target: Path, data: str, as_json: bool, devices: str | None, recipe: str | None, trust_code: bool, **options: Any
+) -> None:
     """Score a run or an export on other data.
 
     \b
@@ -199,7 +257,7 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
     import_tensorflow()
     from common import workflow
 
-    measured = workflow.evaluate(target, data, options, recipe, trust_code)
+    measured = workflow.evaluate(target, data, options, recipe, trust_code, devices)
     if as_json:
         click.echo(json.dumps(measured, ensure_ascii=False))
         return
@@ -239,12 +297,13 @@ def evaluate(target: Path, data: str, as_json: bool, recipe: str | None, trust_c
     help="Write these pictures into this folder instead.",
 )
 @click.option("--alignment", is_flag=True, help="Add which words of an input and of its translation belong together.")
+@_devices
 @_recipe
 @_trust
 @click.pass_context
 def predict(
     ctx: click.Context, /, target: Path, texts: tuple[str, ...], source: str | None, encoding: str | None,
-    recipe: str | None, trust_code: bool, column: tuple[str, ...] = (), format_: str = "json",
+    devices: str | None, recipe: str | None, trust_code: bool, column: tuple[str, ...] = (), format_: str = "json",
     top_k: int | None = None, explain: bool = False, explain_to: Path | None = None, alignment: bool = False, **_: Any,
 ) -> None:  # fmt: skip
     """Predict: one JSON object a line for each input, in order.
@@ -269,7 +328,7 @@ def predict(
     import_tensorflow()
     from common import endpoints, predict
 
-    served = endpoints.load(target, recipe, trust_code)
+    served = endpoints.load(target, recipe, trust_code, devices)
     if wishes:
         bad = predict.make(served, wishes, texts, source, encoding, click.echo)
     else:

@@ -91,8 +91,9 @@ class Ours(Row):
         self.forward: Callable[[Any], Any] | None = None
 
     def _trainer(self, config: Any, rows: slice) -> Any:
+        import tensorflow as tf
+
         from common import workflow
-        from common.distribute import strategy
         from common.store import Column, Store
         from common.train import FEATURE, TARGET, Trainer
         from recipes.image_classification.recipe import Recipe
@@ -104,7 +105,7 @@ class Ours(Row):
         size = {"size": list(pixels.shape[1:3]), "grey": pixels.shape[3] == 1}
         recipe = Recipe(config, {"labels": names, "label_counts": counts, **size})
         store = Store({FEATURE + "pixels": Column(pixels), TARGET + "label": Column(labels)}, len(labels))
-        return Trainer(recipe, config, store, None, strategy())
+        return Trainer(recipe, config, store, None, tf.distribute.get_strategy())
 
     def _rounds(self, trainer: Any) -> Iterator[int]:
         from common.train import EpochEnd

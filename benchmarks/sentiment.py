@@ -298,9 +298,8 @@ def ours_rounds(parts: Parts, settings: dict[str, Any], plain: bool) -> Iterator
     """(texts, seconds) of an epoch of the recipe's own loop, each time it is asked; the first one has compiled."""
     from common.quiet import import_tensorflow
 
-    import_tensorflow()
+    tf = import_tensorflow()
     import recipes
-    from common.distribute import strategy
     from common.pipeline import Encoder, encoded
     from common.recipe import Source
     from common.store import StoreWriter
@@ -318,7 +317,7 @@ def ours_rounds(parts: Parts, settings: dict[str, Any], plain: bool) -> Iterator
         inputs = {FEATURE + name: value for name, value in task.encode(batch).items()}
         return inputs | {TARGET + name: value for name, value in task.encode_target(batch).items()}
 
-    trainer = Trainer(task, config, encoded(source, Encoder(encode), StoreWriter()), None, strategy())
+    trainer = Trainer(task, config, encoded(source, Encoder(encode), StoreWriter()), None, tf.distribute.get_strategy())
     began = time.perf_counter()
     for fact in trainer.fit():
         if isinstance(fact, EpochEnd):

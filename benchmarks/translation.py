@@ -102,7 +102,8 @@ class Ours(Row):
         given = checked(Config, {**self.settings["sources"], **self.flags}, "benchmark")
         config: Any = Config(**given, epochs=100_000, patience=0, seed=self.settings["seed"])
         workflow.prepare(config)
-        from common.distribute import strategy
+        import tensorflow as tf
+
         from common.pipeline import Encoder, encoded
         from common.store import StoreWriter
         from common.train import FEATURE, TARGET, EpochEnd, Trainer
@@ -121,7 +122,7 @@ class Ours(Row):
         store = encoded(sample, Encoder(encode, ["text", "target"]), StoreWriter())
         pieces = sum(int(column.lengths().sum()) - len(store) for column in store.columns.values())
         workflow.seed(config.seed)
-        trainer = Trainer(recipe, config, store, None, strategy())
+        trainer = Trainer(recipe, config, store, None, tf.distribute.get_strategy())
         self.about["words_per_piece"] = words([[one["text"], one["target"]] for one in sample]) / pieces
         self.about["parameters"] = trainer.model.count_params()
         for fact in trainer.fit():

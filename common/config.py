@@ -27,6 +27,7 @@ def option(
     above: float | None = None,
     below: float | None = None,
     choices: tuple[str, ...] | None = None,
+    refused: Mapping[str, str] | None = None,
     metavar: str | None = None,
     shown: str | None = None,
     group: str = "Model",
@@ -36,6 +37,7 @@ def option(
     Args:
       low, high: the range, bounds included.
       above, below: the range, bounds excluded.
+      refused: what users of other programs may look for among the choices, and why it is not there and what is.
       shown: what help shows as the default, where the value itself does not tell.
       group: the heading under which help lists it.
     """
@@ -46,6 +48,7 @@ def option(
         "above": above,
         "below": below,
         "choices": choices,
+        "refused": refused or {},
         "metavar": metavar,
         "shown": shown,
         "group": group,
@@ -59,6 +62,20 @@ def _data(default: Any, help: str, **more: Any) -> Any:
 
 def _training(default: Any, help: str, **more: Any) -> Any:
     return option(default, help, group="Training", **more)
+
+
+NO_PARAMETER_SERVERS = (
+    "parameter servers are not supported: their workers step out of turn, and no run could be repeated. Use --strategy"
+    " workers, where all step together."
+)
+STRATEGIES_REFUSED = {
+    "parameter-server": NO_PARAMETER_SERVERS,
+    "ps": NO_PARAMETER_SERVERS,
+    "central-storage": "central storage is experimental in TensorFlow, and slower than a copy of the variables on each"
+    " device. Use --strategy mirrored.",
+    "tpu": "TPUs are not supported, for they need other input and padding. Use GPUs, with --strategy mirrored or"
+    " workers.",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +118,14 @@ class RunConfig:
     batch_type: str = _training(
         "examples", "What --batch-size counts: examples, or tokens with their padding.", choices=("examples", "tokens")
     )
+    accumulate: int = _training(
+        1, "Compute the gradient of a batch in so many parts, one after the other, to save memory.", low=1
+    )
     learning_rate: float = _training(1e-3, "Highest learning rate of the schedule.", above=0, below=10)
+    scale_rate: str = _training(
+        "none", "Multiply the learning rate by --batch-size over its default, or by the root of that.",
+        choices=("none", "linear", "root"),
+    )  # fmt: skip
     schedule: str = _training(
         "cosine", "Learning rate after the warm-up.", choices=("cosine", "linear", "inverse-sqrt", "constant")
     )
@@ -120,6 +144,15 @@ class RunConfig:
     )
     patience: int = _training(5, "Stop when validation has not improved for so many epochs; 0 for never.", low=0)
     noise: bool = _training(True, "Dropout, augmentation and all other random regularisers.")
+    strategy: str = _training(
+        "auto",
+        "Where to train: one device, several of this machine (mirrored), or the workers that TF_CONFIG names.",
+        choices=("auto", "one", "mirrored", "workers"),
+        refused=STRATEGIES_REFUSED,
+    )
+    devices: str | None = _training(
+        None, "Numbers of the GPUs to use, such as 0,1; cpu:N for N virtual devices.", metavar="LIST", shown="all GPUs"
+    )
     checkpoint_minutes: float = _training(
         10.0, "Save a checkpoint this often within an epoch, besides after each.", above=0
     )
@@ -167,6 +200,8 @@ def _one(setting: Setting, value: Any, place: str) -> Any:
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
         raise ConfigError(f"{place}: {setting.name} is {value!r}, but must be {names[kind]}.")
+    if value in limits["refused"]:
+        raise ConfigError(f"{place}: {setting.name} cannot be {value}: {limits['refused'][value]}")
     if limits["choices"] and value not in limits["choices"]:
         raise ConfigError(f"{place}: {setting.name} is {value!r}, but must be one of {', '.join(limits['choices'])}.")
     tests: list[tuple[str, str, Callable[[Any, Any], bool]]] = [

@@ -1,14 +1,308 @@
-"""Where the variables live and the steps run: a tf.distribute strategy from a word."""
+"""Where the variables live and the steps run: a tf.distribute strategy from a word, and what its processes agree on.
+
+All exchange between devices and machines is TensorFlow's: collective operations over gRPC or NCCL. In which order they
+are called must be the same in all processes, so nothing that decides it may differ between them: clocks are those of
+worker 0 (`Peers.agreed`), signals are everybody's (`Peers.any`).
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
 import tensorflow as tf
 
+from common.cluster import cluster
+from common.errors import ConfigError, RunError
 
-def strategy() -> tf.distribute.Strategy:
-    """The strategy of this process: one device, the first GPU or else the CPU.
+Item = TypeVar("Item")
+REPLICA_SHIFT = 32  # bits by which a replica's number is moved to be added to the seeds of its random streams
 
-    The training loop is written over `strategy.run` and sums over replicas, so that other strategies need no other
-    loop.
+
+# The strategy
+
+
+def strategy(wanted: str = "auto", devices: str | None = None) -> tuple[tf.distribute.Strategy, str]:
+    """(strategy, why it was chosen); to be called before anything else touches TensorFlow's devices.
+
+    Args:
+      wanted: auto, one, mirrored or workers. Auto takes workers where the environment names a cluster, mirrored where
+        there are several GPUs, else one device.
+      devices: numbers of GPUs such as 0,1; or cpu:N for N virtual CPU devices; None for all that there are.
+
+    Raises:
+      ConfigError: there are no such devices, or the environment says otherwise.
     """
-    return tf.distribute.get_strategy()
+    found = cluster()
+    if found and wanted in ("one", "mirrored"):
+        raise ConfigError(
+            f"--strategy {wanted} trains in one process, but TF_CONFIG in the environment names"
+            f" {len(found.workers)} workers. Unset TF_CONFIG, or leave --strategy out."
+        )
+    if wanted == "workers" and not found:
+        raise ConfigError(
+            "--strategy workers needs a cluster in the environment, and TF_CONFIG names none. Start the workers by:"
+            " python cli.py launch --workers 2 run ..."
+        )
+    names = _devices(devices, wanted, found is not None)
+    if found:
+        # A peer that has not come yet is waited for within this call.
+        chosen: tf.distribute.Strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        return chosen, f"TF_CONFIG makes this worker {found.index} of {len(found.workers)}"
+    if wanted == "one" or (wanted == "auto" and len(names) < 2):
+        return tf.distribute.get_strategy(), "as asked for" if wanted == "one" else f"the only device is {names[0]}"
+    if len(names) < 2:
+        raise ConfigError(
+            f"--strategy mirrored needs several devices, and there is one, {names[0]}. Leave it out, or try it on"
+            " virtual devices by --devices cpu:2."
+        )
+    return tf.distribute.MirroredStrategy(names), "as asked for" if wanted == "mirrored" else "several devices"
+
+
+def local_strategy(devices: str | None) -> tf.distribute.Strategy:
+    """The strategy of a command that is no training: all GPUs of this machine, or the devices that are named."""
+    names = _devices(devices, "auto", in_cluster=False)
+    return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
+
+
+def described(strategy: tf.distribute.Strategy) -> str:
+    """The strategy and its devices, for people."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return f"{strategy.num_replicas_in_sync} replicas of several workers"
+    if strategy.num_replicas_in_sync > 1:
+        names = (name.rpartition("device:")[2] for name in strategy.extended.worker_devices)
+        return f"mirrored on {', '.join(names)}"
+    return "one device"
+
+
+def _devices(devices: str | None, wanted: str, in_cluster: bool) -> list[str]:
+    """The devices that take part in this process, such as GPU:0; others are hidden, virtual ones are made."""
+    kind, _, number = (devices or "").partition(":")
+    if kind == "cpu":
+        if not number.isdecimal() or not 0 < int(number) <= 64:
+            raise ConfigError(f"--devices {devices}: name virtual CPU devices by cpu:2 or another number up to 64.")
+        if in_cluster:
+            raise ConfigError(f"--devices {devices}: each worker has one CPU device. Start more workers instead.")
+        _divide_cpu(int(number))
+        return [f"CPU:{one}" for one in range(int(number))]
+    gpus = tf.config.list_physical_devices("GPU")
+    if devices is not None:
+        numbers = [one.strip() for one in devices.split(",")]
+        if not all(one.isdecimal() for one in numbers) or len(set(numbers)) < len(numbers):
+            raise ConfigError(f"--devices {devices}: give numbers of GPUs such as 0,1, or cpu:2 for virtual devices.")
+        if missing := [one for one in numbers if int(one) >= len(gpus)]:
+            raise ConfigError(
+                f"--devices {devices}: there is no GPU {missing[0]}; TensorFlow sees {len(gpus) or 'none'}."
+                " See python cli.py doctor."
+            )
+        gpus = [gpus[int(one)] for one in numbers]
+        tf.config.set_visible_devices(gpus, "GPU")
+    elif wanted == "one" and gpus:
+        gpus = gpus[:1]
+        tf.config.set_visible_devices(gpus, "GPU")
+    return [f"GPU:{one}" for one in range(len(gpus))] or ["CPU:0"]
+
+
+def _divide_cpu(count: int) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    except (RuntimeError, ValueError):  # this process has begun to use its devices
+        if len(tf.config.list_logical_devices("CPU")) < count:
+            raise ConfigError(f"--devices cpu:{count}: TensorFlow has begun with other devices.") from None
+
+
+def kernel() -> str:
+    """Which implementation of LSTMs runs here."""
+    gpus = tf.config.list_logical_devices("GPU")
+    return "cuDNN" if gpus else "plain (a while loop of matrix products on the CPU)"
+
+
+def spread_random_states(strategy: tf.distribute.Strategy, states: Sequence[Any]) -> None:
+    """Gives each replica random streams of its own: those of (seed + replica * 2**32, step).
+
+    A replica draws as often as the others, so that its numbers depend on the seed, the step and its place alone. The
+    first replica's are those of training on one device.
+
+    Args:
+      states: [seed, count] of Keras's SeedGenerators, alike in all replicas.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return
+
+    def on_replica() -> None:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        for state in states:
+            shift = tf.bitwise.left_shift(tf.cast(replica, state.value.dtype), REPLICA_SHIFT)
+            state.assign(state.value + tf.stack([shift, tf.zeros_like(shift)]))
+
+    tf.function(lambda: strategy.run(on_replica))()
+
+
+# What processes agree on
+
+_LOST = (
+    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError, tf.errors.InternalError,
+)  # fmt: skip
+
+
+class Peers:
+    """The processes that run a strategy together, seen from one of them.
+
+    Each of the methods that exchange something must be called by all of them, in the same order; in a process that is
+    alone they return at once.
+
+    Args:
+      strategy: theirs.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self.strategy = strategy
+        several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        found = cluster() if several else None
+        self.index, self.count = (found.index, len(found.workers)) if found else (0, 1)
+        self.local = strategy.num_replicas_in_sync // self.count  # replicas in this process
+        self._sum = tf.function(self._summed)
+
+    def lost(self, error: BaseException) -> bool:
+        """Whether this is how TensorFlow tells that another process is gone."""
+        return self.count > 1 and isinstance(error, _LOST)
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.index == 0
+
+    def replica(self) -> int:
+        """Which of this process's replicas it is in whose context this is called, from 0."""
+        context = tf.distribute.get_replica_context()
+        number = tf.get_static_value(tf.convert_to_tensor(context.replica_id_in_sync_group))
+        return int(number) - self.index * self.local
+
+    def on_replicas(self, function: Any, arguments: Sequence[Any]) -> list[Any]:
+        """What `function` makes of each argument, the first on the first replica here and so on; in graph."""
+        results = self.strategy.run(lambda: function(arguments[self.replica()]))
+        flat = [self.strategy.experimental_local_results(one) for one in tf.nest.flatten(results)]
+        return [tf.nest.pack_sequence_as(results, [one[at] for one in flat]) for at in range(self.local)]
+
+    def _summed(self, words: tf.Tensor) -> tf.Tensor:
+        def on_replica() -> tf.Tensor:
+            mine = tf.identity(words) if self.replica() == 0 else tf.zeros_like(words)
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, mine)
+
+        return self.strategy.experimental_local_results(self.strategy.run(on_replica))[0]
+
+    def _gathered(self, words: np.ndarray, place: int, size: int) -> np.ndarray:
+        """Words of 8 bytes of all processes, each at a place of its own among `size`."""
+        whole = np.zeros(size, np.int64)
+        whole[place : place + len(words)] = words
+        return self._sum(tf.constant(whole)).numpy()
+
+    def agreed(self, *numbers: float) -> tuple[float, ...]:
+        """Worker 0's numbers."""
+        if self.count == 1:
+            return numbers
+        mine = np.array(numbers, np.float64).view(np.int64) if self.chief else np.zeros(0, np.int64)
+        return tuple(self._gathered(mine, 0, len(numbers)).view(np.float64).tolist())
+
+    def any(self, flag: bool) -> bool:
+        """Whether it holds in any process."""
+        return flag if self.count == 1 else bool(self._gathered(np.array([flag], np.int64), 0, 1)[0])
+
+    def exchanged(self, data: bytes) -> list[bytes]:
+        """What each process gives, in order of the workers."""
+        if self.count == 1:
+            return [data]
+        lengths = self._gathered(np.array([len(data)], np.int64), self.index, self.count)
+        words = -(-lengths // 8)
+        starts = np.concatenate([[0], np.cumsum(words)])
+        # The sum of words of which all but one are 0; few sizes, for each is compiled.
+        mine = np.frombuffer(data.ljust(int(words[self.index]) * 8, b"\0"), np.int64)
+        size = 1 << int(starts[-1]).bit_length()
+        whole = self._gathered(mine, int(starts[self.index]), size).tobytes()
+        return [whole[8 * start : 8 * start + length] for start, length in zip(starts, lengths, strict=False)]
+
+    def told(self, value: Any) -> Any:
+        """Worker 0's value, which JSON can hold."""
+        return json.loads(self.exchanged(json.dumps(value).encode() if self.chief else b"")[0])
+
+    def check_alike(self, facts: Mapping[str, str]) -> None:
+        """Before training: whether the processes have been started alike.
+
+        Raises:
+          RunError: they differ in one of the facts, which is named.
+        """
+        found = [json.loads(one) for one in self.exchanged(json.dumps(facts).encode())]
+        for number, other in enumerate(found):
+            for name in sorted(found[0].keys() | other.keys()):
+                first, second = found[0].get(name, "none"), other.get(name, "none")
+                if first != second:
+                    raise RunError(
+                        f"Worker {number} differs from worker 0 in {name}: {second}, not {first}. Start all workers by"
+                        " the same command, with the same code and data."
+                    )
+
+    def spread(
+        self, items: Iterable[Item], compute: Callable[[list[Item]], list[list[np.ndarray]]]
+    ) -> Iterator[tuple[Item, list[np.ndarray]]]:
+        """(item, what it gives), in order; each item is one replica's, and every process has all that they give.
+
+        Args:
+          items: alike in all processes.
+          compute: the arrays that each of `local` items gives, one item for each replica of this process.
+        """
+        iterator, first = iter(items), self.index * self.local
+        while group := list(islice(iterator, self.count * self.local)):
+            places = range(first, first + self.local)
+            # Replicas for which nothing is left do the last one's work again, in vain.
+            results = compute([group[min(place, len(group) - 1)] for place in places])
+            mine = [result for place, result in zip(places, results, strict=True) if place < len(group)]
+            if self.count > 1:
+                mine = [result for data in self.exchanged(packed(mine)) for result in unpacked(data)]
+            yield from zip(group, mine, strict=True)
+
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        """Gives all processes worker 0's values of these tf.Variables of floating point."""
+        if self.count == 1 or not variables:
+            return
+
+        def on_replica() -> list[tf.Tensor]:
+            context = tf.distribute.get_replica_context()
+            first = self.chief and self.replica() == 0
+            values = [tf.identity(v) if first else tf.zeros_like(v) for v in variables]
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+        found = tf.function(lambda: self.strategy.run(on_replica))()
+        for variable, value in zip(variables, found, strict=True):
+            variable.assign(self.strategy.experimental_local_results(value)[0])
+
+
+def packed(groups: Sequence[Sequence[np.ndarray]]) -> bytes:
+    """Groups of arrays, of strings too, as bytes.
+
+    >>> [[one.tolist() for one in group] for group in unpacked(packed([[np.array([b"a", b"bc"])], [np.arange(2)]]))]
+    [[[b'a', b'bc']], [[0, 1]]]
+    """
+    tensors = [[tf.constant(array) for array in group] for group in groups]
+    blobs = [[tf.io.serialize_tensor(one).numpy() for one in group] for group in tensors]
+    head = [
+        [(one.dtype.name, len(blob)) for one, blob in zip(group, of_group, strict=True)]
+        for group, of_group in zip(tensors, blobs, strict=True)
+    ]
+    return json.dumps(head).encode() + b"\n" + b"".join(blob for group in blobs for blob in group)
+
+
+def unpacked(data: bytes) -> Iterator[list[np.ndarray]]:
+    """The groups again."""
+    head, _, rest = data.partition(b"\n")
+    start = 0
+    for group in json.loads(head):
+        arrays = []
+        for name, length in group:
+            arrays.append(tf.io.parse_tensor(rest[start : start + length], tf.as_dtype(name)).numpy())
+            start += length
+        yield arrays

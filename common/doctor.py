@@ -10,7 +10,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from common import __version__
+from common import __version__, gpus
+from common.errors import ConfigError
 from common.packaged import cache_dir
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.in"
@@ -20,6 +21,14 @@ PYTHONS = ((3, 11), (3, 13))  # first and last for which TensorFlow 2.21 has whe
 def _required() -> list[str]:
     lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines() if REQUIREMENTS.exists() else []
     return [re.split(r"[<>=!~ \[]", line)[0] for line in lines if line and not line.startswith("#")]
+
+
+def _cluster() -> str:
+    """What TF_CONFIG names; imports TensorFlow."""
+    from common.distribute import cluster
+
+    found = cluster()
+    return f"worker {found.index} of {len(found.workers)} ({', '.join(found.workers)})" if found else "none"
 
 
 def examine() -> tuple[dict[str, str], list[str]]:
@@ -39,13 +48,18 @@ def examine() -> tuple[dict[str, str], list[str]]:
         from common.quiet import import_tensorflow
 
         tf = import_tensorflow()
-        gpus = tf.config.list_physical_devices("GPU")
-        facts["devices"] = ", ".join(device.name for device in tf.config.list_physical_devices())
-        facts["LSTM kernel"] = "cuDNN" if gpus else "plain (a while loop of matrix products on the CPU)"
-        if not gpus and shutil.which("nvidia-smi"):
-            faults.append("nvidia-smi is here, but TensorFlow sees no GPU: its CUDA libraries are not installed.")
     except ImportError as error:
         faults.append(f"TensorFlow cannot be imported ({error}): run make setup.")
+    else:
+        facts["devices"] = ", ".join(device.name for device in tf.config.list_physical_devices())
+        facts["GPUs"], found = gpus.examine(tf)
+        faults += found
+        cudnn = tf.config.list_physical_devices("GPU")
+        facts["LSTM kernel"] = "cuDNN" if cudnn else "plain (a while loop of matrix products on the CPU)"
+        try:
+            facts["cluster"] = _cluster()
+        except ConfigError as error:
+            faults.append(str(error))
     cache = cache_dir()
     there = next(p for p in (cache, *cache.parents) if p.exists())
     facts["cache"] = f"{cache}, {shutil.disk_usage(there).free / 1e9:.0f} GB free"

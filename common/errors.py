@@ -20,6 +20,10 @@ class TrainingError(ValueError):
     """Training cannot go on, such as a loss that is no number; exit status 1."""
 
 
+class PeersLost(Exception):
+    """Another process of the same training is gone, so this one cannot go on; exit status 75, to be tried again."""
+
+
 class Stopped(Exception):
     """The user asked to stop and the work was left in order; exit status 1."""
 

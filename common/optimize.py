@@ -38,8 +38,10 @@ def learning_rate(progress: tf.Tensor, peak: float, warmup: float, schedule: str
 def orthogonalised(matrix: tf.Tensor) -> tf.Tensor:
     """The nearest matrix whose singular values are all 1, roughly: they come out between 0.7 and 1.2.
 
-    Five steps of a Newton-Schulz iteration with the coefficients of Jordan et al. 2024 ("Muon: an optimizer for hidden
-    layers in neural networks"), which is a few products of matrices rather than a decomposition.
+    Three steps of a Newton-Schulz iteration with the coefficients of Jordan et al. 2024 ("Muon: an optimizer for hidden
+    layers in neural networks"), which is a few products of matrices rather than a decomposition. Values below 3% of the
+    norm come out smaller; the five steps of Jordan et al., which lift those too, took two thirds longer and gave no
+    better translations after equal time.
 
     >>> turned = orthogonalised(tf.constant([[3.0, 0.0, 0.0], [0.0, 0.1, 0.0]])).numpy()
     >>> bool(0.6 < turned[0, 0] < 1.3), bool(0.6 < turned[1, 1] < 1.3)
@@ -48,7 +50,7 @@ def orthogonalised(matrix: tf.Tensor) -> tf.Tensor:
     tall = matrix.shape[0] > matrix.shape[1]
     found = tf.transpose(matrix) if tall else matrix
     found /= tf.norm(found) + 1e-7
-    for _ in range(5):
+    for _ in range(3):
         square = tf.matmul(found, found, transpose_b=True)
         bent = -4.7750 * square + 2.0315 * tf.matmul(square, square)
         found = 3.4445 * found + tf.matmul(bent, found)
@@ -71,6 +73,12 @@ def _used_rows(dense: tf.Tensor) -> tf.IndexedSlices:
     """The sparse gradient out of its counted dense form."""
     rows = tf.where(dense[:, -1] > 0)[:, 0]
     return tf.IndexedSlices(tf.gather(dense, rows)[:, :-1], rows)
+
+
+def _nonzero_rows(dense: tf.Tensor) -> tf.IndexedSlices:
+    """A dense gradient as a sparse one of its rows that are not all 0."""
+    rows = tf.where(tf.reduce_any(dense != 0, axis=1))[:, 0]
+    return tf.IndexedSlices(tf.gather(dense, rows), rows, tf.shape(dense))
 
 
 def _summed(replica: Any, gradients: Sequence[Any], weight: tf.Tensor) -> tuple[list[Any], tf.Tensor]:
@@ -103,11 +111,12 @@ class AdamW:
       orthogonal: those of the variables, matrices of hidden layers, that Muon updates: by their momentum made
         orthogonal (Jordan et al. 2024), in the size that Adam's updates have (Liu et al. 2025, "Muon is scalable for
         LLM training"), so that one learning rate fits both.
+      gathering: make room to gather the gradients of several parts of a batch.
     """
 
     def __init__(
         self, variables: Sequence[tf.Variable], weight_decay: float, clip_norm: float, average: float, scaled: bool,
-        orthogonal: Sequence[tf.Variable] = (),
+        orthogonal: Sequence[tf.Variable] = (), gathering: bool = False,
     ):  # fmt: skip
         self.variables = list(variables)
         self.weight_decay, self.clip_norm, self.average, self.scaled = weight_decay, clip_norm, average, scaled
@@ -119,6 +128,12 @@ class AdamW:
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.scale = tf.Variable(SCALE_START if scaled else 1.0, trainable=False)
         self.good_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+        sums = [*self.variables, tf.zeros([])] if gathering else []  # the last is that of the weights
+        local = tf.VariableSynchronization.ON_READ, tf.VariableAggregation.SUM  # each replica has sums of its own
+        self.gathered = [
+            tf.Variable(tf.zeros_like(v), False, synchronization=local[0], aggregation=local[1]) for v in sums
+        ]
+        self.sparse: set[int] = set()  # variables whose gathered gradients were sparse
 
     def state(self) -> dict[str, tf.Variable]:
         """All variables by name, for checkpoints."""
@@ -146,6 +161,23 @@ class AdamW:
         norm = tf.sqrt(tf.add_n(squares))
         factor = tf.minimum(1.0, self.clip_norm / tf.maximum(norm, 1e-12)) if self.clip_norm else tf.ones_like(norm)
         replica.merge_call(self._update, args=(chosen, scaled, factor, rate, tf.math.is_finite(norm)))
+
+    def gather(self, gradients: Sequence[Any], weight: tf.Tensor) -> None:
+        """Adds the gradients of one part of this replica's batch to those before; nothing is exchanged."""
+        for index, (gathered, gradient) in enumerate(zip(self.gathered, [*gradients, weight], strict=True)):
+            if isinstance(gradient, tf.IndexedSlices):
+                self.sparse.add(index)
+                gradient = tf.math.unsorted_segment_sum(gradient.values, gradient.indices, gradient.dense_shape[0])
+            if gradient is not None:
+                gathered.assign_add(gradient)
+
+    def apply_gathered(self, learning: Sequence[bool], rate: tf.Tensor) -> None:
+        """One update from all that was gathered, of the variables that learn; then gathering begins anew."""
+        *sums, weight = [gathered.read_value() for gathered in self.gathered]
+        sums = [_nonzero_rows(value) if index in self.sparse else value for index, value in enumerate(sums)]
+        self.apply([value if learns else None for value, learns in zip(sums, learning, strict=True)], weight, rate)
+        for gathered in self.gathered:
+            gathered.assign(tf.zeros_like(gathered))
 
     def restart(self) -> None:
         """Forgets the moments and the count of updates, as if training began with the weights as they are."""

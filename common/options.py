@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 import recipes
 from common.config import RunConfig, Setting, checked, from_file, settings
-from common.errors import ConfigError, DataError, RunError, Stopped, TrainingError, suggestion
+from common.errors import ConfigError, DataError, PeersLost, RunError, Stopped, TrainingError, suggestion
 
 HEADINGS = {
     "Prediction": "What is made", "Model": "Model", "Data": "Data", "Training": "Training", "Other": "Other options",
@@ -43,8 +43,14 @@ def failure(message: str) -> click.ClickException:
     return click.ClickException(" ".join(message.split("\n")))
 
 
+class TryAgain(click.ClickException):
+    """A failure that was another process's, so that the same command may do better."""
+
+    exit_code = os.EX_TEMPFAIL
+
+
 class Root(click.Group):
-    """Turns what goes wrong inside into one sentence and an exit status: 2 for usage, 1 for failure."""
+    """Turns what goes wrong inside into one sentence and an exit status: 2 for usage, 1 for failure, 75 try again."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -60,6 +66,8 @@ class Root(click.Group):
                 raise click.UsageError(str(error)) from None
             if isinstance(error, DataError | RunError | TrainingError | Stopped):
                 raise failure(str(error)) from None
+            if isinstance(error, PeersLost):
+                raise TryAgain(str(error)) from None
             if isinstance(error, KeyboardInterrupt | click.Abort):
                 raise failure("Stopped.") from None
             if isinstance(error, BrokenPipeError):  # the reader of our output has enough, as `head` does
@@ -121,6 +129,20 @@ class Command(click.Command):
                     formatter.write_dl(grouped[group])
 
 
+class Choice(click.Choice[str]):
+    """One of some words; some others are refused with a reason of their own."""
+
+    def __init__(self, choices: Sequence[str], refused: Mapping[str, str]):
+        super().__init__(choices)
+        self.refused = refused
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        reason = self.refused.get(str(value).lower().replace("_", "-"))
+        if reason:
+            self.fail(f"{value!r} cannot be used: {reason}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class ConfigOption(click.Option):
     """A config field as an option."""
 
@@ -133,7 +155,7 @@ class ConfigOption(click.Option):
         elif limits["metavar"] == "SRC":
             kind = click.Path(readable=False)  # so that the shell completes file names
         elif limits["choices"]:
-            kind = click.Choice(limits["choices"])
+            kind = Choice(limits["choices"], limits["refused"])
         elif kind in (int, float):
             low, high = limits["low"], limits["high"]
             low, low_open = (limits["above"], True) if limits["above"] is not None else (low, False)
@@ -178,7 +200,7 @@ def given_values(
 class PredictCommand(Command):
     """A command on a run or an export; if its recipe has `Wishes`, these are its options, beside the shared ones."""
 
-    shared = ("target", "texts", "source", "encoding", "recipe", "trust_code", "traceback")
+    shared = ("target", "texts", "source", "encoding", "devices", "recipe", "trust_code", "traceback")
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)

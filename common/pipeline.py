@@ -188,25 +188,26 @@ def epoch_order(
 
     A pure function of its arguments, so that training goes on after a kill as if nothing had happened. Examples are
     shuffled; with lengths, they are sorted by length within pools, so that a batch holds examples of like length,
-    and the batches are shuffled again. The last batch is filled up with -1.
+    and the batches are shuffled again. The last batch is filled up with -1, as are all to a multiple of rows.
 
     Args:
       lengths: steps of each example, [count]; or [count, kinds], of which the first kind sorts first.
-      multiple: the batch size is rounded up to a multiple of this, the number of replicas.
+      multiple: of which the rows of a batch are one; which examples stand together does not depend on it.
 
     >>> epoch_order(5, 2, seed=1, epoch=0).shape
     (3, 2)
     """
     random = np.random.Generator(np.random.PCG64([seed, epoch]))
     order = random.permutation(count)
-    batch_size = -(-batch_size // multiple) * multiple
     if lengths is not None:
         pool = batch_size * POOL_BATCHES
         order = np.concatenate([_sorted(part, lengths) for part in np.split(order, range(pool, count, pool))])
     batches = -(-count // batch_size)
     filled = np.full(batches * batch_size, -1, np.int64)
     filled[:count] = order
-    return filled.reshape(batches, batch_size)[random.permutation(batches)]
+    wider = np.full((batches, -(-batch_size // multiple) * multiple), -1, np.int64)
+    wider[:, :batch_size] = filled.reshape(batches, batch_size)[random.permutation(batches)]
+    return wider
 
 
 def _sorted(order: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -269,6 +270,8 @@ def training_batches(
     length_key: str | None,
     first: int = 0,
     lengths: list[int] | None = None,
+    parts: int = 1,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Batches (rows by column name, weight [batch]) of an epoch, prefetched.
 
@@ -280,7 +283,10 @@ def training_batches(
         padded to the batch's longest.
       first: the batch to begin with.
       lengths: from `padded_lengths`; the shapes that batches may have.
+      parts: each batch comes in so many parts of equal rows, one after the other, padded as the whole.
+      share: (index, count) of a process; of each part it gets its rows alone, padded as the whole.
     """
+    index, count = share
 
     def batches() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
         along: list[str] = []  # the columns that share the time axis of length_key
@@ -289,14 +295,22 @@ def training_batches(
             ragged = {n: c.lengths() for n, c in store.columns.items() if c.starts is not None}
             along = [n for n, lengths_of in ragged.items() if np.array_equal(lengths_of, longest)]
         for indices in order[first:]:
-            pad = {}
-            if along and lengths:
-                needed = longest[indices[indices >= 0]].max(initial=1)
-                pad = dict.fromkeys(along, lengths[int(np.searchsorted(lengths, needed))])
             real = indices >= 0
-            yield store.rows(np.resize(indices[real], len(indices)), pad), real.astype(np.float32)
+            pad = {}
+            if parts * count > 1:
+                held = ((n, c) for n, c in store.columns.items() if c.starts is not None)
+                pad = {n: int(c.lengths_at(indices[real]).max(initial=0)) for n, c in held}
+            if along and lengths:
+                needed = longest[indices[real]].max(initial=1)
+                pad |= dict.fromkeys(along, lengths[int(np.searchsorted(lengths, needed))])
+            filled = np.resize(indices[real], len(indices))
+            size = len(indices) // (parts * count)
+            for part in range(parts):
+                start = (part * count + index) * size
+                rows = slice(start, start + size)
+                yield store.rows(filled[rows], pad), real[rows].astype(np.float32)
 
-    sizes = {len(batch) for batch in order}
+    sizes = {len(batch) // (parts * count) for batch in order}
     rows = sizes.pop() if len(sizes) == 1 else None
     signature = (specs(store, rows), tf.TensorSpec([rows], tf.float32))
     # Nothing here is tuned, and the end of each epoch would wait for the tuning thread to wake: 1 to 3 s (measured).

@@ -87,7 +87,7 @@ def prepared(
     watching, looked_at = watched(config)
     splits = recipe_class.load_data(watching)
     say_notes(splits.notes)
-    made_from = {"data": splits.fingerprint, "code": _code(recipes.folder(recipe)), "versions": dict(versions)}
+    made_from = {"data": splits.fingerprint, "code": code_hash(recipes.folder(recipe)), "versions": dict(versions)}
     if fingerprint not in (None, splits.fingerprint):
         raise RunError("The data has changed since the run was begun. Resume with the same files, or start a new run.")
     work = _Work(recipe_class, config, splits, made_from, looked_at, going_on)
@@ -234,7 +234,7 @@ def problem_lines(source: Source) -> list[str]:
 # What is kept
 
 
-def _code(folder: Path) -> str:
+def code_hash(folder: Path) -> str:
     """A hash of all code that may take part in encoding."""
     digest = hashlib.blake2b(digest_size=16)
     for place in (folder, Path(__file__).parent):

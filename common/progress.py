@@ -9,11 +9,23 @@ from contextlib import contextmanager
 from typing import Any
 
 LINE_SECONDS = 10.0  # how often a plain line is written
+_told_by_another: list[bool] = []
+
+
+def leave_to_another() -> None:
+    """From now on this process says nothing, for another one does the same work and tells of it."""
+    _told_by_another.append(True)
+
+
+def tells() -> bool:
+    """Whether this process says what it does."""
+    return not _told_by_another
 
 
 def say(message: str) -> None:
     """A line for people."""
-    print(message, file=sys.stderr, flush=True)
+    if tells():
+        print(message, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -50,7 +62,7 @@ class Display:
 @contextmanager
 def display(name: str) -> Iterator[Display]:
     """A bar that vanishes at the end; only lines every few seconds where stderr is no terminal."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not tells():
         yield Display(None, None, name)
         return
     from rich.console import Console

@@ -37,7 +37,8 @@ from common.files import read_json, replacing, save_arrays, write_json
 
 FORMAT = 1
 GROWING = ("epochs", "max_minutes")  # a resumed run may be given more of these
-FREE = ("checkpoint_minutes", "keep_encoded", "offline", "strict")  # these change nothing that is trained
+# These change nothing that is trained, but for the noise that replicas of their own draw.
+FREE = ("checkpoint_minutes", "keep_encoded", "offline", "strict", "strategy", "devices")
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:

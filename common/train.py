@@ -17,7 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from common.config import RunConfig
+from common.distribute import Peers, spread_random_states
 from common.errors import RunError, TrainingError
+from common.metrics import Nothing
 from common.optimize import AdamW, learning_rate
 from common.pipeline import (
     epoch_order,
@@ -72,6 +74,16 @@ def check_batches(recipe: Any, config: RunConfig) -> None:
         raise TrainingError("--batch-type tokens needs sequences, and these examples have none. Leave it out.")
 
 
+def peak_rate(config: RunConfig) -> float:
+    """The highest learning rate, for the batch size that was asked for.
+
+    As it is; or in proportion to the batch size over the recipe's default (linear: Goyal et al. 2017), or to the root
+    of that (Malladi et al. 2022, for Adam).
+    """
+    larger = config.batch_size / type(config).batch_size
+    return config.learning_rate * {"none": 1.0, "linear": larger, "root": larger**0.5}[config.scale_rate]
+
+
 class Trainer:
     """A model in training.
 
@@ -96,24 +108,27 @@ class Trainer:
             raise TrainingError("Training would never end: give --epochs or --max-minutes.")
         check_batches(recipe, config)
         self.recipe, self.config, self.strategy = recipe, config, strategy
+        self.peers = Peers(strategy)
         self.train, self.valid = train, valid if valid is not None and len(valid) else None
         with strategy.scope():
             self.model = recipe.build_model()
             if fresh:
                 rows = evaluation_batches(train, EVALUATION_BATCH, ())
                 recipe.begin(self.model, ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in rows))
+                floats = [v.value for v in self.model.variables if v.value.dtype.is_floating]
+                self.peers.broadcast(floats)  # what processors of other kinds have rounded otherwise
             variables = [v.value for v in self.model.trainable_variables]
             self.optimizer = AdamW(
                 variables, config.weight_decay, config.clip_norm, config.average, config.precision == "float16",
-                [variable.value for variable in recipe.orthogonal(self.model)],
+                [variable.value for variable in recipe.orthogonal(self.model)], config.accumulate > 1,
             )  # fmt: skip
+        spread_random_states(strategy, random_states(self.model))
         found = (kind + name for name in recipe.length_keys for kind in (FEATURE, TARGET))
         self.length_keys = [key for key in found if key in train.columns]
         self.lengths = lengths_of(train, self.length_keys) if self.length_keys else None
         alike = self.lengths is not None and self.lengths.shape[1] == 1
         self.padded = padded_lengths(self.lengths[:, 0]) if self.lengths is not None and alike else None
-        replicas = strategy.num_replicas_in_sync
-        self.batch_size = -(-config.batch_size // replicas) * replicas
+        self.rows = strategy.num_replicas_in_sync * config.accumulate  # rows of a batch are a multiple of this
         self.epoch, self.step, self.seconds = 0, 0, 0.0  # finished epochs, steps of the present one, time in training
         self.steps = len(self._order())
         self.sums = np.zeros(2)  # of this epoch: loss, weight
@@ -124,7 +139,8 @@ class Trainer:
         self.validation_seconds = 0.0
         self.warm_up: WarmUp | None = recipe.warm_up(self.model)
         self._begin_phase(warming=self.warm_up is not None)
-        self._forward = tf.function(self._evaluate_batch, input_signature=[specs(train, None)])
+        signature = [specs(train, None)] * self.peers.local
+        self._forward = tf.function(self._evaluate_batches, input_signature=signature)
 
     def _begin_phase(self, warming: bool) -> None:
         """Compiles the steps anew, with some layers as they are or with all learning."""
@@ -138,10 +154,11 @@ class Trainer:
 
     # The compiled part
 
-    def _replica_step(self, rows: dict[str, tf.Tensor], real: tf.Tensor, rate: tf.Tensor) -> tuple[Any, Any]:
-        # Every replica gets the whole batch and takes its rows, so that batches are formed and padded globally.
-        share = (real.shape[0] or tf.shape(real)[0]) // self.strategy.num_replicas_in_sync
-        start = tf.distribute.get_replica_context().replica_id_in_sync_group * share
+    def _replica_gradients(self, rows: dict[str, tf.Tensor], real: tf.Tensor) -> tuple[list[Any], Any, Any]:
+        """(gradient of the scaled sum of losses for each variable, sum of losses, sum of weights) of one replica."""
+        # Every replica gets the rows of all in this process and takes its own: batches are formed and padded globally.
+        share = (real.shape[0] or tf.shape(real)[0]) // self.peers.local
+        start = self.peers.replica() * share
         rows, real = tf.nest.map_structure(lambda whole: whole[start : start + share], (rows, real))
         with tf.GradientTape() as tape:
             outputs = self.model(self._inputs(rows), training=True)
@@ -152,8 +169,20 @@ class Trainer:
             scaled = loss * self.optimizer.scale
         learning = [v for v, learns in zip(self.optimizer.variables, self.learning, strict=True) if learns]
         found = iter(tape.gradient(scaled, learning))
-        self.optimizer.apply([next(found) if learns else None for learns in self.learning], weight, rate)
+        return [next(found) if learns else None for learns in self.learning], loss, weight
+
+    def _replica_step(self, rows: dict[str, tf.Tensor], real: tf.Tensor, rate: tf.Tensor) -> tuple[Any, Any]:
+        gradients, loss, weight = self._replica_gradients(rows, real)
+        self.optimizer.apply(gradients, weight, rate)
         return loss, weight
+
+    def _replica_part(self, rows: dict[str, tf.Tensor], real: tf.Tensor) -> tuple[Any, Any]:
+        gradients, loss, weight = self._replica_gradients(rows, real)
+        self.optimizer.gather(gradients, weight)
+        return loss, weight
+
+    def _replica_end(self, rate: tf.Tensor) -> None:
+        self.optimizer.apply_gathered(self.learning, rate)
 
     def _inputs(self, rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """What the model takes: encoded features, and targets where a decoder is told what stood before."""
@@ -169,25 +198,48 @@ class Trainer:
         for index in tf.range(count):
             # A replica that ran ahead into the next step would mix up the exchange of gradients (measured).
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            asked = self._clock([loss])
-            with tf.control_dependencies([asked]):
-                rows, real = next(iterator)
-            waited += self._clock(tf.nest.flatten(rows)) - asked
             # Counted from the start of the training, so that a resumed run rounds as the uninterrupted one does.
             progress = tf.where(share >= 0, share, tf.cast(first + index, tf.float32) / total)
             rate = self._rate(progress)
-            pair = self.strategy.run(self._replica_step, args=(rows, real, rate))
-            step_loss, step_weight = (self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in pair)
+            step_loss, step_weight, step_waited = self._one_step(iterator, rate, loss)
             loss += step_loss
             weight += step_weight
+            waited += step_waited
             if not tf.math.is_finite(step_loss):
                 bad = first + index
                 break
         return loss, weight, waited, bad
 
+    def _one_step(self, iterator: Any, rate: tf.Tensor, before: tf.Tensor) -> tuple[Any, Any, Any]:
+        """(loss, weight, seconds of waiting for input) of a step that begins once `before` is there."""
+        if self.config.accumulate == 1:
+            rows, real, waited = self._next(iterator, before)
+            return *self._over_replicas(self.strategy.run(self._replica_step, args=(rows, real, rate))), waited
+        loss, weight, waited = before * 0, tf.zeros([]), tf.zeros([], tf.float64)
+        for _ in tf.range(self.config.accumulate):
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+            rows, real, part_waited = self._next(iterator, loss)
+            part_loss, part_weight = self._over_replicas(self.strategy.run(self._replica_part, args=(rows, real)))
+            loss += part_loss
+            weight += part_weight
+            waited += part_waited
+        self.strategy.run(self._replica_end, args=(rate,))
+        return loss, weight, waited
+
+    def _next(self, iterator: Any, before: tf.Tensor) -> tuple[Any, Any, Any]:
+        """(rows, whether they are real, seconds of waiting for them), asked for once `before` is there."""
+        asked = self._clock([before])
+        with tf.control_dependencies([asked]):
+            rows, real = next(iterator)
+        return rows, real, self._clock(tf.nest.flatten(rows)) - asked
+
+    def _over_replicas(self, values: tuple[Any, Any]) -> tuple[Any, Any]:
+        first, second = (self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in values)
+        return first, second
+
     def _rate(self, progress: tf.Tensor) -> tf.Tensor:
         """The learning rate at a share of the training; after a warm-up of some layers a schedule of its own begins."""
-        peak, rise, schedule = self.config.learning_rate, self.config.warmup, self.config.schedule
+        peak, rise, schedule = peak_rate(self.config), self.config.warmup, self.config.schedule
         if self.warm_up is None:
             return learning_rate(progress, peak, rise, schedule)
         share = self.warm_up.share
@@ -205,21 +257,36 @@ class Trainer:
         sums, weights = self.recipe.loss(self.model, _part(rows, TARGET), outputs)
         return outputs, tf.reduce_sum(sums), tf.reduce_sum(weights)
 
+    def _evaluate_batches(self, *batches: dict[str, tf.Tensor]) -> list[Any]:
+        return self.peers.on_replicas(self._evaluate_batch, batches)
+
     # The host part
 
     def evaluate(self, store: Store, conclude: bool = False) -> dict[str, Any]:
         """Loss and the recipe's measures over every example of a store, with the averaged weights if there are.
 
+        Each batch is one replica's, and all processes have the result.
+
         Args:
           conclude: let the recipe set what it fits on this store, the validation part.
         """
         measures = self.recipe.measures(self.model)
+        scored = not isinstance(measures, Nothing)
+        structure: list[Any] = []
+
+        def forward(batches: list[dict[str, np.ndarray]]) -> list[list[np.ndarray]]:
+            found = self._forward(*[{name: tf.constant(value) for name, value in rows.items()} for rows in batches])
+            structure[:] = [found[0][0]]
+            kept = [([*tf.nest.flatten(outputs)] if scored else [], sums, weights) for outputs, sums, weights in found]
+            return [[sums.numpy(), weights.numpy(), *(one.numpy() for one in flat)] for flat, sums, weights in kept]
+
         loss = weight = 0.0
         with self.averaged():
-            for rows in evaluation_batches(store, EVALUATION_BATCH, self.length_keys):
-                outputs, sums, weights = self._forward({name: tf.constant(value) for name, value in rows.items()})
+            batches = evaluation_batches(store, EVALUATION_BATCH, self.length_keys)
+            for rows, (sums, weights, *outputs) in self.peers.spread(batches, forward):
                 loss, weight = loss + float(sums), weight + float(weights)
-                measures.update(_part(rows, TARGET), tf.nest.map_structure(lambda x: x.numpy(), outputs))
+                if scored:
+                    measures.update(_part(rows, TARGET), tf.nest.pack_sequence_as(structure[0], outputs))
             if conclude:
                 self.recipe.conclude(self.model, measures)
         return {"loss": loss / max(weight, 1e-9), **measures.result()}
@@ -299,11 +366,11 @@ class Trainer:
 
     def _order(self) -> Sequence[np.ndarray]:
         """Which examples stand in which batch of the present epoch."""
-        seed, replicas = self.config.seed, self.strategy.num_replicas_in_sync
+        seed, size = self.config.seed, self.config.batch_size
         if self.config.batch_type == "examples":
-            return list(epoch_order(len(self.train), self.batch_size, seed, self.epoch, self.lengths, replicas))
+            return list(epoch_order(len(self.train), size, seed, self.epoch, self.lengths, self.rows))
         assert self.lengths is not None  # by check_batches
-        return token_batches(self.lengths, self.batch_size, seed, self.epoch, replicas)
+        return token_batches(self.lengths, size, seed, self.epoch, self.rows)
 
     def fit(self) -> Iterator[Progress | EpochEnd]:
         """Trains to the end, yielding facts; the state may be saved between any two of them.
@@ -315,7 +382,10 @@ class Trainer:
             order = self._order()
             self.ends = np.cumsum([(batch >= 0).sum() for batch in order])
             key = self.length_keys[0] if self.length_keys else None
-            batches = training_batches(self.train, order, key, self.step, self.padded)
+            share = (self.peers.index, self.peers.count)
+            batches = training_batches(
+                self.train, order, key, self.step, self.padded, self.config.accumulate, share
+            )  # fmt: skip
             iterator = iter(batches)
             while self.step < self.steps and not self._out_of_time():
                 yield self._call(iterator)
@@ -341,7 +411,7 @@ class Trainer:
                 f" kept. Lower --learning-rate (now {self.config.learning_rate:g}), or lower --clip-norm."
             )
         self.sums += float(loss), float(weight)
-        seconds = time.perf_counter() - began
+        (seconds,) = self.peers.agreed(time.perf_counter() - began)
         # The first call of a process compiles, which says nothing of the speed to come.
         self.per_second = count / seconds if self._compiled else 0.0
         self._compiled = True
@@ -372,7 +442,7 @@ class Trainer:
             improved = self.best is None or rank > self.best
             if improved:
                 self.best = rank
-        seconds = time.perf_counter() - began
+        (seconds,) = self.peers.agreed(time.perf_counter() - began)
         done = int(self.ends[self.step - 1]) if self.step else 0
         facts |= {
             "seconds": self.epoch_seconds + seconds,
@@ -423,6 +493,7 @@ class Trainer:
                 if value is None or value.shape != variable.shape:
                     raise RunError(f"The checkpoint lacks {name}/{key}, or holds it in another shape.")
                 variable.assign(value)
+        spread_random_states(self.strategy, random_states(self.model))
         self.epoch, self.step, self.seconds = numbers["epoch"], numbers["step"], numbers["seconds"]
         self.sums = np.array(numbers["sums"])
         self.epoch_seconds, self.waited = numbers["epoch_seconds"], numbers["waited"]

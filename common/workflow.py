@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import shlex
@@ -17,9 +19,10 @@ from typing import Any
 
 import recipes
 from common import __version__
-from common.errors import ConfigError, RunError, Stopped
+from common.cluster import cluster
+from common.errors import ConfigError, PeersLost, RunError, Stopped
 from common.metrics import UNSEEN
-from common.progress import display, duration, say
+from common.progress import display, duration, leave_to_another, say, tells
 from common.recipe import Splits
 from common.runs import GROWING, Run, new_path
 
@@ -72,8 +75,8 @@ def _check_writable(path: Path) -> None:
         raise RunError(f"{there} cannot be written to. Name another --run-dir, or change its permissions.")
 
 
-def run(recipe: str, given: Mapping[str, Any], run_dir: Path | None = None, resume: Path | None = None) -> Path:
-    """Trains and evaluates; returns the run's folder.
+def run(recipe: str, given: Mapping[str, Any], run_dir: Path | None = None, resume: Path | None = None) -> Path | None:
+    """Trains and evaluates; returns the run's folder, or None in all but the first of several workers.
 
     Args:
       recipe: a name or path.
@@ -82,39 +85,82 @@ def run(recipe: str, given: Mapping[str, Any], run_dir: Path | None = None, resu
       resume: a run that goes on.
     """
     config_class = recipes.load_config(recipe).Config
-    old = find(recipe, run_dir, resume)
+    workers = cluster()
+    if workers is not None and workers.index:
+        leave_to_another()
+        old = None  # worker 0 looks, for it may have made the folder by now
+    else:
+        old = find(recipe, run_dir, resume)
     config = old.merged(config_class, given) if old else config_class(**given)
-    if old and old.metrics() is not None:
-        stored = old.config(config_class)
-        if all(getattr(config, name) == getattr(stored, name) for name in GROWING):
-            say(
-                f"{old.path} is finished; nothing is left to do. More --epochs or --max-minutes would train it further."
-            )
-            _next_steps(recipe, old.path)
-            return old.path
-    return _train(recipe, config, old, run_dir)
+    path = old.path if old else run_dir or new_path(recipe, datetime.now())
+    finished = bool(old and old.metrics() is not None and not _grown(config, old.config(config_class)))
+    if workers is not None:
+        say(f"Waiting until all {len(workers.workers)} workers are there: {', '.join(workers.workers)}")
+    if workers is not None or not finished:
+        strategy = prepare(config)
+        from common.distribute import Peers
+
+        peers = Peers(strategy)
+        peers.check_alike(_command(recipe, given, run_dir, resume) if workers is not None else {})
+        finished, goes_on, told = peers.told([finished, old is not None, str(path)])
+        path = Path(told)
+        if goes_on and old is None:
+            old = Run.open(path)
+            config = old.merged(config_class, given)
+        try:
+            if not finished:
+                _train(recipe, config, old, path, peers)
+        except Exception as error:
+            if not peers.lost(error):
+                raise
+            raise PeersLost(
+                f"Another worker is gone ({str(error).splitlines()[0]}). The last checkpoint is in {path}: start all"
+                f" workers again with --resume {shlex.quote(str(path))}, or launch them with --restarts."
+            ) from None
+    if finished:
+        say(f"{path} is finished; nothing is left to do. More --epochs or --max-minutes would train it further.")
+        _next_steps(recipe, path)
+    return None if workers is not None and workers.index else path
 
 
-def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> Path:
+def _grown(config: Any, stored: Any) -> bool:
+    return any(getattr(config, name) != getattr(stored, name) for name in GROWING)
+
+
+def _command(recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume: Path | None) -> dict[str, str]:
+    """What must be alike in all workers before any data is read."""
+    from common.prepare import code_hash
+
+    flags = {name: value for name, value in given.items() if name not in ("devices", "offline")}
+    named = {**flags, "run_dir": run_dir, "resume": resume}
+    told = {f"--{name.replace('_', '-')}": str(value) for name, value in named.items() if value is not None}
+    code = {"the recipe": Path(recipe).name, "the code (its hash)": code_hash(recipes.folder(recipe))}
+    return told | code | {f"the version of {name}": version for name, version in versions().items()}
+
+
+def _train(recipe: str, config: Any, old: Run | None, path: Path, peers: Any) -> None:
     began = time.perf_counter()
-    prepare(config)
-    from common.distribute import strategy
+    from common.distribute import kernel
     from common.prepare import prepared
     from common.train import Trainer, check_batches
 
-    imported = time.perf_counter()
     check_batches(recipes.load(recipe), config)
-    lock = old.lock() if old else None
+    lock = old.lock() if old and peers.chief else None
     ready = prepared(recipe, config, versions(), *((old.assets(), old.about["data"]["fingerprint"]) if old else ()))
     task, config, splits, stores = ready.task, ready.config, ready.splits, ready.stores
-    path = old.path if old else run_dir or new_path(recipe, datetime.now())
+    current = old
     try:
+        counts = {name: len(store) for name, store in stores.items()}
+        learned = hashlib.blake2b(json.dumps(ready.assets, sort_keys=True).encode(), digest_size=8).hexdigest()
+        peers.check_alike({
+            "the data (its hash)": splits.fingerprint, "what was learned from it (its hash)": learned,
+            "its number of examples": str(counts),
+        })  # fmt: skip
         for doubt in task.doubts():
             say(f"Warning: {doubt}")
-        if old:
-            current = old
-            current.reopen(config)
-        else:
+        if peers.chief and old:
+            old.reopen(config)
+        elif peers.chief:
             facts = {
                 "versions": versions(),
                 "created": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -127,23 +173,27 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
             samples = list(islice(held_out, SAMPLES))
             current = Run.create(path, recipe, config, ready.assets, samples, facts)
             lock = current.lock()
-        counts = {name: len(store) for name, store in stores.items()}
+        peers.any(False)  # the others go on when the folder is there
+        current = current or _shared(path, peers)
         say("Examples: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
-        seconds = {"data": time.perf_counter() - imported}
+        seconds = {"data": time.perf_counter() - began}
 
         seed(config.seed)
         checkpoint = current.load_checkpoint()
+        peers.check_alike({"the checkpoint": json.dumps(checkpoint[1]) if checkpoint else "none"})
         parts = (stores["train"], stores.get("valid"))
-        trainer = Trainer(task, config, *parts, strategy(), fresh=checkpoint is None)
+        trainer = Trainer(task, config, *parts, peers.strategy, fresh=checkpoint is None)
         if checkpoint:
             trainer.restore(*checkpoint)
             say(f"Resumed {path} at epoch {trainer.epoch + 1}, step {trainer.step}.")
+        say(f"{_batches(config, peers)}; LSTM kernel: {kernel()}")
         say(f"Training {trainer.model.count_params():,} weights for {_bound(config)} into {path}")
         _fit(recipe, trainer, current, config)
         seconds["training"] = trainer.seconds
-        metrics = _final(task, trainer.model, current, config, splits, counts, seconds)
+        metrics = _final(task, trainer, current, config, splits, counts, seconds)
+        peers.any(False)  # worker 0 has written all: only now may the others leave it
     except KeyboardInterrupt:
-        raise Stopped(_go_on(recipe, path) if (path / "config.json").exists() else "Stopped.") from None
+        raise Stopped(_go_on(recipe, path, peers) if (path / "config.json").exists() else "Stopped.") from None
     finally:
         ready.close()
         if lock:
@@ -154,7 +204,26 @@ def _train(recipe: str, config: Any, old: Run | None, run_dir: Path | None) -> P
             say(f"{part}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
     say(f"Trained in {duration(seconds['training'])}, {duration(time.perf_counter() - began)} in all.")
     _next_steps(recipe, path)
-    return path
+
+
+def _shared(path: Path, peers: Any) -> Run:
+    """The run that worker 0 has made."""
+    if not (path / "config.json").exists():
+        raise RunError(
+            f"Worker {peers.index} does not see {path.absolute()}, which worker 0 has made. Name a --run-dir on a disk"
+            " that all machines share."
+        )
+    return Run.open(path)
+
+
+def _batches(config: Any, peers: Any) -> str:
+    """How batches are divided, for people."""
+    kind = "pieces" if config.batch_type == "tokens" else "examples"
+    replicas, parts = peers.strategy.num_replicas_in_sync, config.accumulate
+    share = -(-config.batch_size // (replicas * parts))
+    in_parts = f" in {parts} parts" if parts > 1 else ""
+    over = f"{replicas} replicas" if replicas > 1 else "one replica"
+    return f"Batches of {config.batch_size:,} {kind}{in_parts} on {over}, {share:,} at a time on each"
 
 
 def _bound(config: Any) -> str:
@@ -163,19 +232,24 @@ def _bound(config: Any) -> str:
     return f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
 
 
-def prepare(config: Any) -> None:
-    """TensorFlow set up as the settings want it, before anything else touches it."""
+def prepare(config: Any) -> Any:
+    """TensorFlow set up as the settings want it, before anything else touches it; the strategy."""
     from common.quiet import import_tensorflow
 
     tf = import_tensorflow()
     import keras
 
+    from common.distribute import described, strategy
+
+    chosen, why = strategy(config.strategy, config.devices)
+    say(f"Strategy: {described(chosen)} ({why})")
     keras.backend.clear_session()
     names = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
     keras.config.set_dtype_policy(names[config.precision])
     if config.deterministic:
         seed(config.seed)
         tf.config.experimental.enable_op_determinism()
+    return chosen
 
 
 def seed(value: int) -> None:
@@ -203,7 +277,8 @@ def interruptible() -> Iterator[list[int]]:
         caught.append(number)
         # Not by a stream, which may be in the midst of a line of ours: it refuses to be called from within itself.
         with suppress(OSError):
-            os.write(2, b"\nStopping after this step, with a checkpoint; again to stop at once.\n")
+            if tells():
+                os.write(2, b"\nStopping after this step, with a checkpoint; again to stop at once.\n")
 
     kept = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -217,18 +292,20 @@ def _fit(recipe: str, trainer: Any, current: Run, config: Any) -> None:
     from common.report import Curves
     from common.train import EpochEnd
 
+    peers = trainer.peers
     history = current.history()[: trainer.epoch]
-    curves = Curves(current.path / "tensorboard")
+    curves = Curves(current.path / "tensorboard") if peers.chief else None
     saved = time.monotonic()
     total = trainer.steps * config.epochs if config.epochs else None
     with display("Training") as shown, interruptible() as caught:
         for fact in trainer.fit():
             if isinstance(fact, EpochEnd):
                 history.append(fact.facts)
-                curves.add(trainer.epoch, fact.facts)
-                if fact.improved:
-                    current.save_best(trainer.weights())
-                current.write_history(history)
+                if curves is not None:
+                    curves.add(trainer.epoch, fact.facts)
+                    if fact.improved:
+                        current.save_best(trainer.weights())
+                    current.write_history(history)
                 say(_epoch_line(fact, config.epochs, trainer.recipe.monitor))
             else:
                 left = "" if fact.seconds_left is None else f", {duration(fact.seconds_left)} left"
@@ -237,15 +314,19 @@ def _fit(recipe: str, trainer: Any, current: Run, config: Any) -> None:
                     total or config.max_minutes * 60,
                     f"epoch {fact.epoch}, loss {fact.loss:.4f}, {fact.examples_per_second:,.0f} examples/s{left}",
                 )
+            stopped = peers.any(bool(caught))
             late = time.monotonic() - saved > config.checkpoint_minutes * 60
-            if isinstance(fact, EpochEnd) or late or caught:
+            if peers.chief and (isinstance(fact, EpochEnd) or late or stopped):
                 current.save_checkpoint(*trainer.state())
                 saved = time.monotonic()
-            if caught:
-                raise Stopped(_go_on(recipe, current.path))
+            if stopped:
+                peers.any(False)  # the others leave when worker 0 has saved
+                raise Stopped(_go_on(recipe, current.path, peers))
 
 
-def _go_on(recipe: str, path: Path) -> str:
+def _go_on(recipe: str, path: Path, peers: Any) -> str:
+    if peers.count > 1:
+        return f"Stopped. Go on by the same command on all workers, with --resume {shlex.quote(str(path))}"
     return f"Stopped. Go on with: python cli.py run {shlex.quote(recipe)} --resume {shlex.quote(str(path))}"
 
 
@@ -259,7 +340,13 @@ def _epoch_line(fact: Any, epochs: int | None, monitor: str) -> str:
 
 
 def _final(
-    task: Any, model: Any, current: Run, config: Any, splits: Splits, counts: dict[str, int], seconds: dict[str, float]
+    task: Any,
+    trainer: Any,
+    current: Run,
+    config: Any,
+    splits: Splits,
+    counts: dict[str, int],
+    seconds: dict[str, float],
 ) -> dict[str, Any]:
     from common.endpoints import of_model
     from common.prepare import counted
@@ -267,8 +354,9 @@ def _final(
     from common.weights import set_model_weights
 
     began = time.perf_counter()
-    set_model_weights(model, current.load_best())
-    served = of_model(task, model, config)
+    trainer.peers.any(False)  # the best weights are written
+    set_model_weights(trainer.model, current.load_best())
+    served = of_model(task, trainer.model, config, trainer.strategy)
     metrics: dict[str, Any] = {}
     with display("Evaluating") as shown:
         for part in ("valid", "test"):
@@ -280,8 +368,9 @@ def _final(
                 counts[part] = measured["examples"]
     seconds["evaluation"] = time.perf_counter() - began
     metrics |= {"examples": counts, "seconds": {name: round(value, 3) for name, value in seconds.items()}}
-    write_report(current, metrics)
-    current.finish(metrics)
+    if trainer.peers.chief:
+        write_report(current, metrics)
+        current.finish(metrics)
     return metrics
 
 
@@ -299,13 +388,18 @@ def _next_steps(recipe: str, path: Path) -> None:
 
 
 def evaluate(
-    target: Path, data: str, options: Mapping[str, Any], named: str | None, trust_code: bool
+    target: Path,
+    data: str,
+    options: Mapping[str, Any],
+    named: str | None,
+    trust_code: bool,
+    devices: str | None = None,
 ) -> dict[str, Any]:
     """The measures of a run or export over every example of a source, or its test part."""
     from common import endpoints, sources
     from common.prepare import counted, problem_lines, say_notes
 
-    served = endpoints.load(target, named, trust_code)
+    served = endpoints.load(target, named, trust_code, devices)
     config = replace(served.config, **{"column": (), "label_names": None, "limit": None, **options})
     source, notes = sources.whole(data, served.recipe.fields, config)
     say_notes(notes)

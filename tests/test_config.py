@@ -353,6 +353,7 @@ def test_as_toml_holds_every_setting_once():
         **{name: 1 for name, s in settings(Toy).items() if s.optional and s.type is not str},
         encoding="utf-8",
         label_names="names.txt",
+        devices="cpu:2",
     )
     assert set(tomllib.loads(as_toml(config, {}))) == set(settings(Toy))
     assert len(as_toml(Toy(), {}).splitlines()) == len(settings(Toy))

@@ -74,7 +74,7 @@ def test_epoch_order_holds_every_example_once(arguments, by_length):
 @given(arguments=orders, by_length=st.booleans())
 def test_epoch_order_fills_only_the_end_of_one_batch(arguments, by_length):
     lengths = lengths_for(arguments["count"], arguments["seed"]) if by_length else None
-    order = epoch_order(**arguments, lengths=lengths)
+    order = epoch_order(**{**arguments, "multiple": 1}, lengths=lengths)
     short = [row for row in order.tolist() if -1 in row]
     assert len(short) == (arguments["count"] % order.shape[1] > 0)
     for row in short:
@@ -85,11 +85,11 @@ def test_epoch_order_fills_only_the_end_of_one_batch(arguments, by_length):
 
 @PROPERTY
 @given(arguments=orders)
-def test_epoch_order_rounds_the_batch_size_up_to_the_multiple(arguments):
-    batch_size, multiple = arguments["batch_size"], arguments["multiple"]
-    rounded = next(size for size in range(batch_size, batch_size + multiple) if size % multiple == 0)
-    batches = sum(1 for _ in range(0, arguments["count"], rounded))
-    assert epoch_order(**arguments).shape == (batches, rounded)
+def test_epoch_order_has_the_same_batches_whatever_their_rows_are_a_multiple_of(arguments):
+    size, multiple = arguments["batch_size"], arguments["multiple"]
+    plain, wider = epoch_order(**{**arguments, "multiple": 1}), epoch_order(**arguments)
+    assert wider.shape == (len(plain), next(n for n in range(size, size + multiple) if n % multiple == 0))
+    assert (wider[:, :size] == plain).all() and (wider[:, size:] == -1).all()
 
 
 @PROPERTY
@@ -223,6 +223,29 @@ def test_training_batches_hold_the_rows_of_the_order(lengths, batch_size, seed):
             tokens = rows["tokens"][row]
             assert tokens.tolist() == [index + 1] * lengths[index] + [0] * (len(tokens) - lengths[index])
             assert rows["tags"][row][: lengths[index]].tolist() == [[index + 1] * 2] * lengths[index]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=20),
+    size=st.integers(1, 6),
+    parts=st.integers(1, 3),
+    count=st.integers(1, 3),
+)
+def test_training_batches_of_processes_and_parts_make_the_whole(lengths, size, parts, count):
+    store = store_of(lengths)
+    order = epoch_order(len(lengths), size, 1, 0, np.array(lengths), parts * count)
+    allowed = padded_lengths(np.array(lengths), 3)
+    whole = as_numpy(training_batches(store, order, "tokens", lengths=allowed))
+    shares = [
+        as_numpy(training_batches(store, order, "tokens", lengths=allowed, parts=parts, share=(at, count)))
+        for at in range(count)
+    ]
+    for number, (rows, weights) in enumerate(whole):
+        pieces = [share[number * parts + part] for part in range(parts) for share in shares]
+        assert np.concatenate([real for _, real in pieces]).tolist() == weights.tolist()
+        for name, value in rows.items():
+            np.testing.assert_array_equal(np.concatenate([piece[name] for piece, _ in pieces]), value)
 
 
 @settings(max_examples=20, deadline=None)

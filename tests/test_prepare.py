@@ -113,7 +113,7 @@ def test_other_code_or_libraries_read_anew(cache, data, capsys, monkeypatch):
     capsys.readouterr()
     ready(data, versions={"tensorflow": "2"})
     assert not taken(capsys)
-    monkeypatch.setattr(prepare, "_code", lambda folder: "other")
+    monkeypatch.setattr(prepare, "code_hash", lambda folder: "other")
     ready(data)
     assert not taken(capsys)
 

@@ -13,7 +13,7 @@ from common import pipeline, workflow
 from common.errors import RunError, TrainingError
 from common.recipe import Source, WarmUp
 from common.store import StoreWriter
-from common.train import EpochEnd, Trainer
+from common.train import EpochEnd, Trainer, peak_rate
 from common.weights import model_weights, set_model_weights
 
 SMALL = {"embedding_units": 8, "lstm_units": 8, "learning_rate": 0.01, "batch_size": 16, "patience": 0}
@@ -323,3 +323,72 @@ def test_set_model_weights_refuses_another_shape():
     weights["labels/bias"] = np.zeros(7, np.float32)
     with pytest.raises(RunError, match=r"labels/bias has shape \(7,\), not \(2,\)"):
         set_model_weights(trainer.model, weights)
+
+
+# Images are left out: their batch normalization sees a part at a time.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SMALL_OF if name != "image_classification"])
+def test_gradients_of_parts_add_up_to_those_of_the_batch(name):
+    settings = {"name": name, "noise": False, "clip_norm": 0.5, "weight_decay": 0.01}
+    whole = made(29, batch_size=12, **settings)
+    parts = made(29, batch_size=12, accumulate=3, **settings)
+    facts = trained(whole), trained(parts)
+    for first, second in zip(*facts, strict=True):
+        assert first["steps"] == second["steps"]
+        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
+    assert_same_weights(whole.weights(), parts.weights(), tolerance=1e-4)
+
+
+@pytest.mark.slow
+def test_parts_on_replicas_give_the_numbers_of_one_device(three_replicas):
+    settings = {"noise": False, "batch_size": 16}
+    one, many = made(31, **settings), made(31, strategy=three_replicas, accumulate=2, **settings)
+    assert one.steps == many.steps == 2
+    facts = trained(one), trained(many)
+    for first, second in zip(*facts, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
+    assert_same_weights(one.weights(), many.weights(), tolerance=1e-4)
+
+
+@pytest.mark.slow
+def test_float16_with_its_loss_scale_gives_the_numbers_of_one_device(three_replicas):
+    settings = {"noise": False, "batch_size": 18, "precision": "float16"}
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        one, many = made(53, **settings), made(53, strategy=three_replicas, **settings)
+        facts = trained(one), trained(many)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert float(one.optimizer.scale) == float(many.optimizer.scale) > 1
+    for first, second in zip(*facts, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], abs=2e-3)  # 11 bits a number
+
+
+@pytest.mark.slow
+def test_noise_on_replicas_is_the_same_twice(three_replicas):
+    settings = {"noise": True, "batch_size": 18, "strategy": three_replicas}
+    first, second = made(53, **settings), made(53, **settings)
+    trained(first), trained(second)
+    assert_same_weights(first.weights(), second.weights())
+
+
+def test_restore_on_replicas_goes_on_with_their_own_noise(three_replicas):
+    settings = {"noise": True, "batch_size": 18, "strategy": three_replicas}
+    whole = made(53, **settings)
+    trained(whole)
+    cut = made(53, **settings)
+    cut._call_steps = lambda: 1
+    for number, _ in enumerate(cut.fit(), 1):
+        if number == 2:
+            break
+    resumed = made(53, **settings)
+    resumed.restore(*cut.state())
+    trained(resumed)
+    assert_same_weights(whole.weights(), resumed.weights())
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("none", 1), ("linear", 4), ("root", 2)])
+def test_learning_rate_is_scaled_by_the_batch_size_if_asked_for(rule, factor):
+    config = recipes.load_config("sentiment").Config
+    given = config(learning_rate=0.001, batch_size=4 * config.batch_size, scale_rate=rule)
+    assert peak_rate(given) == pytest.approx(0.001 * factor)

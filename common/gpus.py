@@ -1,0 +1,110 @@
+"""The GPUs that the driver shows, those that TensorFlow sees, and what stands between the two."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+WAIT_SECONDS = 30  # a driver that nobody uses loads first, which takes seconds for each GPU
+EXTRA = "and-cuda"  # TensorFlow's name for the packages of CUDA libraries
+
+
+def examine(tf: Any) -> tuple[str, list[str]]:
+    """(the GPUs in a few words, faults as sentences)."""
+    shown = driver_gpus()
+    seen = [_name(tf, device) for device in tf.config.list_physical_devices("GPU")]
+    variable = os.environ.get("CUDA_VISIBLE_DEVICES")
+    words = ", ".join(seen) or "none"
+    if len(seen) < len(shown):
+        words += f"; the driver shows {', '.join(shown)}"
+        if variable is not None:
+            words += f'; CUDA_VISIBLE_DEVICES is "{variable}"'
+    return words, faults(shown, len(seen), variable, tf.sysconfig.get_build_info(), missing_packages())
+
+
+def driver_gpus() -> list[str]:
+    """Names of the GPUs that NVIDIA's driver shows; none where it is not installed or does not work."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=WAIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return re.findall(r"^GPU \d+: (.*?)(?: \(UUID: .*)?$", listed.stdout, re.MULTILINE) if not listed.returncode else []
+
+
+def _name(tf: Any, device: Any) -> str:
+    return tf.config.experimental.get_device_details(device).get("device_name", device.name)
+
+
+def left_visible(count: int, variable: str | None) -> int:
+    """How many of so many GPUs CUDA_VISIBLE_DEVICES leaves visible: those before the first that is no GPU.
+
+    >>> left_visible(2, None), left_visible(2, ""), left_visible(2, "1"), left_visible(2, "0,-1,1")
+    (2, 0, 1, 1)
+    >>> left_visible(2, "GPU-8932f937-d72c")
+    1
+    """
+    if variable is None:
+        return count
+    names = (name.strip() for name in variable.split(","))
+    known = takewhile(lambda name: name.startswith(("GPU-", "MIG-")) or (name.isdigit() and int(name) < count), names)
+    return min(count, len(list(known)))
+
+
+def missing_packages() -> list[str]:
+    """What `tensorflow[and-cuda]` needs and this environment lacks, or has in a version that will not do."""
+    from packaging.requirements import Requirement  # TensorFlow depends on it
+
+    try:
+        lines = importlib.metadata.requires("tensorflow") or []
+    except importlib.metadata.PackageNotFoundError:  # another build of it, such as tensorflow-cpu
+        return []
+    found = []
+    for needed in map(Requirement, lines):
+        if needed.marker and needed.marker.evaluate({"extra": EXTRA}) and not needed.marker.evaluate({"extra": ""}):
+            try:
+                version = importlib.metadata.version(needed.name)
+            except importlib.metadata.PackageNotFoundError:
+                found.append(needed.name)
+            else:
+                if not needed.specifier.contains(version, prereleases=True):
+                    found.append(f"{needed.name}{needed.specifier} instead of {version}")
+    return found
+
+
+def faults(
+    shown: Sequence[str], seen: int, variable: str | None, build: Mapping[str, Any], missing: Sequence[str]
+) -> list[str]:
+    """Why TensorFlow sees fewer GPUs than it could, and what to do; no sentence if it sees all.
+
+    Some GPUs hidden by CUDA_VISIBLE_DEVICES are a choice, all of them are a fault.
+
+    Args:
+      shown: names of the GPUs that the driver shows.
+      seen: number of those that TensorFlow sees.
+      variable: the value of CUDA_VISIBLE_DEVICES, if it is set.
+      build: what TensorFlow says of how it was built.
+      missing: packages of CUDA libraries that are not installed.
+    """
+    visible = left_visible(len(shown), variable)
+    if not shown or (visible and seen >= visible):
+        return []
+    found = []
+    if not visible:
+        found.append(f'CUDA_VISIBLE_DEVICES is "{variable}", which hides every GPU: unset it.')
+    if not build.get("is_cuda_build"):
+        found.append(
+            "TensorFlow is built without CUDA here and can use no GPU of NVIDIA's: that of Linux on x86_64 is built "
+            "with it, so install there by make setup GPU=1."
+        )
+    elif missing:
+        found.append(f"TensorFlow lacks packages of CUDA libraries ({', '.join(missing)}): run make setup GPU=1.")
+    return found or [
+        f"The driver shows {len(shown)} and TensorFlow sees {seen} GPUs though its CUDA libraries are installed: the "
+        f"driver may be too old for CUDA {build['cuda_version']}. What TensorFlow says of it is shown by "
+        "TF_CPP_MIN_LOG_LEVEL=0 python cli.py doctor."
+    ]
