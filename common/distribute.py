@@ -8,7 +8,10 @@ worker 0 (`Peers.agreed`), signals are everybody's (`Peers.any`).
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -49,8 +52,14 @@ def strategy(wanted: str = "auto", devices: str | None = None) -> tuple[tf.distr
         )
     names = _devices(devices, wanted, found is not None)
     if found:
-        # A peer that has not come yet is waited for within this call.
-        chosen: tf.distribute.Strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            with _killable():  # a peer that has not come yet is waited for in here
+                chosen: tf.distribute.Strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.OpError as error:
+            raise RunError(
+                f"Worker {found.index} cannot speak to the others at {found.workers[found.index]} ({error.message})."
+                " See that this address is this machine's and that no other program uses its port."
+            ) from None
         return chosen, f"TF_CONFIG makes this worker {found.index} of {len(found.workers)}"
     if wanted == "one" or (wanted == "auto" and len(names) < 2):
         return tf.distribute.get_strategy(), "as asked for" if wanted == "one" else f"the only device is {names[0]}"
@@ -60,6 +69,20 @@ def strategy(wanted: str = "auto", devices: str | None = None) -> tuple[tf.distr
             " virtual devices by --devices cpu:2."
         )
     return tf.distribute.MirroredStrategy(names), "as asked for" if wanted == "mirrored" else "several devices"
+
+
+@contextmanager
+def _killable() -> Iterator[None]:
+    """Within the block Ctrl-C and SIGTERM end the process at once, even in the midst of TensorFlow's code."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def local_strategy(devices: str | None) -> tf.distribute.Strategy:

@@ -121,7 +121,7 @@ class Command(click.Command):
         grouped: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record:
+            if record and not isinstance(parameter, click.Argument):  # which the usage line tells
                 grouped.setdefault(getattr(parameter, "group", "Other"), []).append(record)
         for group in HEADINGS:
             if group in grouped:

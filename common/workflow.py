@@ -20,6 +20,7 @@ from typing import Any
 import recipes
 from common import __version__
 from common.cluster import cluster
+from common.config import as_json, checked
 from common.errors import ConfigError, PeersLost, RunError, Stopped
 from common.metrics import UNSEEN
 from common.progress import display, duration, leave_to_another, say, tells
@@ -156,6 +157,10 @@ def _train(recipe: str, config: Any, old: Run | None, path: Path, peers: Any) ->
             "the data (its hash)": splits.fingerprint, "what was learned from it (its hash)": learned,
             "its number of examples": str(counts),
         })  # fmt: skip
+        if peers.count > 1:  # what was fitted to a machine's speed is fitted to that of worker 0
+            settled = checked(type(config), peers.told(as_json(config)), "worker 0")
+            config = type(config)(**settled)
+            task = type(task)(config, ready.assets)
         for doubt in task.doubts():
             say(f"Warning: {doubt}")
         if peers.chief and old:

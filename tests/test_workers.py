@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calls import SMALL, good
+from calls import SMALL, fails, good
 from conftest import ROOT
 from test_train import SMALL_OF, assert_same_weights, made, made_up, trained
 
@@ -228,3 +229,27 @@ def test_virtual_devices_by_a_flag_give_the_numbers_of_one(reviews, tmp_path):
     assert "Strategy: mirrored on CPU:0, CPU:1 (several devices)" in done.stderr
     assert "Batches of 16 examples on 2 replicas, 8 at a time on each" in done.stderr
     assert_same_weights(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"), tolerance=1e-4)
+    words = ("evaluate", tmp_path / "one", "--data", reviews, "--json")
+    command = [sys.executable, "cli.py", *map(str, words), "--devices", "cpu:2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    expected, found = json.loads(good(*words)), json.loads(done.stdout)
+    assert found["examples"] == 200
+    assert found["confusion_matrix"] == expected["confusion_matrix"]
+    assert found["log_loss"] == pytest.approx(expected["log_loss"], abs=1e-5)
+
+
+def test_worker_that_cannot_listen_says_at_which_address(tmp_path):
+    (one, two), (first, _) = free_addresses(2), environments(2)
+    first["TF_CONFIG"] = cluster([one, two], 0)
+    command = [sys.executable, "cli.py", "run", "sentiment", "--run-dir", tmp_path / "run"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(one.rpartition(":")[2])))
+        taken.listen()
+        [(told, status)] = all_of([command], [first])
+    assert status == 1
+    assert f"Error: Worker 0 cannot speak to the others at {one}" in told
+
+
+def test_devices_are_not_for_an_export(trained, tmp_path):
+    good("export", trained, "--to", tmp_path / "sentiment")
+    assert "runs on one device" in fails("predict", tmp_path / "sentiment", "a text", "--devices", "cpu:2", status=2)
