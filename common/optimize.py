@@ -72,13 +72,19 @@ def _counted_dense(gradient: tf.IndexedSlices, rows: int) -> tf.Tensor:
 def _used_rows(dense: tf.Tensor) -> tf.IndexedSlices:
     """The sparse gradient out of its counted dense form."""
     rows = tf.where(dense[:, -1] > 0)[:, 0]
-    return tf.IndexedSlices(tf.gather(dense, rows)[:, :-1], rows)
+    shape = tf.shape(dense, tf.int64) - [0, 1]
+    return tf.IndexedSlices(tf.gather(dense, rows)[:, :-1], rows, shape)
 
 
-def _nonzero_rows(dense: tf.Tensor) -> tf.IndexedSlices:
-    """A dense gradient as a sparse one of its rows that are not all 0."""
-    rows = tf.where(tf.reduce_any(dense != 0, axis=1))[:, 0]
-    return tf.IndexedSlices(tf.gather(dense, rows), rows, tf.shape(dense))
+def _widened(shape: tf.TensorShape) -> list[int]:
+    """Of matrices with the column that counts uses."""
+    return [shape[0], shape[1] + 1] if len(shape) == 2 else list(shape)
+
+
+def _local(shape: Sequence[int]) -> tf.Variable:
+    """Zeros of which each replica has its own, that nobody else reads."""
+    kept = tf.VariableSynchronization.ON_READ, tf.VariableAggregation.SUM
+    return tf.Variable(tf.zeros(shape), trainable=False, synchronization=kept[0], aggregation=kept[1])
 
 
 def _summed(replica: Any, gradients: Sequence[Any], weight: tf.Tensor) -> tuple[list[Any], tf.Tensor]:
@@ -128,12 +134,9 @@ class AdamW:
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.scale = tf.Variable(SCALE_START if scaled else 1.0, trainable=False)
         self.good_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
-        sums = [*self.variables, tf.zeros([])] if gathering else []  # the last is that of the weights
-        local = tf.VariableSynchronization.ON_READ, tf.VariableAggregation.SUM  # each replica has sums of its own
-        self.gathered = [
-            tf.Variable(tf.zeros_like(v), False, synchronization=local[0], aggregation=local[1]) for v in sums
-        ]
         self.sparse: set[int] = set()  # variables whose gathered gradients were sparse
+        self.weight: Any = _local([]) if gathering else None
+        self.gathered = [_local(_widened(v.shape)) for v in self.variables] if gathering else []
 
     def state(self) -> dict[str, tf.Variable]:
         """All variables by name, for checkpoints."""
@@ -164,19 +167,27 @@ class AdamW:
 
     def gather(self, gradients: Sequence[Any], weight: tf.Tensor) -> None:
         """Adds the gradients of one part of this replica's batch to those before; nothing is exchanged."""
-        for index, (gathered, gradient) in enumerate(zip(self.gathered, [*gradients, weight], strict=True)):
+        for index, (gathered, gradient) in enumerate(zip(self.gathered, gradients, strict=True)):
             if isinstance(gradient, tf.IndexedSlices):
                 self.sparse.add(index)
-                gradient = tf.math.unsorted_segment_sum(gradient.values, gradient.indices, gradient.dense_shape[0])
-            if gradient is not None:
-                gathered.assign_add(gradient)
+                gathered.assign_add(_counted_dense(gradient, gradient.dense_shape[0]))
+            elif gradient is not None:
+                wider = len(gradient.shape) == 2
+                gathered.assign_add(tf.pad(gradient, [[0, 0], [0, 1]]) if wider else gradient)
+        self.weight.assign_add(weight)
 
     def apply_gathered(self, learning: Sequence[bool], rate: tf.Tensor) -> None:
         """One update from all that was gathered, of the variables that learn; then gathering begins anew."""
-        *sums, weight = [gathered.read_value() for gathered in self.gathered]
-        sums = [_nonzero_rows(value) if index in self.sparse else value for index, value in enumerate(sums)]
-        self.apply([value if learns else None for value, learns in zip(sums, learning, strict=True)], weight, rate)
-        for gathered in self.gathered:
+        gradients: list[Any] = []
+        for index, (gathered, learns) in enumerate(zip(self.gathered, learning, strict=True)):
+            value = gathered.read_value()
+            if index in self.sparse:
+                value = _used_rows(value)
+            elif len(value.shape) == 2:
+                value = value[:, :-1]
+            gradients.append(value if learns else None)
+        self.apply(gradients, self.weight.read_value(), rate)
+        for gathered in (*self.gathered, self.weight):
             gathered.assign(tf.zeros_like(gathered))
 
     def restart(self) -> None:

@@ -213,6 +213,13 @@ class Recipe(Protocol):
     def orthogonal(self, model: keras.Model) -> Sequence[Any]:
         """The Keras variables, matrices of hidden layers, that Muon updates rather than AdamW; none in most recipes."""
 
+    def begin_epoch(self, model: keras.Model, epoch: int) -> None:
+        """Sets what changes from epoch to epoch, such as how much is dropped; most recipes do nothing.
+
+        Args:
+          epoch: how many have passed, on which alone it may depend.
+        """
+
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Sums and weights, each [batch]; the loop divides by the global sum of weights.
 

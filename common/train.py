@@ -379,6 +379,7 @@ class Trainer:
           TrainingError: the loss is no longer a finite number.
         """
         while not self.finished():
+            self.recipe.begin_epoch(self.model, self.epoch)
             order = self._order()
             self.ends = np.cumsum([(batch >= 0).sum() for batch in order])
             key = self.length_keys[0] if self.length_keys else None

@@ -115,8 +115,8 @@ def run(recipe: str, given: Mapping[str, Any], run_dir: Path | None = None, resu
             if not peers.lost(error):
                 raise
             raise PeersLost(
-                f"Another worker is gone ({str(error).splitlines()[0]}). The last checkpoint is in {path}: start all"
-                f" workers again with --resume {shlex.quote(str(path))}, or launch them with --restarts."
+                f"Another worker is gone, so that this one cannot go on. Start all workers again with --resume"
+                f" {shlex.quote(str(path))}, to go on from the last checkpoint; or launch them with --restarts."
             ) from None
     if finished:
         say(f"{path} is finished; nothing is left to do. More --epochs or --max-minutes would train it further.")

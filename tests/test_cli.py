@@ -17,7 +17,8 @@ import recipes
 
 LIGHT = (
     "--help", "list", "run --help", "run sentiment --help", "run sentiment --epochs 0", "run sentimnet",
-    "run sentiment --print-config", "check sentiment --help", "run ner --help",
+    "run sentiment --print-config", "check sentiment --help", "run ner --help", "run ner --strategy tpu",
+    "launch --help", "launch --workers 2 run sentiment --epochs 0",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.layers.dropout import Dropout
+from common.layers.dropout import Dropout, set_dropout
 from common.layers.embedding import Embedding
 from common.layers.normalization import BatchNormalization, LayerNormalization
 from common.layers.pooling import Pooling
@@ -408,6 +408,16 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     assert abs(kept.mean() - (1 - 77 / 256)) < 0.005  # 0.3 is nearest to 77 of 256
     np.testing.assert_allclose(values[kept], 256 / (256 - 77), rtol=1e-6)
     assert abs(np.corrcoef(kept[:, :-1].ravel(), kept[:, 1:].ravel())[0, 1]) < 0.02
+
+
+@pytest.mark.parametrize(("share", "dropped"), [(0.0, 0), (0.5, 64), (1.0, 128)])
+def test_dropout_can_be_less_than_its_rate(share, dropped):
+    inputs = keras.Input([1000])
+    model = keras.Model(inputs, Dropout(0.5, name="drop")(inputs))
+    set_dropout(model, share)
+    values = model(tf.ones([64, 1000]), training=True).numpy()
+    assert abs((values == 0).mean() - dropped / 256) < 0.01
+    assert values.max() == pytest.approx(256 / (256 - dropped))
 
 
 def test_dropout_draws_anew_each_time_and_passes_its_gradient_where_it_kept():

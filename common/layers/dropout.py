@@ -8,6 +8,14 @@ import keras
 import tensorflow as tf
 
 STEPS = 256  # a byte decides over each value
+SHARE = "dropout_share"
+
+
+def set_dropout(model: keras.Model, share: float) -> None:
+    """Lets the layers of this kind in a model drop only this share of what they else do, from 0 to 1."""
+    for variable in model.variables:
+        if variable.path.endswith(f"/{SHARE}"):
+            variable.assign(share)
 
 
 @keras.saving.register_keras_serializable("kerasserole")
@@ -32,21 +40,22 @@ class Dropout(keras.layers.Layer):
             raise ValueError(f"the share that is dropped must be from 0 to below 1, not {rate}")
         self.rate = rate
         self.seed = keras.random.SeedGenerator()
+        self.share = self.add_weight(shape=(), initializer="ones", trainable=False, autocast=False, name=SHARE)
         self.supports_masking = True
 
     def build(self, inputs_shape: Any = None) -> None:
         pass
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        dropped = min(max(round(self.rate * STEPS), 1), STEPS - 1) if self.rate else 0
-        if not training or not dropped:
+        if not training or not self.rate:
             return inputs
+        dropped = tf.clip_by_value(tf.round(self.rate * self.share.value * STEPS), 0, STEPS - 1)
         shape = tf.shape(inputs)
         count = tf.reduce_prod(shape)
         words = tf.random.stateless_uniform([count // 8 + 1], self.seed.next(), None, None, tf.uint64)
         drawn = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:count], shape)
-        kept = tf.cast(drawn >= tf.constant(dropped, tf.uint8), inputs.dtype)
-        return inputs * (kept * (STEPS / (STEPS - dropped)))
+        kept = tf.cast(drawn >= tf.cast(dropped, tf.uint8), inputs.dtype)
+        return inputs * (kept * tf.cast(STEPS / (STEPS - dropped), inputs.dtype))
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         return inputs_shape

@@ -83,10 +83,11 @@ def features(config: Config, images: Any) -> Any:
     name = config.backbone
     about = PUBLISHED[name]
     network = _network(name, images.shape[1:])
-    if not config.noise:
-        for layer in network.layers:
-            if isinstance(layer, keras.layers.Dropout):
-                layer.rate = 0.0
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Dropout) and not config.noise:
+            layer.rate = 0.0
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True  # else each replica has statistics of its own rows
     shades = keras.layers.Rescaling(list(about.scale), list(about.offset), name="shades")(images)
     return network(shades)
 

@@ -105,6 +105,9 @@ class Recipe:
     def orthogonal(self, model: keras.Model) -> Sequence[Any]:
         return []
 
+    def begin_epoch(self, model: keras.Model, epoch: int) -> None:
+        pass
+
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         weights = self.labels.weights(self.config.class_weights)
 

@@ -93,6 +93,9 @@ class Recipe:
     def orthogonal(self, model: keras.Model) -> Sequence[Any]:
         return []
 
+    def begin_epoch(self, model: keras.Model, epoch: int) -> None:
+        pass
+
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Nats of all frames of each piece, and how many frames it has."""
         places, log_probs = log_probabilities(model, outputs)

@@ -154,6 +154,9 @@ class Recipe:
     def orthogonal(self, model: keras.Model) -> Sequence[Any]:
         return []
 
+    def begin_epoch(self, model: keras.Model, epoch: int) -> None:
+        pass
+
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         tags, lengths = target["tags"], outputs["lengths"]
         known = tf.cast(tf.reduce_all(tags >= 0, axis=1), tf.float32)

@@ -52,6 +52,7 @@ class Config(RunConfig):
     heads: int = option(4, "Heads of attention.", low=1)
     inner: int = option(256, "Units between the dense layers of a block.", low=1)
     dropout: float = option(0.15, "Share of the states that is dropped.", low=0, below=1)
+    dropout_rise: int = option(15, "Epochs over which --dropout rises from 0; 0 for all of it at once.", low=0)
     vocabulary: str = option(
         "separate", "Of subword pieces: one of both languages, or one of each.", choices=("joint", "separate")
     )

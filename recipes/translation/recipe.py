@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import check_pairs, cooccurrence, losses, metrics, pairs, pipeline, placeholders, sources, subwords, text
+from common.layers.dropout import set_dropout
 from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits
 
 from . import alignment, data, lstm, scoring, serving, transformer
@@ -132,6 +133,10 @@ class Recipe:
             return []
         # Not the tables of pieces, whose rows have lives of their own.
         return [one for one in model.trainable_variables if len(one.shape) == 2 and not one.path.endswith("/table")]
+
+    def begin_epoch(self, model: keras.Model, epoch: int) -> None:
+        rise = self.config.dropout_rise
+        set_dropout(model, min(epoch / rise, 1.0) if rise else 1.0)
 
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         pieces = model.get_layer("pieces")

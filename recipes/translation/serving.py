@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from common import decode, losses, placeholders
+from common.obligations import obliged
 from common.recipe import Endpoint
 from common.subwords import END, PADDING, START
 
@@ -47,19 +48,21 @@ class Translator:
     ) -> tuple[decode.Decoded, tf.Tensor, tf.RaggedTensor, tf.RaggedTensor]:
         """(the best hypotheses, their texts [batch, count], ids of the sources, what marks in these stand for).
 
-        Where there are marks for placeholders, hypotheses that hold those of their source come before others.
+        Where there are marks for placeholders, each comes as often as in the source, if it comes to that: hypotheses
+        that hold those of their source come before others.
         """
         marked, kept = self.recipe.marked(text)
         ids = self.recipe.source_ids(marked)
         if not self.recipe.marks:
-            found = self._search(ids, count, attention)
+            found = self._search(ids, count, None, attention)
             return found, self._texts(found, count), ids, kept
         beam = self.config.beam
-        found = self._search(ids, beam, attention)
+        owed = placeholders.counts(marked)
+        found = self._search(ids, beam, owed, attention)
         texts = self._texts(found, beam)
         rows = tf.repeat(tf.range(tf.shape(texts)[0]), beam)
         held = tf.reshape(placeholders.counts(tf.reshape(texts, [-1])), [-1, beam, placeholders.MARKS])
-        wrong = tf.reduce_any(held != placeholders.counts(marked)[:, None], axis=2) | (found.scores == decode.NEVER)
+        wrong = tf.reduce_any(held != owed[:, None], axis=2) | (found.scores == decode.NEVER)
         order = tf.argsort(tf.cast(wrong, tf.int32), axis=1, stable=True)[:, :count]
         texts = tf.reshape(placeholders.restored(tf.reshape(texts, [-1]), tf.gather(kept, rows)), [-1, beam])
 
@@ -69,15 +72,23 @@ class Translator:
         found = decode.Decoded(*(chosen(getattr(found, one.name)) for one in dataclasses.fields(found)))
         return found, tf.gather(texts, order, batch_dims=1), ids, kept
 
-    def _search(self, ids: tf.RaggedTensor, count: int, attention: bool = False) -> decode.Decoded:
+    def _search(
+        self, ids: tf.RaggedTensor, count: int, owed: tf.Tensor | None, attention: bool = False
+    ) -> decode.Decoded:
+        """The best hypotheses; `owed` int32 [batch, MARKS] are the marks that each should hold."""
         lengths = tf.cast(ids.row_lengths(), tf.float32)
         source = _dense(ids)
         longest = tf.cast(self.config.max_length_ratio * lengths, tf.int32) + SPARE
         longest = tf.minimum(longest, PLACES - 1)
         most = tf.reduce_max(tf.concat([longest, [1]], axis=0))
         step = self.recipe.network.Stepper(self.config, self.model, source, self.config.beam, most)
+        heeding, state = step, step.state
+        if owed is not None:
+            held = tf.constant([placeholders.held(piece) for piece in self.recipe.pieces.raw], tf.float32)
+            due = tf.cast(tf.repeat(owed, self.config.beam, axis=0), tf.float32)
+            heeding, state = obliged(step, step.state, held, due, END)
         return decode.beam_search(
-            step, step.state, tf.shape(source)[0], start=START, end=END, longest=longest, beam=self.config.beam,
+            heeding, state, tf.shape(source)[0], start=START, end=END, longest=longest, beam=self.config.beam,
             n_best=count, length_penalty=self.config.length_penalty, coverage_penalty=self.config.coverage_penalty,
             blocked=self.config.no_repeat, attention=attention, source_mask=source != PADDING,
         )  # fmt: skip

@@ -58,6 +58,26 @@ def test_networks_see_shades_as_keras_prepares_them(name):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * float(tf.reduce_max(tf.abs(expected))))
 
 
+@pytest.mark.slow
+def test_replicas_normalise_over_the_whole_batch(three_replicas):
+    one = built(noise=False)
+    with three_replicas.scope():
+        many = built(noise=False)
+    many.set_weights(one.get_weights())
+    pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8))
+
+    @tf.function
+    def on_replicas():
+        def on_replica():
+            place = 2 * tf.distribute.get_replica_context().replica_id_in_sync_group
+            return many({"pixels": pixels[place : place + 2]}, training=True)["logits"]
+
+        return three_replicas.run(on_replica)
+
+    found = tf.concat(three_replicas.experimental_local_results(on_replicas()), axis=0)
+    np.testing.assert_allclose(found, one({"pixels": pixels}, training=True)["logits"], atol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def network():
     """MobileNetV3Small as Keras builds it, with weights of its own."""

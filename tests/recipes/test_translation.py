@@ -107,7 +107,7 @@ def test_attention_equals_keras():
         "output": output.reshape(8, 8), "query_bias": query_bias.ravel(), "value_bias": value_bias.ravel(),
         "output_bias": output_bias,
     }  # fmt: skip
-    for weight in ours.weights:
+    for weight in ours.trainable_weights:
         weight.assign(named[weight.name])
     unseen = np.where(seen, 0, MASKED).astype(np.float32)[:, None, None, :]
     expected = theirs(queries, memory, attention_mask=np.repeat(seen[:, None], 3, axis=1))

@@ -1,0 +1,76 @@
+"""What is owed comes, once and no more, whichever loop decodes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.decode import beam_search, greedy, sample
+from common.obligations import obliged
+
+END, VOCABULARY, LONGEST = 0, 6, 30
+HELD = np.array([[0, 0], [0, 0], [1, 0], [0, 1], [1, 0], [1, 1]], np.float32)  # by token, of two things
+
+
+def tables(seed):
+    """A model whose next token depends on the last one alone; ends are likely, so that all is soon over."""
+    logits = np.random.default_rng(seed).normal(0, 3, [VOCABULARY, VOCABULARY]).astype(np.float32)
+    logits[:, END] += 3
+    return tf.constant(logits)
+
+
+def stepper(table, owed):
+    def step(state, tokens, position):
+        return state, tf.gather(table, tokens)
+
+    return obliged(step, tf.zeros([len(owed), 1]), tf.constant(HELD), tf.constant(owed, tf.float32), END)
+
+
+def check(found, owed):
+    """Whether the best hypothesis of each row holds all that is owed; or not more, where it had to end."""
+    for tokens, (length, *_), row in zip(found.tokens.numpy(), found.lengths.numpy(), owed, strict=True):
+        held = HELD[tokens[0, :length]].sum(axis=0)
+        assert (held <= row).all()
+        assert length == LONGEST or (held == row).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), owed=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=3))
+def test_what_is_owed_comes_and_no_more(seed, owed):
+    common = {"start": 1, "end": END, "longest": LONGEST}
+    beams = np.repeat(owed, 3, axis=0)
+    check(beam_search(*stepper(tables(seed), beams), len(owed), beam=3, **common), owed)
+    check(greedy(*stepper(tables(seed), owed), len(owed), **common), owed)
+    # An end may be drawn before its time, in one draw of e ** 20.
+    check(sample(*stepper(tables(seed), owed), len(owed), seed=tf.constant([seed, 1]), **common), owed)
+
+
+def test_an_end_gives_way_to_what_is_missing():
+    # Token 1 ends next in all likelihood, and so does token 2, which holds what is owed and is rarer than others.
+    table = tf.math.log(tf.constant([[0.90, 0.06, 0.04, 1e-9, 1e-9, 1e-9]] * VOCABULARY))
+    found = greedy(*stepper(table, [[1, 0], [0, 0]]), 2, start=1, end=END, longest=LONGEST)
+    assert found.tokens[:, 0, 0].numpy().tolist() == [2, 0]
+    assert found.lengths[:, 0].numpy().tolist() == [1, 0]
+    # 0.90 of the end and its own 0.04 of all but the tokens that hold the other thing; then the end, with 0.9 of 0.96.
+    assert float(found.log_probs[0, 0]) == pytest.approx(np.log(0.94 * 0.90 / 0.96), abs=1e-5)
+
+
+def test_without_a_place_for_it_a_hypothesis_ends_all_the_same():
+    # Only tokens 0 and 1 can come, neither of which holds what is owed.
+    table = tf.constant(np.where(np.arange(VOCABULARY) < 2, 0.0, -np.inf)[None].repeat(VOCABULARY, 0), tf.float32)
+    found = beam_search(*stepper(table, [[1, 0]] * 2), 1, start=1, end=END, longest=4, beam=2)
+    assert np.isfinite(found.scores.numpy()).all()
+
+
+def test_with_nothing_owed_and_nothing_held_the_step_is_the_models():
+    table = tables(3)
+    plain = greedy(lambda state, tokens, position: (state, tf.gather(table, tokens)), tf.zeros([1, 1]), 1, start=1,
+                   end=END, longest=9)  # fmt: skip
+    step, state = obliged(
+        lambda state, tokens, position: (state, tf.gather(table, tokens)), tf.zeros([1, 1]),
+        tf.zeros([VOCABULARY, 2]), tf.zeros([1, 2]), END,
+    )  # fmt: skip
+    heeding = greedy(step, state, 1, start=1, end=END, longest=9)
+    np.testing.assert_array_equal(plain.tokens, heeding.tokens)
+    np.testing.assert_array_equal(plain.scores, heeding.scores)
