@@ -167,7 +167,8 @@ def launch(ctx: click.Context, /, words: tuple[str, ...], **options: Any) -> Non
     from common import launching
 
     path = parsed.params["run_dir"] or parsed.params["resume"]
-    click.echo(launching.launch(words[1:], path=path, **options), nl=False)
+    told = ("--traceback",) if ctx.find_root().meta.get("traceback") else ()
+    click.echo(launching.launch((*words[1:], *told), path=path, **options), nl=False)
 
 
 def _flag(setting: str, value: Any) -> list[str]:

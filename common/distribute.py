@@ -19,9 +19,13 @@ import numpy as np
 import tensorflow as tf
 
 from common.cluster import cluster
-from common.errors import ConfigError, RunError
+from common.errors import ConfigError, DataError, PeersLost, RunError
 
 Item = TypeVar("Item")
+# How TensorFlow tells that another process is gone.
+_LOST = (
+    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
+)  # fmt: skip
 REPLICA_SHIFT = 32  # bits by which a replica's number is moved to be added to the seeds of its random streams
 
 
@@ -55,6 +59,10 @@ def strategy(wanted: str = "auto", devices: str | None = None) -> tuple[tf.distr
         try:
             with _killable():  # a peer that has not come yet is waited for in here
                 chosen: tf.distribute.Strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        except _LOST as error:
+            raise PeersLost(
+                f"Not all workers came ({error.message.splitlines()[0]}). Start all of them again."
+            ) from None
         except tf.errors.OpError as error:
             raise RunError(
                 f"Worker {found.index} cannot speak to the others at {found.workers[found.index]} ({error.message})."
@@ -166,11 +174,6 @@ def spread_random_states(strategy: tf.distribute.Strategy, states: Sequence[Any]
 
 
 # What processes agree on
-
-_LOST = (
-    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
-    tf.errors.FailedPreconditionError, tf.errors.InternalError,
-)  # fmt: skip
 
 
 class Peers:
@@ -288,20 +291,36 @@ class Peers:
                 mine = [result for data in self.exchanged(packed(mine)) for result in unpacked(data)]
             yield from zip(group, mine, strict=True)
 
+    def together(self, work: Callable[[], Item]) -> Item:
+        """What the work gives here; where it fails in one process with an error for people, it fails in all.
+
+        Raises:
+          RunError: it failed in another process, whose words these are.
+        """
+        if self.count == 1:
+            return work()
+        failed, found = None, None
+        try:
+            found = work()
+        except (ConfigError, DataError, RunError, OSError) as error:
+            failed = error
+        told = [one.decode() for one in self.exchanged(str(failed).encode() if failed else b"")]
+        if failed:
+            raise failed
+        for number, words in enumerate(told):
+            if words:
+                raise RunError(f"Worker {number} has failed: {words}")
+        return found  # type: ignore[return-value]  # None is what the work gave
+
     def broadcast(self, variables: Sequence[Any]) -> None:
-        """Gives all processes worker 0's values of these tf.Variables of floating point."""
+        """Gives all processes worker 0's values of these variables."""
         if self.count == 1 or not variables:
             return
-
-        def on_replica() -> list[tf.Tensor]:
-            context = tf.distribute.get_replica_context()
-            first = self.chief and self.replica() == 0
-            values = [tf.identity(v) if first else tf.zeros_like(v) for v in variables]
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
-
-        found = tf.function(lambda: self.strategy.run(on_replica))()
-        for variable, value in zip(variables, found, strict=True):
-            variable.assign(self.strategy.experimental_local_results(value)[0])
+        mine = packed([[variable.numpy() for variable in variables]]) if self.chief else b""
+        [values] = unpacked(self.exchanged(mine)[0])
+        if not self.chief:
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
 
 
 def packed(groups: Sequence[Sequence[np.ndarray]]) -> bytes:

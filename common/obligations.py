@@ -24,6 +24,8 @@ def obliged(step: Step, state: Any, held: tf.Tensor, owed: tf.Tensor, end: int) 
       owed: float32 [rows, things], how many of each are to come.
       end: the token that ends a hypothesis.
     """
+    # What no token holds, the model can only spell, unseen: that cannot be asked for.
+    owed = tf.where(tf.reduce_any(held > 0, axis=0), owed, 0.0)
     # A token that holds a thing twice is taken for one that holds it once: there is hardly one.
     holds = tf.minimum(held, 1.0)
     ends = tf.one_hot(end, tf.shape(held)[0])

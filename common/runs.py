@@ -37,8 +37,8 @@ from common.files import read_json, replacing, save_arrays, write_json
 
 FORMAT = 1
 GROWING = ("epochs", "max_minutes")  # a resumed run may be given more of these
-# These change nothing that is trained, but for the noise that replicas of their own draw.
-FREE = ("checkpoint_minutes", "keep_encoded", "offline", "strict", "strategy", "devices")
+LAYOUT = ("strategy", "devices")  # of this start; a run may go on elsewhere, only with other noise for each replica
+FREE = ("checkpoint_minutes", "keep_encoded", "offline", "strict", *LAYOUT)  # these change nothing that is trained
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -252,7 +252,8 @@ class Run:
                     f" same value{more}, or start a new run in another --run-dir."
                 )
             changes[name] = value
-        return config_class(**{**vars(stored), **changes})
+        here = {name: getattr(config_class, name) for name in LAYOUT}
+        return config_class(**{**vars(stored), **here, **changes})
 
 
 def _shown(value: Any) -> str:

@@ -64,6 +64,11 @@ def _part(rows: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {name[len(prefix) :]: value for name, value in rows.items() if name.startswith(prefix)}
 
 
+def _floats(variables: Sequence[Any]) -> list[Any]:
+    """Those of floating point, which random states are not."""
+    return [variable for variable in variables if "float" in variable.dtype]
+
+
 def check_batches(recipe: Any, config: RunConfig) -> None:
     """Before any data is read: whether the recipe's examples have what batches are bounded by.
 
@@ -115,8 +120,7 @@ class Trainer:
             if fresh:
                 rows = evaluation_batches(train, EVALUATION_BATCH, ())
                 recipe.begin(self.model, ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in rows))
-                floats = [v.value for v in self.model.variables if v.value.dtype.is_floating]
-                self.peers.broadcast(floats)  # what processors of other kinds have rounded otherwise
+                self.peers.broadcast(_floats(self.model.variables))  # which other processors may have rounded otherwise
             variables = [v.value for v in self.model.trainable_variables]
             self.optimizer = AdamW(
                 variables, config.weight_decay, config.clip_norm, config.average, config.precision == "float16",
@@ -134,7 +138,7 @@ class Trainer:
         self.sums = np.zeros(2)  # of this epoch: loss, weight
         self.epoch_seconds, self.waited = 0.0, 0.0
         self.best_epoch = 0
-        self.best: tuple[float, float] | None = None  # (score, -loss), the higher the better
+        self.best: tuple[float, ...] | None = None  # (score, -loss), the higher the better
         self.per_second = 0.0  # steps; the latest estimate
         self.validation_seconds = 0.0
         self.warm_up: WarmUp | None = recipe.warm_up(self.model)
@@ -289,6 +293,7 @@ class Trainer:
                     measures.update(_part(rows, TARGET), tf.nest.pack_sequence_as(structure[0], outputs))
             if conclude:
                 self.recipe.conclude(self.model, measures)
+                self.peers.broadcast(_floats(self.model.non_trainable_variables))
         return {"loss": loss / max(weight, 1e-9), **measures.result()}
 
     @contextmanager
@@ -439,7 +444,7 @@ class Trainer:
             scalars = {f"valid_{k}": v for k, v in measured.items() if isinstance(v, int | float)}
             facts |= scalars
             score = measured[self.recipe.monitor] * (1 if self.recipe.monitor_mode == "max" else -1)
-            rank = (score, -measured["loss"])
+            rank = self.peers.agreed(score, -measured["loss"])
             improved = self.best is None or rank > self.best
             if improved:
                 self.best = rank

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from common.errors import RunError
+from common.layers.dropout import SHARE
 
 
 def random_states(model: Any) -> list[Any]:
@@ -27,7 +28,7 @@ def _given_by_keras() -> set[str]:
 
 
 def _named(model: Any) -> Iterator[tuple[str, Any]]:
-    """The model's weights and statistics by variable path, without its random states.
+    """The model's weights and statistics by variable path, without its random states and what an epoch sets.
 
     Names that Keras numbered are numbered anew within the model, so that a second one in a process has the same.
     """
@@ -43,7 +44,7 @@ def _named(model: Any) -> Iterator[tuple[str, Any]]:
         return f"{base}_{number}" if number else base
 
     for variable in model.variables:
-        if not variable.path.endswith("seed_generator_state"):
+        if not variable.path.endswith(("seed_generator_state", SHARE)):
             yield "/".join(map(renumbered, variable.path.split("/"))), variable
 
 

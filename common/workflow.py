@@ -19,7 +19,7 @@ from typing import Any
 
 import recipes
 from common import __version__
-from common.cluster import cluster
+from common.cluster import Cluster, cluster
 from common.config import as_json, checked
 from common.errors import ConfigError, PeersLost, RunError, Stopped
 from common.metrics import UNSEEN
@@ -85,43 +85,74 @@ def run(recipe: str, given: Mapping[str, Any], run_dir: Path | None = None, resu
       run_dir: where the run is or shall be.
       resume: a run that goes on.
     """
-    config_class = recipes.load_config(recipe).Config
     workers = cluster()
-    if workers is not None and workers.index:
-        leave_to_another()
-        old = None  # worker 0 looks, for it may have made the folder by now
-    else:
-        old = find(recipe, run_dir, resume)
-    config = old.merged(config_class, given) if old else config_class(**given)
-    path = old.path if old else run_dir or new_path(recipe, datetime.now())
-    finished = bool(old and old.metrics() is not None and not _grown(config, old.config(config_class)))
     if workers is not None:
-        say(f"Waiting until all {len(workers.workers)} workers are there: {', '.join(workers.workers)}")
-    if workers is not None or not finished:
+        return _run_together(workers, recipe, given, run_dir, resume)
+    old, config, path, finished = _decided(recipe, given, run_dir, resume)
+    if not finished:
         strategy = prepare(config)
         from common.distribute import Peers
 
-        peers = Peers(strategy)
-        peers.check_alike(_command(recipe, given, run_dir, resume) if workers is not None else {})
-        finished, goes_on, told = peers.told([finished, old is not None, str(path)])
-        path = Path(told)
-        if goes_on and old is None:
-            old = Run.open(path)
-            config = old.merged(config_class, given)
-        try:
-            if not finished:
-                _train(recipe, config, old, path, peers)
-        except Exception as error:
-            if not peers.lost(error):
-                raise
-            raise PeersLost(
-                f"Another worker is gone, so that this one cannot go on. Start all workers again with --resume"
-                f" {shlex.quote(str(path))}, to go on from the last checkpoint; or launch them with --restarts."
-            ) from None
-    if finished:
-        say(f"{path} is finished; nothing is left to do. More --epochs or --max-minutes would train it further.")
-        _next_steps(recipe, path)
-    return None if workers is not None and workers.index else path
+        _train(recipe, config, old, path, Peers(strategy))
+    else:
+        _say_finished(recipe, path)
+    return path
+
+
+def _decided(
+    recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume: Path | None
+) -> tuple[Run | None, Any, Path, bool]:
+    """(the run that goes on, the settings, the run's folder, whether nothing is left to do)."""
+    config_class = recipes.load_config(recipe).Config
+    old = find(recipe, run_dir, resume)
+    config = old.merged(config_class, given) if old else config_class(**given)
+    path = old.path if old else run_dir or new_path(recipe, datetime.now())
+    return old, config, path, bool(old and old.metrics() is not None and not _grown(config, old.config(config_class)))
+
+
+def _run_together(
+    workers: Cluster, recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume: Path | None
+) -> Path | None:
+    """A run by several processes, of which worker 0 decides and tells."""
+    config_class = recipes.load_config(recipe).Config
+    say(f"Waiting until all {len(workers.workers)} workers are there: {', '.join(workers.workers)}")
+    if workers.index:
+        leave_to_another()
+    strategy = _devices(config_class(**given))
+    from common.distribute import Peers
+
+    peers, path = Peers(strategy), None
+    try:
+        peers.check_alike(_command(recipe, given, run_dir, resume))
+        mine = peers.together(lambda: _decided(recipe, given, run_dir, resume) if peers.chief else None)
+        goes_on, name, finished = peers.told([mine[0] is not None, str(mine[2]), mine[3]] if mine else None)
+        path = Path(name)
+        old = peers.together(lambda: mine[0] if mine else _shared(path, peers) if goes_on else None)
+        config = old.merged(config_class, given) if old else config_class(**given)
+        if finished:
+            _say_finished(recipe, path)
+        else:
+            _arithmetic(config)
+            _train(recipe, config, old, path, peers)
+    except Exception as error:
+        if not peers.lost(error):
+            raise
+        raise PeersLost(
+            f"Another worker is gone, so this one cannot go on. Start all again{_resuming(path)}; or launch them with"
+            " --restarts."
+        ) from error
+    return path if peers.chief else None
+
+
+def _resuming(path: Path | None) -> str:
+    if path is None or not (path / "config.json").exists():
+        return ""
+    return f" with --resume {shlex.quote(str(path))} in place of --run-dir, to go on from the last checkpoint"
+
+
+def _say_finished(recipe: str, path: Path) -> None:
+    say(f"{path} is finished; nothing is left to do. More --epochs or --max-minutes would train it further.")
+    _next_steps(recipe, path)
 
 
 def _grown(config: Any, stored: Any) -> bool:
@@ -146,10 +177,10 @@ def _train(recipe: str, config: Any, old: Run | None, path: Path, peers: Any) ->
     from common.train import Trainer, check_batches
 
     check_batches(recipes.load(recipe), config)
-    lock = old.lock() if old and peers.chief else None
-    ready = prepared(recipe, config, versions(), *((old.assets(), old.about["data"]["fingerprint"]) if old else ()))
+    lock = peers.together(lambda: old.lock() if old and peers.chief else None)
+    going_on = (old.assets(), old.about["data"]["fingerprint"]) if old else ()
+    ready = peers.together(lambda: prepared(recipe, config, versions(), *going_on))
     task, config, splits, stores = ready.task, ready.config, ready.splits, ready.stores
-    current = old
     try:
         counts = {name: len(store) for name, store in stores.items()}
         learned = hashlib.blake2b(json.dumps(ready.assets, sort_keys=True).encode(), digest_size=8).hexdigest()
@@ -163,23 +194,10 @@ def _train(recipe: str, config: Any, old: Run | None, path: Path, peers: Any) ->
             task = type(task)(config, ready.assets)
         for doubt in task.doubts():
             say(f"Warning: {doubt}")
-        if peers.chief and old:
-            old.reopen(config)
-        elif peers.chief:
-            facts = {
-                "versions": versions(),
-                "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-                "data": {
-                    "notes": list(splits.notes), "fingerprint": splits.fingerprint,
-                    "attribution": dict(splits.attribution),
-                },
-            }  # fmt: skip
-            held_out = splits.test or splits.valid or splits.train
-            samples = list(islice(held_out, SAMPLES))
-            current = Run.create(path, recipe, config, ready.assets, samples, facts)
-            lock = current.lock()
-        peers.any(False)  # the others go on when the folder is there
-        current = current or _shared(path, peers)
+        current, lock = peers.together(
+            lambda: _begun(recipe, config, old, path, ready, lock) if peers.chief else (old, lock)
+        )
+        current = peers.together(lambda: current or _shared(path, peers))
         say("Examples: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
         seconds = {"data": time.perf_counter() - began}
 
@@ -211,6 +229,24 @@ def _train(recipe: str, config: Any, old: Run | None, path: Path, peers: Any) ->
     _next_steps(recipe, path)
 
 
+def _begun(recipe: str, config: Any, old: Run | None, path: Path, ready: Any, lock: Any) -> tuple[Run, Any]:
+    """(the run's folder, made or opened again; what keeps others from it)."""
+    if old:
+        old.reopen(config)
+        return old, lock
+    splits = ready.splits
+    facts = {
+        "versions": versions(),
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "data": {
+            "notes": list(splits.notes), "fingerprint": splits.fingerprint, "attribution": dict(splits.attribution),
+        },
+    }  # fmt: skip
+    held_out = splits.test or splits.valid or splits.train
+    current = Run.create(path, recipe, config, ready.assets, list(islice(held_out, SAMPLES)), facts)
+    return current, current.lock()
+
+
 def _shared(path: Path, peers: Any) -> Run:
     """The run that worker 0 has made."""
     if not (path / "config.json").exists():
@@ -239,22 +275,34 @@ def _bound(config: Any) -> str:
 
 def prepare(config: Any) -> Any:
     """TensorFlow set up as the settings want it, before anything else touches it; the strategy."""
+    chosen = _devices(config)
+    _arithmetic(config)
+    return chosen
+
+
+def _devices(config: Any) -> Any:
+    """The strategy."""
     from common.quiet import import_tensorflow
 
-    tf = import_tensorflow()
-    import keras
-
+    import_tensorflow()
     from common.distribute import described, strategy
 
     chosen, why = strategy(config.strategy, config.devices)
     say(f"Strategy: {described(chosen)} ({why})")
+    return chosen
+
+
+def _arithmetic(config: Any) -> None:
+    """The precision, and whether operations are deterministic."""
+    import keras
+    import tensorflow as tf
+
     keras.backend.clear_session()
     names = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
     keras.config.set_dtype_policy(names[config.precision])
     if config.deterministic:
         seed(config.seed)
         tf.config.experimental.enable_op_determinism()
-    return chosen
 
 
 def seed(value: int) -> None:
@@ -331,7 +379,7 @@ def _fit(recipe: str, trainer: Any, current: Run, config: Any) -> None:
 
 def _go_on(recipe: str, path: Path, peers: Any) -> str:
     if peers.count > 1:
-        return f"Stopped. Go on by the same command on all workers, with --resume {shlex.quote(str(path))}"
+        return f"Stopped. Go on by the same command on all workers{_resuming(path)}."
     return f"Stopped. Go on with: python cli.py run {shlex.quote(recipe)} --resume {shlex.quote(str(path))}"
 
 

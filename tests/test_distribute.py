@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from calls import fails
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -193,6 +193,7 @@ NUMBERS = st.sampled_from([np.float32, np.int64, np.int32, np.bool_]).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.one_of(NUMBERS, TEXTS), max_size=3), max_size=3))
 def test_arrays_are_unpacked_as_they_were_packed(groups):
     found = list(unpacked(packed(groups)))

@@ -74,3 +74,19 @@ def test_with_nothing_owed_and_nothing_held_the_step_is_the_models():
     heeding = greedy(step, state, 1, start=1, end=END, longest=9)
     np.testing.assert_array_equal(plain.tokens, heeding.tokens)
     np.testing.assert_array_equal(plain.scores, heeding.scores)
+
+
+def test_what_no_token_holds_is_not_asked_for():
+    held = np.pad(HELD, [[0, 0], [0, 1]])  # nothing holds the third thing
+    table = tables(5)
+
+    def step(state, tokens, position):
+        return state, tf.gather(table, tokens)
+
+    found = [
+        greedy(*obliged(step, tf.zeros([1, 1]), tf.constant(held), tf.constant([owed], tf.float32), END), 1, start=1,
+               end=END, longest=9)
+        for owed in ([1, 0, 0], [1, 0, 5])
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found[0].tokens, found[1].tokens)
+    np.testing.assert_array_equal(found[0].scores, found[1].scores)
