@@ -70,4 +70,5 @@ def main(folder):
     PEERS.any(False)  # nobody leaves before the others are done
 
 
-main(Path(sys.argv[1]))
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -14,7 +14,7 @@ SHARE = "dropout_share"
 def set_dropout(model: keras.Model, share: float) -> None:
     """Lets the layers of this kind in a model drop only this share of what they else do, from 0 to 1."""
     for variable in model.variables:
-        if variable.path.endswith(f"/{SHARE}"):
+        if variable.path.endswith(SHARE):
             variable.assign(share)
 
 
@@ -40,7 +40,9 @@ class Dropout(keras.layers.Layer):
             raise ValueError(f"the share that is dropped must be from 0 to below 1, not {rate}")
         self.rate = rate
         self.seed = keras.random.SeedGenerator()
-        self.share = self.add_weight(shape=(), initializer="ones", trainable=False, autocast=False, name=SHARE)
+        # Made here, where no layer around it has a name yet: that of the generator is one of its own.
+        name = f"{self.seed.name}_{SHARE}"
+        self.share = self.add_weight(shape=(), initializer="ones", trainable=False, autocast=False, name=name)
         self.supports_masking = True
 
     def build(self, inputs_shape: Any = None) -> None:
