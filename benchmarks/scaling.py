@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -103,7 +104,7 @@ def child(recipe: str, config_file: Path, devices: str) -> None:
     next(calls)  # this one compiles
     reduce = reducing(strategy, shapes)
     reduce(1)
-    size = 4 * sum(sized(shape) for shape in shapes)
+    size = 4 * sum(map(math.prod, shapes))
     answer({"parameters": trainer.model.count_params(), "gradient_bytes": size})
     for line in sys.stdin:
         what, number = line.split()
@@ -118,18 +119,6 @@ def child(recipe: str, config_file: Path, devices: str) -> None:
 
 def answer(value: Any) -> None:
     print(json.dumps(value), flush=True)
-
-
-def sized(shape: Sequence[int]) -> int:
-    """How many numbers an array of the shape holds.
-
-    >>> sized([2, 3]), sized([])
-    (6, 1)
-    """
-    count = 1
-    for one in shape:
-        count *= one
-    return count
 
 
 def noted_shapes(optimizer: Any) -> list[list[int]]:

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from common.cluster import cluster
 from common.errors import ConfigError, DataError, PeersLost, RunError
+from common.signals import handled
 
 Item = TypeVar("Item")
 # How TensorFlow tells that another process is gone.
@@ -85,12 +86,8 @@ def _killable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kept = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(signal.SIG_DFL):
         yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
 
 
 def local_strategy(devices: str | None) -> tf.distribute.Strategy:
@@ -148,8 +145,7 @@ def _divide_cpu(count: int) -> None:
 
 def kernel() -> str:
     """Which implementation of LSTMs runs here."""
-    gpus = tf.config.list_logical_devices("GPU")
-    return "cuDNN" if gpus else "plain (a while loop of matrix products on the CPU)"
+    return "cuDNN" if tf.config.get_visible_devices("GPU") else "plain (a while loop of matrix products on the CPU)"
 
 
 def spread_random_states(strategy: tf.distribute.Strategy, states: Sequence[Any]) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from common import __version__, gpus
+from common.cluster import cluster
 from common.errors import ConfigError
 from common.packaged import cache_dir
 
@@ -24,9 +25,7 @@ def _required() -> list[str]:
 
 
 def _cluster() -> str:
-    """What TF_CONFIG names; imports TensorFlow."""
-    from common.distribute import cluster
-
+    """What TF_CONFIG names."""
     found = cluster()
     return f"worker {found.index} of {len(found.workers)} ({', '.join(found.workers)})" if found else "none"
 
@@ -48,14 +47,14 @@ def examine() -> tuple[dict[str, str], list[str]]:
         from common.quiet import import_tensorflow
 
         tf = import_tensorflow()
+        from common.distribute import kernel
     except ImportError as error:
         faults.append(f"TensorFlow cannot be imported ({error}): run make setup.")
     else:
         facts["devices"] = ", ".join(device.name for device in tf.config.list_physical_devices())
         facts["GPUs"], found = gpus.examine(tf)
         faults += found
-        cudnn = tf.config.list_physical_devices("GPU")
-        facts["LSTM kernel"] = "cuDNN" if cudnn else "plain (a while loop of matrix products on the CPU)"
+        facts["LSTM kernel"] = kernel()
         try:
             facts["cluster"] = _cluster()
         except ConfigError as error:

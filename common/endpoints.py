@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +55,13 @@ class Served:
     Args:
       recipe: for what surrounds the model, such as fields and presentation.
       calls: by endpoint.
-      peers: the processes and replicas over which batches are spread, if there are several.
+      peers: the processes and replicas over which batches are spread.
     """
 
     recipe: Any
     config: Any
     calls: Mapping[str, Call]
-    peers: Peers | None = None
+    peers: Peers = field(default_factory=lambda: Peers(tf.distribute.get_strategy()))
 
     def outputs(self, name: str, examples: Sequence[Example]) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
         """(positions, outputs) of an endpoint in batches of like length; all processes get all of them."""
@@ -76,7 +76,7 @@ class Served:
             names[:] = found[0]
             return [list(one.values()) for one in found]
 
-        for positions, arrays in (self.peers or Peers(tf.distribute.get_strategy())).spread(batches, compute):
+        for positions, arrays in self.peers.spread(batches, compute):
             yield positions, dict(zip(names, arrays, strict=True))
 
     def measures(

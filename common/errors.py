@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LOST = 75  # exit status of a worker that lost the others: EX_TEMPFAIL of sysexits.h, worth another try
+
 
 class ConfigError(ValueError):
     """A value that a person typed cannot be used; exit status 2."""

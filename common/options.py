@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 import recipes
 from common.config import RunConfig, Setting, checked, from_file, settings
-from common.errors import ConfigError, DataError, PeersLost, RunError, Stopped, TrainingError, suggestion
+from common.errors import LOST, ConfigError, DataError, PeersLost, RunError, Stopped, TrainingError, suggestion
 
 HEADINGS = {
     "Prediction": "What is made", "Model": "Model", "Data": "Data", "Training": "Training", "Other": "Other options",
@@ -46,7 +46,7 @@ def failure(message: str) -> click.ClickException:
 class TryAgain(click.ClickException):
     """A failure that was another process's, so that the same command may do better."""
 
-    exit_code = os.EX_TEMPFAIL
+    exit_code = LOST
 
 
 class Root(click.Group):

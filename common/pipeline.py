@@ -289,17 +289,16 @@ def training_batches(
     index, count = share
 
     def batches() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        ragged = {name: column.lengths() for name, column in store.columns.items() if column.starts is not None}
         along: list[str] = []  # the columns that share the time axis of length_key
         if length_key is not None and lengths:
-            longest = store.columns[length_key].lengths()
-            ragged = {n: c.lengths() for n, c in store.columns.items() if c.starts is not None}
-            along = [n for n, lengths_of in ragged.items() if np.array_equal(lengths_of, longest)]
+            longest = ragged[length_key]
+            along = [name for name, lengths_of in ragged.items() if np.array_equal(lengths_of, longest)]
         for indices in order[first:]:
             real = indices >= 0
             pad = {}
             if parts * count > 1:
-                held = ((n, c) for n, c in store.columns.items() if c.starts is not None)
-                pad = {n: int(c.lengths_at(indices[real]).max(initial=0)) for n, c in held}
+                pad = {name: int(lengths_of[indices[real]].max(initial=0)) for name, lengths_of in ragged.items()}
             if along and lengths:
                 needed = longest[indices[real]].max(initial=1)
                 pad |= dict.fromkeys(along, lengths[int(np.searchsorted(lengths, needed))])

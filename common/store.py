@@ -50,12 +50,6 @@ class Column:
             raise ValueError("a dense column has no lengths")
         return np.diff(self.starts)
 
-    def lengths_at(self, indices: np.ndarray) -> np.ndarray:
-        """Steps of the examples at `indices`."""
-        if self.starts is None:
-            raise ValueError("a dense column has no lengths")
-        return self.starts[indices + 1] - self.starts[indices]
-
 
 class Store:
     """Encoded examples: named columns of equal length.

@@ -16,9 +16,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
+from common.errors import LOST
 from common.progress import say
+from common.signals import handled
 
-LOST = 75  # exit status of a worker that lost the others: EX_TEMPFAIL of sysexits.h, worth another try
 SETTLE = 2.0  # seconds in which the others' failures may turn out to be the cause of the first one that was seen
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL
 PAUSE = 0.05  # seconds between two looks at the processes
@@ -196,15 +197,8 @@ def _innocence(child: _Child) -> int:
 def _signals() -> Iterator[list[int]]:
     """Within the block Ctrl-C and SIGTERM only fill the list."""
     caught: list[int] = []
-    kept = {
-        number: signal.signal(number, lambda number, frame: caught.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
+    with handled(lambda number, frame: caught.append(number)):
         yield caught
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
 
 
 def supervise(workers: Sequence[Worker]) -> Outcome:

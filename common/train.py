@@ -281,8 +281,10 @@ class Trainer:
         def forward(batches: list[dict[str, np.ndarray]]) -> list[list[np.ndarray]]:
             found = self._forward(*[{name: tf.constant(value) for name, value in rows.items()} for rows in batches])
             structure[:] = [found[0][0]]
-            kept = [([*tf.nest.flatten(outputs)] if scored else [], sums, weights) for outputs, sums, weights in found]
-            return [[sums.numpy(), weights.numpy(), *(one.numpy() for one in flat)] for flat, sums, weights in kept]
+            return [
+                [one.numpy() for one in (sums, weights, *(tf.nest.flatten(outputs) if scored else ()))]
+                for outputs, sums, weights in found
+            ]
 
         loss = weight = 0.0
         with self.averaged():

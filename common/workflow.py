@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import shlex
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +25,7 @@ from common.metrics import UNSEEN
 from common.progress import display, duration, leave_to_another, say, tells
 from common.recipe import Splits
 from common.runs import GROWING, Run, new_path
+from common.signals import handled
 
 SAMPLES = 32  # held-out inputs that a run keeps to prove its export with
 
@@ -85,15 +85,16 @@ def run(recipe: str, given: Mapping[str, Any], run_dir: Path | None = None, resu
       run_dir: where the run is or shall be.
       resume: a run that goes on.
     """
+    began = time.perf_counter()
     workers = cluster()
     if workers is not None:
-        return _run_together(workers, recipe, given, run_dir, resume)
+        return _run_together(workers, recipe, given, run_dir, resume, began)
     old, config, path, finished = _decided(recipe, given, run_dir, resume)
     if not finished:
         strategy = prepare(config)
         from common.distribute import Peers
 
-        _train(recipe, config, old, path, Peers(strategy))
+        _train(recipe, config, old, path, Peers(strategy), began)
     else:
         _say_finished(recipe, path)
     return path
@@ -111,7 +112,7 @@ def _decided(
 
 
 def _run_together(
-    workers: Cluster, recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume: Path | None
+    workers: Cluster, recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume: Path | None, began: float
 ) -> Path | None:
     """A run by several processes, of which worker 0 decides and tells."""
     config_class = recipes.load_config(recipe).Config
@@ -133,7 +134,7 @@ def _run_together(
             _say_finished(recipe, path)
         else:
             _arithmetic(config)
-            _train(recipe, config, old, path, peers)
+            _train(recipe, config, old, path, peers, began)
     except Exception as error:
         if not peers.lost(error):
             raise
@@ -170,8 +171,8 @@ def _command(recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume
     return told | code | {f"the version of {name}": version for name, version in versions().items()}
 
 
-def _train(recipe: str, config: Any, old: Run | None, path: Path, peers: Any) -> None:
-    began = time.perf_counter()
+def _train(recipe: str, config: Any, old: Run | None, path: Path, peers: Any, began: float) -> None:
+    joined = time.perf_counter()
     from common.distribute import kernel
     from common.prepare import prepared
     from common.train import Trainer, check_batches
@@ -183,14 +184,14 @@ def _train(recipe: str, config: Any, old: Run | None, path: Path, peers: Any) ->
     task, config, splits, stores = ready.task, ready.config, ready.splits, ready.stores
     try:
         counts = {name: len(store) for name, store in stores.items()}
-        learned = hashlib.blake2b(json.dumps(ready.assets, sort_keys=True).encode(), digest_size=8).hexdigest()
-        peers.check_alike({
-            "the data (its hash)": splits.fingerprint, "what was learned from it (its hash)": learned,
-            "its number of examples": str(counts),
-        })  # fmt: skip
-        if peers.count > 1:  # what was fitted to a machine's speed is fitted to that of worker 0
-            settled = checked(type(config), peers.told(as_json(config)), "worker 0")
-            config = type(config)(**settled)
+        if peers.count > 1:
+            learned = hashlib.blake2b(json.dumps(ready.assets, sort_keys=True).encode(), digest_size=8).hexdigest()
+            peers.check_alike({
+                "the data (its hash)": splits.fingerprint, "what was learned from it (its hash)": learned,
+                "its number of examples": str(counts),
+            })  # fmt: skip
+            # What was fitted to a machine's speed is fitted to that of worker 0.
+            config = type(config)(**checked(type(config), peers.told(as_json(config)), "worker 0"))
             task = type(task)(config, ready.assets)
         for doubt in task.doubts():
             say(f"Warning: {doubt}")
@@ -199,7 +200,7 @@ def _train(recipe: str, config: Any, old: Run | None, path: Path, peers: Any) ->
         )
         current = peers.together(lambda: current or _shared(path, peers))
         say("Examples: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
-        seconds = {"data": time.perf_counter() - began}
+        seconds = {"data": time.perf_counter() - joined}
 
         seed(config.seed)
         checkpoint = current.load_checkpoint()
@@ -333,12 +334,8 @@ def interruptible() -> Iterator[list[int]]:
             if tells():
                 os.write(2, b"\nStopping after this step, with a checkpoint; again to stop at once.\n")
 
-    kept = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(handle):
         yield caught
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
 
 
 def _fit(recipe: str, trainer: Any, current: Run, config: Any) -> None:

@@ -97,6 +97,14 @@ def assert_same_weights(first, second, tolerance=0.0):
         np.testing.assert_allclose(value, second[name], rtol=0, atol=tolerance, err_msg=name)
 
 
+def assert_same_training(one, other):
+    """Trains both; they have the losses of each epoch and the weights in common, up to the order of sums."""
+    for first, second in zip(trained(one), trained(other), strict=True):
+        assert first["steps"] == second["steps"]
+        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
+    assert_same_weights(one.weights(), other.weights(), tolerance=1e-4)
+
+
 def test_fit_learns_and_tells_the_facts_of_each_epoch():
     facts = trained(made(200, epochs=6))
     assert [one["epoch"] for one in facts] == [1, 2, 3, 4, 5, 6]
@@ -228,10 +236,7 @@ def test_mirrored_replicas_give_the_numbers_of_one_device(three_replicas, name):
     settings = {"name": name, "epochs": 2, "noise": False, "average": 0.9, "weight_decay": 0.01, "clip_norm": 0.5}
     one = made(53, batch_size=18, **settings)
     many = made(53, batch_size=18, strategy=three_replicas, **settings)
-    facts = trained(one), trained(many)
-    for first, second in zip(*facts, strict=True):
-        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
-    assert_same_weights(one.weights(), many.weights(), tolerance=1e-4)
+    assert_same_training(one, many)
 
 
 @pytest.mark.slow
@@ -239,10 +244,7 @@ def test_batches_by_tokens_give_the_numbers_of_one_device(three_replicas):
     settings = {"name": "translation", "epochs": 2, "noise": False, "batch_type": "tokens", "batch_size": 120}
     one, many = made(31, **settings), made(31, strategy=three_replicas, **settings)
     assert one.steps == many.steps > 3
-    facts = trained(one), trained(many)
-    for first, second in zip(*facts, strict=True):
-        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
-    assert_same_weights(one.weights(), many.weights(), tolerance=1e-4)
+    assert_same_training(one, many)
 
 
 def test_batches_by_tokens_have_the_loss_of_all_examples():
@@ -332,11 +334,7 @@ def test_gradients_of_parts_add_up_to_those_of_the_batch(name):
     settings = {"name": name, "noise": False, "clip_norm": 0.5, "weight_decay": 0.01}
     whole = made(29, batch_size=12, **settings)
     parts = made(29, batch_size=12, accumulate=3, **settings)
-    facts = trained(whole), trained(parts)
-    for first, second in zip(*facts, strict=True):
-        assert first["steps"] == second["steps"]
-        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
-    assert_same_weights(whole.weights(), parts.weights(), tolerance=1e-4)
+    assert_same_training(whole, parts)
 
 
 @pytest.mark.slow
@@ -344,10 +342,7 @@ def test_parts_on_replicas_give_the_numbers_of_one_device(three_replicas):
     settings = {"noise": False, "batch_size": 16}
     one, many = made(31, **settings), made(31, strategy=three_replicas, accumulate=2, **settings)
     assert one.steps == many.steps == 2
-    facts = trained(one), trained(many)
-    for first, second in zip(*facts, strict=True):
-        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
-    assert_same_weights(one.weights(), many.weights(), tolerance=1e-4)
+    assert_same_training(one, many)
 
 
 @pytest.mark.slow
