@@ -87,8 +87,8 @@ def test_labels_can_have_names(tmp_path):
         (IMAGES[:10], LABELS, "{a} with {b} holds 3 images of 0 x 0 pixels"),
         (idx(np.zeros([0, 4, 5])), idx([]), "{a} with {b} holds 0 images of 5 x 4 pixels"),
         (IMAGES[:8] + b"\x7f\xff\xff\xff" * 2, LABELS, "holds 3 images of 2,147,483,647 x 2,147,483,647 pixels"),
-        (gzip.compress(IMAGES)[:-9], LABELS, "{a} is damaged ("),
-        (IMAGES, gzip.compress(LABELS)[:-9], "{b} is damaged ("),
+        (gzip.compress(IMAGES, mtime=0)[:-9], LABELS, "{a} is damaged ("),
+        (IMAGES, gzip.compress(LABELS, mtime=0)[:-9], "{b} is damaged ("),
     ],
 )
 def test_files_that_do_not_belong_together_are_named_both(tmp_path, images, labels, message):
