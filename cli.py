@@ -96,7 +96,7 @@ def _build_run(name: str, config_class: type[RunConfig]) -> Any:
 
         if print_config:
             old = workflow.find(name, run_dir, resume)
-            merged = old.merged(config_class, given) if old else config_class(**given)
+            merged = workflow.settings_of(name, given, old)
             before = dict.fromkeys(settings(config_class), str(old.path)) if old else {}
             click.echo(as_toml(merged, before | origins))
             return
@@ -109,7 +109,7 @@ main.add_command(
     RecipeGroup(
         "run",
         build=_build_run,
-        groups=("Model", "Data", "Training"),
+        groups=("Model", "Data", "Training", "Fine-tuning"),
         extra=(
             _path("--run-dir", "Where the run is kept; go on if it is there.  [default: a new folder under runs/]"),
             _path(
@@ -298,6 +298,14 @@ def evaluate(
     help="Write these pictures into this folder instead.",
 )
 @click.option("--alignment", is_flag=True, help="Add which words of an input and of its translation belong together.")
+@click.option(
+    "--uncertain", type=click.IntRange(1), metavar="K",
+    help="Show the K inputs most worth labelling only, the most first: uncertain ones, unlike each other.",
+)  # fmt: skip
+@click.option(
+    "--by", type=click.Choice(("entropy", "margin")),
+    help="How uncertain labels are: by all their scores, or by the first two.  [default: entropy]",
+)  # fmt: skip
 @_devices
 @_recipe
 @_trust
@@ -305,7 +313,8 @@ def evaluate(
 def predict(
     ctx: click.Context, /, target: Path, texts: tuple[str, ...], source: str | None, encoding: str | None,
     devices: str | None, recipe: str | None, trust_code: bool, column: tuple[str, ...] = (), format_: str = "json",
-    top_k: int | None = None, explain: bool = False, explain_to: Path | None = None, alignment: bool = False, **_: Any,
+    top_k: int | None = None, explain: bool = False, explain_to: Path | None = None, alignment: bool = False,
+    uncertain: int | None = None, by: str | None = None, **_: Any,
 ) -> None:  # fmt: skip
     """Predict: one JSON object a line for each input, in order.
 
@@ -315,6 +324,7 @@ def predict(
     Examples:
       python cli.py predict RUN "a fine film" "a bore"
       python cli.py predict RUN --input reviews.txt
+      python cli.py predict RUN --input unlabelled.csv --uncertain 50
       cat reviews.txt | python cli.py predict exports/sentiment -
       python cli.py predict RUN --help
     """
@@ -324,6 +334,12 @@ def predict(
     if (texts and source) or not (texts or source or wishes):
         more = "; or none of them." if wishes else "."
         raise click.UsageError(f"Give either texts, or --input FILE, or - to read lines from stdin{more}")
+    if by and not uncertain:
+        raise click.UsageError("--by says how --uncertain looks for inputs: add --uncertain K, or leave it out.")
+    others = {"--explain": explain, "--explain-to": explain_to, "--alignment": alignment, "--format": format_ != "json"}
+    if uncertain and any(others.values()):
+        flag = next(flag for flag, value in others.items() if value)
+        raise click.UsageError(f"--uncertain lists inputs to label, and {flag} is of all predictions: leave one out.")
     from common.quiet import import_tensorflow
 
     import_tensorflow()
@@ -332,6 +348,15 @@ def predict(
     served = endpoints.load(target, recipe, trust_code, devices)
     if wishes:
         bad = predict.make(served, wishes, texts, source, encoding, click.echo)
+    elif uncertain:
+        from common.picking import most_worth
+
+        bad = most_worth(served, texts, source, column, encoding, click.echo, uncertain, by, top_k)
+        click.echo(
+            "Next: label these, add them to the examples that you have, then:"
+            f" python cli.py run RECIPE --data EXAMPLES --init-from {shlex.quote(str(target))}",
+            err=True,
+        )
     else:
         explained = predict.Explanations(explain_to) if explain or explain_to else None
         bad = predict.predict(served, texts, source, column, encoding, click.echo, format_, top_k, explained, alignment)
@@ -373,6 +398,53 @@ def export(run: Path, to: Path, recipe: str | None, trust_code: bool) -> None:
     click.echo(folder)
 
 
+@main.command("export-predictions", cls=Command)
+@_target
+@click.option(
+    "--input", "source", required=True, type=click.Path(readable=False), metavar="FILE",
+    help="Texts to annotate, as --input of predict; - is lines of stdin.",
+)  # fmt: skip
+@click.option("--tool", required=True, type=click.Choice(("label-studio", "doccano")), help="Who imports them.")
+@click.option(
+    "--to", default="-", type=click.Path(readable=False), metavar="FILE", help="Where to write.  [default: stdout]"
+)
+@click.option("--from-name", metavar="NAME", help="Label Studio's tag of annotations.  [default: that of its template]")
+@click.option("--to-name", metavar="NAME", help="Label Studio's tag of texts.  [default: text]")
+@click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column of a table holds what.")
+@click.option(
+    "--encoding", metavar="NAME", help="Encoding of the input.  [default: found from the bytes; stdin is UTF-8]"
+)
+@_devices
+@_recipe
+@_trust
+def export_predictions(
+    target: Path, source: str, tool: str, to: str, column: tuple[str, ...], encoding: str | None,
+    devices: str | None, recipe: str | None, trust_code: bool, **names: str | None,
+) -> None:  # fmt: skip
+    """Write predictions as first annotations, for people to correct in Label Studio or doccano.
+
+    Their exports are then read by --data of run, check and evaluate.
+
+    \b
+    Examples:
+      python cli.py export-predictions RUN --input texts.txt --tool label-studio --to tasks.json
+      python cli.py export-predictions RUN --input texts.csv --tool doccano --to lines.jsonl
+    """
+    from common.quiet import import_tensorflow
+
+    import_tensorflow()
+    from common import endpoints, pre_annotation
+
+    def emit(text: str) -> None:
+        click.echo(text, nl=False)
+
+    served = endpoints.load(target, recipe, trust_code, devices)
+    bad, step = pre_annotation.export_predictions(target, served, source, column, encoding, tool, to, emit, **names)
+    click.echo(step, err=True)
+    if bad:
+        raise failure(f"{bad} of the inputs could not be used; the others were written.")
+
+
 @main.command(cls=Command)
 @click.argument("recipe")
 @click.argument("folder", type=click.Path(path_type=Path, readable=False))
@@ -389,6 +461,34 @@ def copy(recipe: str, folder: Path) -> None:
     copy_recipe(recipe, folder)
     shown = folder if folder.is_absolute() else f"./{folder}"
     click.echo(f"Next: change {shown}/model.py, then: python cli.py run {shown}", err=True)
+    click.echo(folder)
+
+
+@main.command(cls=Command)
+@click.argument("recipe")
+@click.argument("folder", required=False, type=click.Path(path_type=Path, readable=False))
+def init(recipe: str, folder: Path | None) -> None:
+    """Write a config that names every setting, and small files in each format that a recipe takes.
+
+    They go into FOLDER, else into a new folder here that is named by the recipe, such as sentiment-data. Nothing that
+    is there is overwritten.
+
+    \b
+    Examples:
+      python cli.py init sentiment
+      python cli.py init ner mine
+      python cli.py init sentiment .
+    """
+    from common.starting import begin
+
+    folder, config, sources = begin(recipe, folder)
+    told = "; and examples, the same in each of these:" if sources else "."
+    click.echo(f"Written: {config}, which names every setting{told}", err=True)
+    for words in sources:
+        click.echo(f"  {shlex.join(words)}", err=True)
+    data = sources[0] if sources else ["--data", "YOURS"]
+    click.echo(f"Next:\n  python cli.py check {shlex.join([recipe, *data])}", err=True)
+    click.echo(f"  python cli.py run {shlex.join([recipe, '--config', str(config), *data])}", err=True)
     click.echo(folder)
 
 

@@ -111,6 +111,7 @@ def text_classification(
         if source.problems not in told:  # parts split off one file share its broken rows
             told.append(source.problems)
             parts[name] |= {"broken_rows": source.problems.count, "first_broken_rows": source.problems.lines()}
+            parts[name] |= {"left_out": dict(source.problems.left)} if source.problems.left else {}
         warnings += label_warnings(name, labels, train_labels)
         train_labels = train_labels or set(labels)
         if empty:

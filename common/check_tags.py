@@ -178,7 +178,8 @@ def _compared(part: _Seen, train: _Seen) -> dict[str, Any]:
 
 
 def _faults(source: Source) -> dict[str, Any]:
-    return {
+    left_out = {"left_out": dict(source.problems.left)} if source.problems.left else {}
+    return left_out | {
         "repaired": source.repairs.count,
         "first_repaired": source.repairs.lines(),
         "broken_rows": source.problems.count,

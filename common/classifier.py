@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from common import check, metrics
+from common import check, metrics, uncertain
 from common.errors import DataError
-from common.recipe import Ask, Assets, Example, Source
+from common.recipe import Ask, Assets, Axis, Example, Source, Tally
 
 
 def learned(labels: Counter[str], train: Source, what: str) -> Assets:
@@ -51,6 +51,10 @@ class Labels:
         """Ids of labels, int32 [batch]; -1 for those that training lacks."""
         return self.table.lookup(labels)
 
+    def axis(self) -> Axis:
+        """What an axis by label stands for."""
+        return Axis(self.names, labels=True)
+
     def weights(self, kind: str) -> list[float] | None:
         """What an example weighs by its label; None if all weigh the same.
 
@@ -76,6 +80,10 @@ class Labels:
         scores = dict(zip(self.names, map(float, outputs["scores"]), strict=True))
         return {"label": outputs["label"].decode("utf-8"), "score": float(outputs["score"]), "scores": scores}
 
+    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
+        """How unsure one row of an endpoint's answers is, from 0 to 1; see common/uncertain.py."""
+        return uncertain.of_shares(outputs["scores"], by)
+
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
         """The exact measures of what serving_default answers, against raw examples."""
         measures = metrics.Classification(self.names)
@@ -84,6 +92,15 @@ class Labels:
             for positions, outputs in ask("serving_default", batch):
                 measures.update(np.array([ids.get(batch[at]["label"], -1) for at in positions]), outputs["scores"])
         return measures.result()
+
+    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+        """The accuracy as what each example adds to it; a label that training lacks is a miss."""
+        hits = [
+            self.names[outputs["scores"].argmax()] == example["label"]
+            for batch in batches
+            for example, outputs in zip(batch, metrics.in_order(ask, "serving_default", batch), strict=True)
+        ]
+        return metrics.tally_of_shares("accuracy", [(hit, 1) for hit in hits])
 
     def doubts(self) -> list[str]:
         """Labels that differ in case or blanks only, for people."""

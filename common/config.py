@@ -17,6 +17,9 @@ from typing import Any
 
 from common.errors import ConfigError, suggestion
 
+TUNING = "Fine-tuning"  # the group of settings that need a source
+KEPT, TAKEN, OWN = "kept", "taken", "own"  # what a run that is fine-tuned does with a value of its source
+
 
 def option(
     default: Any,
@@ -31,6 +34,7 @@ def option(
     metavar: str | None = None,
     shown: str | None = None,
     group: str = "Model",
+    source: str | None = None,
 ) -> Any:
     """A dataclass field that is also a command-line option.
 
@@ -40,6 +44,8 @@ def option(
       refused: what users of other programs may look for among the choices, and why it is not there and what is.
       shown: what help shows as the default, where the value itself does not tell.
       group: the heading under which help lists it.
+      source: where a run is fine-tuned from another, whether the other's value is "kept", for weights depend on it;
+        "taken" unless one is given; or of no concern ("own"). Of the group Model it is kept, else of no concern.
     """
     metadata = {
         "help": help,
@@ -52,6 +58,7 @@ def option(
         "metavar": metavar,
         "shown": shown,
         "group": group,
+        "source": source or (KEPT if group == "Model" else OWN),
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -62,6 +69,10 @@ def _data(default: Any, help: str, **more: Any) -> Any:
 
 def _training(default: Any, help: str, **more: Any) -> Any:
     return option(default, help, group="Training", **more)
+
+
+def _tuning(default: Any, help: str, **more: Any) -> Any:
+    return option(default, help, group=TUNING, **more)
 
 
 NO_PARAMETER_SERVERS = (
@@ -158,6 +169,35 @@ class RunConfig:
     )
     deterministic: bool = _training(False, "Only reproducible TensorFlow ops; on CPU runs are reproducible without it.")
     seed: int = _training(1, "Start of all random numbers: weights, order, noise.", low=0, high=2**31 - 1)
+
+    init_from: str | None = _tuning(
+        None, "Begin with the weights of a run, of an export, or of an .npz file.",
+        metavar="RUN|EXPORT|FILE", shown="from scratch",
+    )  # fmt: skip
+    freeze: str | None = _tuning(
+        None, "The part of the network, such as encoder, that stays as it is with all before it.", metavar="PART",
+        shown="none",
+    )  # fmt: skip
+    unfreeze: float = _tuning(
+        0.0, "Share of the training over which the parts begin to learn one by one, the last one first.", low=0,
+        below=1,
+    )  # fmt: skip
+    part_rate: float = _tuning(
+        1.0, "Learning rate of a part by that of the part after it.", above=0, high=1
+    )  # fmt: skip
+    fresh_first: float = _tuning(
+        0.0, "Share of the training in which layers with kept weights stay as they are.", low=0, below=1
+    )
+    anchor: float = _tuning(
+        0.0, "Pull kept weights towards those they began with, per unit of learning rate; in place of --weight-decay.",
+        low=0,
+    )  # fmt: skip
+    replay: float = _tuning(0.0, "Share of the source's own training data that is trained on, too.", low=0, high=1)
+    compare: bool = _tuning(False, "Train from scratch on the same data, too, and compare.")
+    folds: int | None = _tuning(
+        None, "Also train on all but one of so many parts of the data by turns, and score on the one left out.", low=2,
+        high=100, shown="none",
+    )  # fmt: skip
 
 
 ConfigType = type[RunConfig]

@@ -14,8 +14,8 @@ import recipes
 from common.distribute import Peers, local_strategy
 from common.errors import ConfigError, RunError
 from common.pipeline import densified, in_batches, stacked, weight
-from common.recipe import Batch, Endpoint, Example
-from common.runs import Run
+from common.recipe import Batch, Endpoint, Example, Tally
+from common.runs import Run, export_folder
 from common.weights import set_model_weights
 
 CHUNK, BATCH = 2048, 128  # inputs are sorted by length within chunks, so that a batch holds like ones
@@ -83,13 +83,11 @@ class Served:
         self, examples: Iterable[Example], advance: Callable[[int], None] = lambda count: None
     ) -> dict[str, Any]:
         """The recipe's exact measures over raw examples, each once."""
+        return self.recipe.score(_chunks(examples, advance), self.outputs)
 
-        def batches() -> Iterator[list[Example]]:
-            for chunk in in_batches(examples, CHUNK):
-                yield chunk
-                advance(len(chunk))
-
-        return self.recipe.score(batches(), self.outputs)
+    def tally(self, examples: Iterable[Example], advance: Callable[[int], None] = lambda count: None) -> Tally:
+        """What each raw example adds to the measure that models are compared by."""
+        return self.recipe.tally(_chunks(examples, advance), self.outputs)
 
     def predictions(
         self,
@@ -104,6 +102,12 @@ class Served:
                 one = {key: values[row] for key, values in outputs.items()}
                 found[position] = present(examples[position], one)
         return [found[i] for i in range(len(examples))]
+
+
+def _chunks(examples: Iterable[Example], advance: Callable[[int], None]) -> Iterator[list[Example]]:
+    for chunk in in_batches(examples, CHUNK):
+        yield chunk
+        advance(len(chunk))
 
 
 def compiled(endpoint: Endpoint, peers: Peers | None = None) -> Call:
@@ -162,14 +166,6 @@ def load_model(
         model = recipe.build_model()
     set_model_weights(model, weights)
     return recipe, model, config
-
-
-def export_folder(path: Path) -> Path | None:
-    """The SavedModel folder that `path` names, itself or by its latest version; None if it is no export."""
-    if (path / "saved_model.pb").is_file():
-        return path
-    versions = [p for p in path.glob("*") if p.name.isdigit() and (p / "saved_model.pb").is_file()]
-    return max(versions, key=lambda p: int(p.name), default=None)
 
 
 def load(path: Path, named: str | None = None, trust_code: bool = False, devices: str | None = None) -> Served:

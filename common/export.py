@@ -25,6 +25,7 @@ from common.pipeline import densified, stacked, weight
 from common.progress import display, say
 from common.recipe import Example
 from common.runs import Run
+from common.weights import named_weights
 
 TOLERANCE = 1e-4  # of numbers from 0 to 1 and the like; strings must be equal
 MANY, FEWER = 1000, 100  # inputs in the largest batch of the proof, of serving_default and of the others
@@ -219,6 +220,7 @@ def export(source: Path, to: Path, named: str | None = None, trust_code: bool = 
         if run.about.get("own") and (run.path / "source").is_dir():
             shutil.copytree(run.path / "source", extra / "source")
         measured = (run.metrics() or {}).get("test") or (run.metrics() or {}).get("valid") or {}
+        paths = {id(variable): path for path, variable in named_weights(model)}
         card = {
             "recipe": run.about["recipe"],
             "run": str(run.path),
@@ -227,6 +229,8 @@ def export(source: Path, to: Path, named: str | None = None, trust_code: bool = 
             "call": recipes.load_config(run.recipe_name(named, trust_code)).ABOUT.own_call,
             "proof": proof,
             "measures": {name: value for name, value in measured.items() if isinstance(value, float)},
+            # In the order of the SavedModel's variables_of_model, so that the export can be trained further.
+            "weights": [paths.get(id(variable), "") for variable in model.variables],
         }
         write_json(extra / "card.json", card)
         return _publish(temporary / "model", to)

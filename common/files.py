@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +56,22 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an .npz file in one piece; nothing in it is pickled."""
     with replacing(path) as file:
         np.savez(file, allow_pickle=False, **dict(arrays))
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in an .npz file by name; nothing in it is unpickled.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      RunError: it is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise
+    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(f"{path} is damaged ({error}). Delete it to train from the start, or restore it.") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 
 # By ISO 639-1 code: codes of three letters and the English name, then the scripts as Unicode names begin with them.
@@ -103,6 +105,16 @@ def _written(language: str) -> str:
     """The script that a language's tag names, such as "latn" of "sr-Latn"."""
     found = _REGION.fullmatch(language.strip().casefold())
     return (found and found[2]) or ""
+
+
+def main_script(texts: Iterable[str]) -> str:
+    """The script of most letters, "" without any.
+
+    >>> main_script(["Wien", "Вена, столица"])
+    'CYRILLIC'
+    """
+    found = Counter(one for text in texts for letter in text if (one := script(letter)))
+    return found.most_common(1)[0][0] if found else ""
 
 
 @cache

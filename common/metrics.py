@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from common.recipe import Ask, Example, Tally
+
 SMALLEST = 1e-7  # a probability is taken to be at least this in log loss
 UNSEEN = "(unseen)"  # stands for all labels that training lacks
 BINS = 15  # of the calibration error
@@ -146,3 +148,50 @@ class Nothing:
     def result(self) -> dict[str, Any]:
         """No measures."""
         return {}
+
+
+def in_order(ask: Ask, name: str, batch: list[Example]) -> list[dict[str, Any]]:
+    """What an endpoint answers for each example of a batch, in their order.
+
+    Args:
+      name: of the endpoint.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for positions, outputs in ask(name, batch):
+        for row, at in enumerate(positions):
+            found[at] = {key: values[row] for key, values in outputs.items()}
+    return [found[at] for at in range(len(batch))]
+
+
+def tally_of_shares(measure: str, parts: Sequence[tuple[float, float]], higher: bool = True) -> Tally:
+    """The tally of a measure that is a sum over another one, such as hits over examples.
+
+    Without any such, it is 0 as in `score`, or nan if less is better.
+
+    Args:
+      parts: what each example adds to the two sums, both 0 or more.
+
+    >>> tally = tally_of_shares("accuracy", [(1, 1), (0, 1)])
+    >>> float(tally.of(tally.parts.sum(axis=0)))
+    0.5
+    """
+
+    def of(sums: np.ndarray) -> np.ndarray:
+        above, below = sums[..., 0], sums[..., 1]
+        return np.divide(above, below, out=np.full_like(above, 0.0 if higher else np.nan), where=below > 0)
+
+    return Tally(measure, higher, np.array(parts, np.float64).reshape(-1, 2), of)
+
+
+def tally_of_entities(pairs: Iterable[tuple[Iterable[Any], Iterable[Any]]]) -> Tally:
+    """The tally of the F1 that `Entities` measures.
+
+    Args:
+      pairs: true and predicted entities of each example, as `Entities.update` takes them.
+
+    >>> tally = tally_of_entities([([(0, 2, "PER"), (3, 4, "LOC")], [(0, 2, "PER"), (3, 4, "ORG")])])
+    >>> float(tally.of(tally.parts.sum(axis=0)))
+    0.5
+    """
+    sets = [(set(gold), set(predicted)) for gold, predicted in pairs]
+    return tally_of_shares("f1", [(2 * len(gold & found), len(gold) + len(found)) for gold, found in sets])

@@ -17,7 +17,8 @@ from common.parallel import in_parallel
 from common.problems import Problems
 from common.readers import files, music
 from common.readers.aligned import aligned
-from common.readers.columns import is_paired, unusable
+from common.readers.annotations import annotated, is_export, tagged_annotations
+from common.readers.columns import are_texts, is_paired, unusable
 from common.readers.conll import conll
 from common.readers.folders import label_folders
 from common.readers.gettext import catalogue, is_catalogue
@@ -216,10 +217,11 @@ def reader(
     problems: Problems,
     names: Mapping[str, str] | None = None,
 ) -> Reader:
-    """The reader for what a file holds: Parquet by its first bytes, JSON lines by suffix or first line, else a table.
+    """The reader for what a file holds: Parquet by its first bytes, JSON by suffix or first line, else a table.
 
     Where fields are tags, the latter is a CoNLL file. Where one is an image, the file names the images by their paths.
-    Where they are two texts, the file may be a gettext catalogue or TMX, which hold them in the fields' order.
+    Where they are two texts, the file may be a gettext catalogue or TMX, which hold them in the fields' order. JSON is
+    lines or an array, of rows or of annotated tasks.
 
     Args:
       column: FIELD=COLUMN values.
@@ -247,8 +249,12 @@ def reader(
         return parquet(path, tuple(fields), given, problems)
     if files.suffix(path) == ".parquet":
         raise DataError(f"{path} is no Parquet file, for it does not begin with PAR1: copy or download it again.")
-    _, text = files.sample(path, encoding)
+    found, text = files.sample(path, encoding)
     if is_json_lines(path, text):
+        if not are_texts(fields) and is_export(path, found):
+            if is_tagged(fields):
+                return tagged_annotations(path, tuple(fields), given, encoding, names, problems)
+            return annotated(path, tuple(fields), given, encoding, problems)
         if is_tagged(fields):
             return tagged_json_lines(path, tuple(fields), given, encoding, names, problems)
         return json_lines(path, tuple(fields), given, encoding, problems)

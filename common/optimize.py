@@ -118,11 +118,15 @@ class AdamW:
         orthogonal (Jordan et al. 2024), in the size that Adam's updates have (Liu et al. 2025, "Muon is scalable for
         LLM training"), so that one learning rate fits both.
       gathering: make room to gather the gradients of several parts of a batch.
+      rates: by what each variable's learning rate is multiplied; none are all 1.
+      anchored: those of the variables that decay towards the values that they have now rather than towards 0.
+      anchor: their decay, per unit of learning rate, in place of weight_decay (L2-SP, Li et al. 2018, decoupled).
     """
 
     def __init__(
         self, variables: Sequence[tf.Variable], weight_decay: float, clip_norm: float, average: float, scaled: bool,
-        orthogonal: Sequence[tf.Variable] = (), gathering: bool = False,
+        orthogonal: Sequence[tf.Variable] = (), gathering: bool = False, rates: Sequence[float] = (),
+        anchored: Sequence[tf.Variable] = (), anchor: float = 0.0,
     ):  # fmt: skip
         self.variables = list(variables)
         self.weight_decay, self.clip_norm, self.average, self.scaled = weight_decay, clip_norm, average, scaled
@@ -131,6 +135,10 @@ class AdamW:
         self.first = [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables]
         self.second = [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables]
         self.averages = [tf.Variable(v, trainable=False) for v in variables] if average else []
+        self.rates = list(rates) or [1.0] * len(self.variables)
+        kept = {id(variable) for variable in anchored} if anchor else set()
+        self.anchor = anchor
+        self.anchors = {i: tf.Variable(v, trainable=False) for i, v in enumerate(self.variables) if id(v) in kept}
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.scale = tf.Variable(SCALE_START if scaled else 1.0, trainable=False)
         self.good_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -142,6 +150,7 @@ class AdamW:
         """All variables by name, for checkpoints."""
         lists = {"first": self.first, "second": self.second, "averages": self.averages}
         named = {f"{name}/{i}": v for name, group in lists.items() for i, v in enumerate(group)}
+        named |= {f"anchors/{i}": v for i, v in self.anchors.items()}
         return named | {"updates": self.updates, "scale": self.scale, "good_steps": self.good_steps}
 
     def apply(self, gradients: Sequence[Any], weight: tf.Tensor, rate: tf.Tensor) -> None:
@@ -209,10 +218,10 @@ class AdamW:
         for index, gradient in zip(chosen, gradients, strict=True):
             variable = self.variables[index]
             slots = (self.first[index], self.second[index], self.updates)
-            average = (self.averages[index],) if self.average else ()
-            arguments = (*slots, gradient, factor, rate, finite, *average)
+            more = {"anchor": self.anchors.get(index), "average": self.averages[index] if self.average else None}
+            arguments = (*slots, gradient, factor, rate * self.rates[index], finite)
             update = self._turn_one if index in self.orthogonal else self._update_one
-            extended.update(variable, update, args=arguments, group=False)
+            extended.update(variable, update, args=arguments, kwargs=more, group=False)
         if self.scaled:
             extended.update(self.scale, self._update_scale, args=(self.good_steps, finite), group=False)
 
@@ -226,14 +235,15 @@ class AdamW:
         factor: Any,
         rate: Any,
         finite: Any,
-        *average: Any,
+        anchor: Any,
+        average: Any,
     ) -> None:
         step = tf.cast(tf.maximum(updates, 1), tf.float32)
         power1, power2 = tf.pow(BETA1, step), tf.pow(BETA2, step)
         beta1, beta2 = tf.constant(BETA1), tf.constant(BETA2)
         if self.scaled:
             beta1, beta2, rate = tf.where(finite, beta1, 1.0), tf.where(finite, beta2, 1.0), tf.where(finite, rate, 0.0)
-        decay = rate * self.weight_decay if self.weight_decay and len(variable.shape) > 1 else None
+        decay = self._decay(variable, anchor)
         if isinstance(gradient, tf.IndexedSlices):
             rows, values = gradient.indices, gradient.values * factor
             if self.scaled:
@@ -243,20 +253,21 @@ class AdamW:
             first.scatter_update(tf.IndexedSlices(moved1, rows))
             second.scatter_update(tf.IndexedSlices(moved2, rows))
             change = rate * tf.sqrt(1 - power2) / (1 - power1) * moved1 / (tf.sqrt(moved2) + EPSILON)
-            if decay is not None:
-                change += decay * tf.gather(variable, rows)
+            if decay:
+                off = tf.gather(variable, rows) - (0.0 if anchor is None else tf.gather(anchor, rows))
+                change += rate * decay * off
             variable.scatter_sub(tf.IndexedSlices(change, rows))
         else:
             values = gradient * factor
             if self.scaled:
                 values = tf.where(finite, values, 0.0)
-            if decay is not None:
-                variable.assign_sub(decay * variable)
+            if decay:
+                variable.assign_sub(rate * decay * (variable if anchor is None else variable - anchor))
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle, m=first.handle, v=second.handle, beta1_power=power1, beta2_power=power2,
                 lr=rate, beta1=beta1, beta2=beta2, epsilon=EPSILON, grad=values,
             )  # fmt: skip
-        self._average(variable, step, finite, *average)
+        self._average(variable, step, finite, average)
 
     def _turn_one(
         self,
@@ -268,7 +279,8 @@ class AdamW:
         factor: Any,
         rate: Any,
         finite: Any,
-        *average: Any,
+        anchor: Any,
+        average: Any,
     ) -> None:
         """One update by Muon, with Nesterov's momentum; `second` is not used."""
         step = tf.cast(tf.maximum(updates, 1), tf.float32)
@@ -278,15 +290,23 @@ class AdamW:
             rate = tf.where(finite, rate, 0.0)
         first.assign(kept)
         change = 0.2 * max(variable.shape) ** 0.5 * orthogonalised(values + MOMENTUM * kept)
-        variable.assign_sub(rate * (change + self.weight_decay * variable))
-        self._average(variable, step, finite, *average)
+        off = variable if anchor is None else variable - anchor
+        variable.assign_sub(rate * (change + self._decay(variable, anchor) * off))
+        self._average(variable, step, finite, average)
 
-    def _average(self, variable: Any, step: Any, finite: Any, *average: Any) -> None:
-        for mean in average:
-            keep = tf.minimum(self.average, (1 + step) / (10 + step))
-            if self.scaled:
-                keep = tf.where(finite, keep, 1.0)
-            mean.assign_sub((1 - keep) * (mean - variable))
+    def _decay(self, variable: Any, anchor: Any) -> float:
+        """How strongly a variable is drawn, to its anchor or to 0; vectors are not drawn to 0."""
+        if anchor is not None:
+            return self.anchor
+        return self.weight_decay if len(variable.shape) > 1 else 0.0
+
+    def _average(self, variable: Any, step: Any, finite: Any, average: Any) -> None:
+        if average is None:
+            return
+        keep = tf.minimum(self.average, (1 + step) / (10 + step))
+        if self.scaled:
+            keep = tf.where(finite, keep, 1.0)
+        average.assign_sub((1 - keep) * (average - variable))
 
     def _update_scale(self, scale: Any, good_steps: Any, finite: Any) -> None:
         good = tf.where(finite, good_steps + 1, 0)

@@ -19,7 +19,8 @@ from common.config import RunConfig, Setting, checked, from_file, settings
 from common.errors import LOST, ConfigError, DataError, PeersLost, RunError, Stopped, TrainingError, suggestion
 
 HEADINGS = {
-    "Prediction": "What is made", "Model": "Model", "Data": "Data", "Training": "Training", "Other": "Other options",
+    "Prediction": "What is made", "Model": "Model", "Data": "Data", "Training": "Training",
+    "Fine-tuning": "Fine-tuning", "Other": "Other options",
 }  # fmt: skip
 
 
@@ -28,6 +29,7 @@ EXAMPLES = {
         "",
         " --data {own} --epochs 10",
         " --data train.{suffix} --valid dev.{suffix} --max-minutes 10",
+        " --data {own} --init-from RUN",
         " --resume RUN",
     ),
     "check": (" --data {own}", " --data train.{suffix} --test test.{suffix} --json"),
@@ -213,7 +215,14 @@ class PredictCommand(Command):
         if wishes is not None:
             own: list[click.Parameter] = [ConfigOption(setting) for setting in settings(wishes).values()]
             self.params = [one for one in self.usual if one.name in self.shared] + own
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name in (flag for one in self.usual for flag in one.opts):
+                raise click.UsageError(
+                    f"{error.option_name} is of predictions, and this recipe makes something up: leave it out.", ctx
+                ) from None
+            raise
 
 
 def wishes_of(args: Sequence[str]) -> Any:

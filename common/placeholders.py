@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from common.subwords import spelt
+
 MARKS = 16  # different placeholders of a text that are marked; further ones stay as they are
 FIRST = 0xE000
 _MARKS = [chr(FIRST + number) for number in range(MARKS)]
+AS_PIECES = [spelt(before + mark) for before in ("", " ") for mark in _MARKS]  # of a vocabulary that never saw any
 _MARK = f"[\\x{{{FIRST:x}}}-\\x{{{FIRST + MARKS - 1:x}}}]"
 _CUT = b"\xff"  # no valid UTF-8 holds this byte
 # RE2 cannot look behind, so that this finds a little more than `common.pairs.placeholders` does. That harms nothing,

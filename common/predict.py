@@ -42,7 +42,7 @@ def _lines(
         if wrong := files.damage(text, encoding):
             report(f"{name}:{number}", wrong)
         else:
-            yield {field: text}
+            yield {field: text, "place": f"{name}:{number}"}
 
 
 def _typed(texts: Sequence[str], field: str, report: Callable[[str, str], None]) -> Iterator[Example]:
@@ -50,10 +50,10 @@ def _typed(texts: Sequence[str], field: str, report: Callable[[str, str], None])
         if wrong := unusable(text):
             report(f"input {number}", wrong)
         else:
-            yield {field: text}
+            yield {field: text, "place": f"input {number}"}
 
 
-class _LeftOut:
+class LeftOut:
     """Tells of each bad input, and counts them."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ def _inputs(paths: Iterable[Path]) -> list[Path]:
 
 
 def _images(names: Iterable[str], field: str, report: Callable[[str, str], None]) -> Iterator[Example]:
-    """Images by their names: files, all files in folders, or globs; each with its name as "file"."""
+    """Images by their names: files, all files in folders, or globs; each with its name as "file" and as its place."""
     for name in names:
         path = files.located(name)
         if path.is_dir():
@@ -87,7 +87,7 @@ def _images(names: Iterable[str], field: str, report: Callable[[str, str], None]
         for file in found:
             shown = str(file).encode("utf-8", "backslashreplace").decode()  # a name may be any bytes
             try:
-                yield {field: pictures.usable(file.read_bytes()), "file": shown}
+                yield {field: pictures.usable(file.read_bytes()), "file": shown, "place": shown}
             except pictures.Unusable as error:
                 report(shown, str(error))
             except OSError as error:
@@ -103,7 +103,7 @@ def examples(
 ) -> Iterator[Example]:
     """The inputs that a file or stdin (-) holds: lines of text, a catalogue's messages, or by suffix rows with columns.
 
-    Where the input is an image, lines are names of files.
+    Where the input is an image, lines are names of files. Each has its place, such as "a.csv:2".
 
     Args:
       encoding: as the user gave it; None finds that of a file, and takes stdin for UTF-8.
@@ -127,12 +127,13 @@ def examples(
     if inputs[0].kind == "text" and _is_catalogue(path):
         catalogue = messages(path, encoding)
         say(f"Input: {catalogue.note}")
-        yield from (example for _, example in catalogue.rows(inputs[0], Problems(tell=report)))
+        rows = catalogue.rows(inputs[0], Problems(tell=report))
+        yield from ({**example, "place": place} for place, example in rows)
         return
     if files.suffix(path) in ROWS:
         reader = opening.reader(path, tuple(inputs), column, encoding, Problems(tell=report))
         say(f"Input: {reader.note}")
-        yield from (example for _, example in reader.rows())
+        yield from ({**example, "place": place} for place, example in reader.rows())
         return
     with files.opened(path) as file:
         empty = not file.read(1)
@@ -179,7 +180,22 @@ def _waiting(items: Iterator[Example], chunk: int) -> Iterator[list[Example]]:
             return
 
 
-def _best(shown: dict[str, Any], count: int) -> dict[str, Any]:
+def batches(
+    inputs: Sequence[Field], texts: Sequence[str], source: str | None, column: Sequence[str], encoding: str | None,
+    report: Callable[[str, str], None],
+) -> Iterator[list[Example]]:  # fmt: skip
+    """What a person gave, as it arrives, each with its place; see `predict` and `examples`."""
+    first = inputs[0]
+    items = examples(source, inputs, column, encoding, report) if source else iter(())
+    if first.kind != "image":
+        items = items if source else _typed(texts, first.name, report)
+    elif not source or files.suffix(files.located(source)) not in ROWS:
+        names = (line[first.name].strip() for line in items) if source else texts
+        items = _images(filter(None, names), first.name, report)
+    yield from _waiting(items, CHUNK_IMAGES if first.kind == "image" else CHUNK)
+
+
+def best(shown: dict[str, Any], count: int) -> dict[str, Any]:
     """A prediction with its `count` largest scores only, from the largest down."""
     if "scores" not in shown:
         raise ConfigError("--top-k is for recipes that give a score for each label, and this one does not.")
@@ -271,7 +287,7 @@ def predict(
     def as_json(example: Example, one: Mapping[str, Any]) -> str:
         shown = recipe.present(example, one)
         if top is not None:
-            shown = _best(shown, top)
+            shown = best(shown, top)
         if "explanation" in example:
             shown["explanation"] = example["explanation"]
         if alignment:
@@ -287,17 +303,11 @@ def predict(
     if chosen.catalogue:
         emit(_filled(served, source, encoding, chosen))
         return 0
-    report = _LeftOut()
-    first, endpoint = recipe.inputs[0], ALIGNMENT if alignment else DEFAULT
-    items = examples(source, recipe.inputs, column, encoding, report) if source else iter(())
-    if first.kind != "image":
-        items = items if source else _typed(texts, first.name, report)
-    elif not source or files.suffix(files.located(source)) not in ROWS:
-        names = (line[first.name].strip() for line in items) if source else texts
-        items = _images(filter(None, names), first.name, report)
+    report = LeftOut()
+    endpoint = ALIGNMENT if alignment else DEFAULT
     if chosen.begin:
         emit(chosen.begin)
-    for batch in _waiting(items, CHUNK_IMAGES if first.kind == "image" else CHUNK):
+    for batch in batches(recipe.inputs, texts, source, column, encoding, report):
         if explanations:
             explanations.write(served, batch)
         for prediction in served.predictions(batch, chosen.one, endpoint):
@@ -320,7 +330,7 @@ def make(
     Raises:
       ConfigError: a wish cannot be fulfilled; nothing is written then.
     """
-    report = _LeftOut()
+    report = LeftOut()
     name = served.recipe.inputs[0].name
     field = Field(name, "text")
     items = examples(source, (field,), (), encoding, report) if source else _typed(texts, name, report)

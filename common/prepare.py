@@ -25,13 +25,16 @@ from typing import Any
 
 import recipes
 from common.config import RunConfig, watched
-from common.errors import DataError, RunError
+from common.errors import ConfigError, DataError, RunError
 from common.files import write_json
+from common.opening import combined, joined
+from common.origin import Origin
 from common.packaged import cache_dir
 from common.pipeline import Encoder, encoded
 from common.problems import Problems
 from common.progress import Display, display, say
 from common.recipe import Assets, Example, Source, Splits
+from common.sources import picked
 from common.store import Store, StoreWriter, load
 from common.train import FEATURE, TARGET
 
@@ -70,6 +73,8 @@ def prepared(
     versions: Mapping[str, str],
     going_on: Mapping[str, Any] | None = None,
     fingerprint: str | None = None,
+    origin: Origin | None = None,
+    fold: tuple[int, int] | None = None,
 ) -> Prepared:
     """Splits, assets and stores of a run, taken over from an earlier one where all is the same.
 
@@ -78,6 +83,8 @@ def prepared(
       versions: of the libraries in use.
       going_on: the assets of the run that goes on, whose config then is settled already; None for a new run.
       fingerprint: of the data of the run that goes on.
+      origin: what the run is fine-tuned from.
+      fold: (number from 0, of how many) of the folds of the data, see `common.folds`.
 
     Raises:
       DataError: the data is missing, damaged or not what the recipe needs, or there is no room for it.
@@ -86,15 +93,43 @@ def prepared(
     recipe_class = recipes.load(recipe)
     watching, looked_at = watched(config)
     splits = recipe_class.load_data(watching)
+    if fold is not None:
+        from common.folds import folded
+
+        splits = folded(splits, recipe_class.fields, fold[1])[fold[0]]
+    if origin is not None and config.replay:
+        splits = _replayed(splits, recipe_class, config.replay, origin)
     say_notes(splits.notes)
     made_from = {"data": splits.fingerprint, "code": code_hash(recipes.folder(recipe)), "versions": dict(versions)}
     if fingerprint not in (None, splits.fingerprint):
         raise RunError("The data has changed since the run was begun. Resume with the same files, or start a new run.")
-    work = _Work(recipe_class, config, splits, made_from, looked_at, going_on)
+    known = origin.assets if origin is not None else None
+    if known is not None:
+        made_from["source"] = hashlib.blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=16).hexdigest()
+    work = _Work(recipe_class, config, splits, made_from, looked_at, going_on, known)
     folder = cache_dir() / "encoded"
     if config.keep_encoded and (found := work.taken_over(folder)) is not None:
         return found
     return work.made_anew(folder, watching)
+
+
+def _replayed(splits: Splits, recipe_class: Any, part: float, origin: Origin) -> Splits:
+    """The parts, with a share of the source's training data added to the training part."""
+    if origin.config is None:
+        raise DataError(f"--replay needs to know the data of {origin.path}, and a file of weights tells none.")
+    try:
+        old = recipe_class.load_data(origin.config)
+    except (DataError, ConfigError) as error:
+        raise DataError(f"--replay needs the data of {origin.path}: {error}") from None
+    # By another hash than that of the split, all of one side of which the training part holds.
+    again = picked(old.train, f"{part:.0%}", recipe_class.fields, lambda place: place * 1_009 % 1 < part)
+    note = f"and again {part:.0%} of {old.train.name}, on which {origin.path} was trained"
+    return replace(
+        splits,
+        train=joined(f"{splits.train.name} + {again.name}", [splits.train, again]),
+        notes=(*splits.notes, note),
+        fingerprint=combined([splits.fingerprint, old.fingerprint, str(part)]),
+    )
 
 
 @dataclass
@@ -105,6 +140,7 @@ class _Work:
     made_from: dict[str, Any]
     looked_at: set[str]
     going_on: Mapping[str, Any] | None
+    known: Mapping[str, Any] | None  # the assets of the run that this one is fine-tuned from
 
     def taken_over(self, folder: Path) -> Prepared | None:
         """What an earlier run kept, or None."""
@@ -138,7 +174,10 @@ class _Work:
             with display("Learning from the data") as shown:
                 read = self.splits.train.read
                 counted_train = replace(self.splits.train, read=lambda: counted(read(), shown))
-                assets = self.recipe_class.learn(watching, counted_train)
+                if self.known is None:
+                    assets = self.recipe_class.learn(watching, counted_train)
+                else:
+                    assets = self.recipe_class.relearn(watching, counted_train, dict(self.known))
         else:
             assets = dict(self.going_on)
         learned_with = _values(self.config, self.looked_at)

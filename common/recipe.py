@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -146,6 +146,39 @@ class WarmUp:
     rate: float
 
 
+@dataclass(frozen=True)
+class Axis:
+    """What the rows (or columns, and so on) of a weight stand for.
+
+    Args:
+      names: one for each, none twice.
+      like: the name of one, such as that of all unknown words, whose values a name that is new begins with; None for
+        those of an untrained model.
+      labels: whether names are what a person called them, so that other spellings are likely mistakes.
+    """
+
+    names: Sequence[str]
+    like: str | None = None
+    labels: bool = False
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What each example adds to a measure, so that the measure can be taken of any sample of the examples.
+
+    Args:
+      measure: its name, such as "accuracy".
+      higher: whether more is better.
+      parts: float64 [examples, any], in the order of the examples.
+      of: the measure of sums of parts, [..., any] to [...].
+    """
+
+    measure: str
+    higher: bool
+    parts: np.ndarray
+    of: Callable[[np.ndarray], np.ndarray]
+
+
 # Answers of an endpoint, by its name, to examples that hold its inputs: (positions, outputs) in batches, in any order.
 Ask = Callable[[str, list[Example]], Iterator[tuple[list[int], Batch]]]
 # Answers of an endpoint, by its name, to examples that hold its inputs: its outputs for each, in order.
@@ -167,6 +200,7 @@ class Recipe(Protocol):
     inputs: tuple[Field, ...]  # what serving_default takes of it
     formats: Mapping[str, Format]  # ways to write predictions, by name
     length_keys: tuple[str, ...]  # encoded features and targets by whose lengths batches are sorted, the first first
+    parts: Mapping[str, Sequence[str]]  # patterns of layer names by part of the network, from its input to its output
     monitor: str  # the validation measure that the best weights have
     monitor_mode: str  # "max" or "min"
 
@@ -179,6 +213,15 @@ class Recipe(Protocol):
     @classmethod
     def learn(cls, config: Any, train: Source) -> Assets:
         """Vocabularies, label lists and all else that is taken from the training part alone; streaming."""
+
+    @classmethod
+    def relearn(cls, config: Any, train: Source, known: Assets) -> Assets:
+        """What `learn` gives for a run that is fine-tuned: all that another's weights depend on stays as it was there.
+
+        Args:
+          config: has the other's settings where weights depend on them.
+          known: the other's assets.
+        """
 
     @classmethod
     def settle(cls, config: Any, assets: Assets) -> Any:
@@ -200,11 +243,18 @@ class Recipe(Protocol):
     def build_model(self) -> keras.Model:
         """The functional Keras model with named layers; inputs are the encoded features by name, dense."""
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
+    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
         """Sets weights that are computed from the training part or read, before training; most recipes do nothing.
 
         Args:
           batches: (features, target) of every training example, as arrays.
+          kept: paths of weights that another run's will take the place of, so that setting them is of no use.
+        """
+
+    def axes(self) -> Mapping[str, Mapping[int, Axis]]:
+        """What the axes of weights stand for, by a weight's path and the axis: words, labels, tags.
+
+        By these names rows of another run's weights are found again. Weights that are not listed must agree in shape.
         """
 
     def warm_up(self, model: keras.Model) -> WarmUp | None:
@@ -240,6 +290,9 @@ class Recipe(Protocol):
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
         """The exact measures of what the endpoints answer, against raw examples."""
 
+    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+        """The measure that two models are compared by, as what each example adds to it; see `score`."""
+
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
         """The exported functions; one is named serving_default."""
 
@@ -256,6 +309,16 @@ class Recipe(Protocol):
         """One prediction as a JSON object; `outputs` is one row of serving_default.
 
         Shares of all labels, if there are, stand under "scores".
+        """
+
+    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
+        """How unsure the model is of a prediction, from 0 to 1; `outputs` is one row of serving_default.
+
+        Args:
+          by: "entropy" or "margin", of shares of labels; None for the recipe's own measure.
+
+        Raises:
+          ConfigError: there is no such measure of what this recipe predicts.
         """
 
     def explanation(self, example: Example, outputs: Mapping[str, Any]) -> bytes:

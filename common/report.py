@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from common import comparison
 from common.files import replacing
 from common.progress import duration
 from common.runs import Run
@@ -38,6 +39,18 @@ _PAGE = """<!doctype html>
 {% endfor %}</div>
 {% if curves %}<h2>Training</h2>
 <img alt="{{ curves_text }}" src="data:image/svg+xml;base64,{{ curves }}">{% endif %}
+{% if comparison %}<h2>Fine-tuned and not</h2>
+<p>With intervals of 95% over the examples (bootstrap).</p>
+<div class="scroll"><table><tr>{% for name in comparison.headings %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in comparison.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>
+{% for verdict in comparison.verdicts %}<p>{{ verdict }}</p>
+{% endfor %}{% endif %}
+{% if folds %}<h2>{{ folds.count }} folds</h2>
+<div class="scroll"><table><tr><th>measure</th><th>mean</th><th>standard deviation</th></tr>
+{% for name, one in folds.measures.items() %}<tr><td>{{ name.replace("_", " ") }}</td>
+<td>{{ "%.4f"|format(one.mean) }}</td><td>{{ "%.4f"|format(one.deviation) }}</td></tr>
+{% endfor %}</table></div>{% endif %}
 {% for part in parts %}<h2>{{ part.name }} part, {{ part.examples }} examples</h2>
 <div class="scroll"><table><tr>{% for name in part.scalars %}<th>{{ name }}</th>{% endfor %}</tr>
 <tr>{% for value in part.scalars.values() %}<td>{{ value }}</td>{% endfor %}</tr></table></div>
@@ -123,6 +136,13 @@ def _confusion(matrix: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"columns": matrix["labels"][: len(matrix["rows"][0])], "rows": rows}
 
 
+def _comparison(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not found:
+        return None
+    headings, rows = comparison.table(found)
+    return {"headings": headings, "rows": rows, "verdicts": comparison.verdicts(found)}
+
+
 def write_report(run: Run, metrics: Mapping[str, Any]) -> None:
     """Writes report.html into the run's folder."""
     from jinja2 import Environment
@@ -161,6 +181,8 @@ def write_report(run: Run, metrics: Mapping[str, Any]) -> None:
         curves=curves,
         curves_text=f"Loss and validation measures over {len(history)} epochs; last loss {last.get('loss', 0):.4f}.",
         parts=parts,
+        comparison=_comparison(metrics.get("comparison")),
+        folds=metrics.get("folds"),
         notes=[*run.about["data"]["notes"], *(f"{k}: {v}" for k, v in run.about["data"]["attribution"].items())],
         settings=run.about["settings"] | run.about["versions"],
     )

@@ -20,8 +20,6 @@ import fcntl
 import json
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,22 +31,12 @@ import numpy as np
 import recipes
 from common.config import RunConfig, as_json, checked
 from common.errors import ConfigError, RunError
-from common.files import read_json, replacing, save_arrays, write_json
+from common.files import load_arrays, read_json, replacing, save_arrays, write_json
 
 FORMAT = 1
 GROWING = ("epochs", "max_minutes")  # a resumed run may be given more of these
 LAYOUT = ("strategy", "devices")  # of this start; a run may go on elsewhere, only with other noise for each replica
 FREE = ("checkpoint_minutes", "keep_encoded", "offline", "strict", *LAYOUT)  # these change nothing that is trained
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise RunError(f"{path} is damaged ({error}). Delete it to train from the start, or restore it.") from None
 
 
 @dataclass
@@ -99,7 +87,7 @@ class Run:
         """
         folder = recipes.folder(recipe)
         own = folder.parent != recipes.HERE
-        named = {"recipe": str(folder) if own else folder.name, "own": own}
+        named = {"recipe": recipes.identity(recipe), "own": own}
         about = {"format": FORMAT, **named, "settings": as_json(config), **more}
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
@@ -164,7 +152,7 @@ class Run:
         path = self.path / "checkpoint.npz"
         if not path.exists():
             return None
-        arrays = _load_arrays(path)
+        arrays = load_arrays(path)
         try:
             return arrays, json.loads(arrays.pop("numbers").tobytes())
         except (KeyError, ValueError):
@@ -180,7 +168,7 @@ class Run:
           RunError: there are none yet, or they are damaged.
         """
         try:
-            return _load_arrays(self.path / "best.npz")
+            return load_arrays(self.path / "best.npz")
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} has no trained weights yet. Go on with: python cli.py run {self.about['recipe']}"
@@ -248,18 +236,26 @@ class Run:
             if value != old and not larger and name not in FREE:
                 more = ", or a larger one" if name in GROWING else ""
                 raise ConfigError(
-                    f"{self.path} was begun with {name} {_shown(old)}, and now it is {_shown(value)}. Resume with the"
-                    f" same value{more}, or start a new run in another --run-dir."
+                    f"{self.path} was begun with {name} {shown_value(old)}, and now it is {shown_value(value)}. Resume"
+                    f" with the same value{more}, or start a new run in another --run-dir."
                 )
             changes[name] = value
         here = {name: getattr(config_class, name) for name in LAYOUT}
         return config_class(**{**vars(stored), **here, **changes})
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "not set"
     return "not set" if value is None else str(value)
+
+
+def export_folder(path: Path) -> Path | None:
+    """The SavedModel folder that `path` names, itself or by its latest version; None if it is no export."""
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [p for p in path.glob("*") if p.name.isdigit() and (p / "saved_model.pb").is_file()]
+    return max(versions, key=lambda p: int(p.name), default=None)
 
 
 def new_path(recipe: str, now: datetime) -> Path:

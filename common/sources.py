@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -15,7 +16,10 @@ from common.errors import ConfigError, DataError
 from common.opening import combined, joined, opened
 from common.readers.grid import fingerprint as music_fingerprint
 from common.recipe import Example, Field, Source, Splits
+from common.strata import cut, strata
 
+SMALL = 1_000  # examples; fewer are split by label and rank, for cutting the range of hashes is too uneven
+FILLED = 10  # different examples; so many are enough for no part to be empty
 SALT = b"kerasserole split 1"  # never changes, so that an example stays in its part for ever
 PARTS = ("train", "valid", "test")
 
@@ -62,8 +66,11 @@ def shares(split: str) -> tuple[float, float, float]:
 
 
 def _limited(source: Source | None, limit: int | None) -> Source | None:
-    if source is None or limit is None:
-        return source
+    return source if source is None or limit is None else limited(source, limit)
+
+
+def limited(source: Source, limit: int) -> Source:
+    """A fixed random sample of so many examples, in their order; all where there are fewer."""
 
     def read() -> Iterator[Example]:
         # A uniform sample in file order (Vitter 1985, algorithm R), since files are often sorted by label.
@@ -78,18 +85,79 @@ def _limited(source: Source | None, limit: int | None) -> Source | None:
     return replace(source, read=read)
 
 
-def _picked(source: Source, name: str, fields: Sequence[Field], low: float, high: float) -> Source:
-    def read() -> Iterator[Example]:
-        return (example for example in source if low <= share(example, fields) < high)
+def by_share(examples: Iterable[Example], fields: Sequence[Field]) -> dict[float, list[str]]:
+    """The labels of the examples of each `share`; "" where they have none."""
+    label = next((field.name for field in fields if field.kind == "label"), None)
+    found: dict[float, list[str]] = {}
+    for example in examples:
+        found.setdefault(share(example, fields), []).append(str(example[label]) if label else "")
+    return found
 
-    return Source(f"{source.name} ({name}, by hash)", read, source.problems, source.repairs)
+
+def picked(source: Source, name: str, fields: Sequence[Field], within: Callable[[float], bool]) -> Source:
+    """The examples of a source whose `share` is within a part.
+
+    Args:
+      name: of the part and of the way in which it is found, for people.
+    """
+
+    def read() -> Iterator[Example]:
+        return (example for example in source if within(share(example, fields)))
+
+    return Source(f"{source.name} ({name})", read, source.problems, source.repairs)
+
+
+def _by_hash(source: Source, fields: Sequence[Field], sizes: Sequence[tuple[str, float]]) -> dict[str, Source | None]:
+    """Parts by ranges of `share`, in which an example stays whatever is added.
+
+    Args:
+      sizes: (name, share) of each part, the sum of shares 1.
+    """
+    found: dict[str, Source | None] = {}
+    low = 0.0
+    for number, (name, size) in enumerate(sizes, 1):
+        high = low + size if number < len(sizes) else float("inf")
+        found[name] = picked(source, f"{name}, by hash", fields, _between(low, high))
+        low = high
+    return found
+
+
+def _between(low: float, high: float) -> Callable[[float], bool]:
+    return lambda place: low <= place < high
+
+
+def _by_rank(
+    source: Source, fields: Sequence[Field], sizes: Sequence[tuple[str, float]]
+) -> tuple[dict[str, Source | None], str] | None:
+    """Parts of a small source, which have their shares of each label, and a note for people; None of another source.
+
+    Within each label the examples are sorted by `share`, and the shares are cut by rank. So the parts do not depend
+    on the order of the file, but an example may change its part when others are added.
+
+    Args:
+      sizes: as of `_by_hash`.
+    """
+    labels = by_share(islice(source, SMALL), fields)
+    count = sum(map(len, labels.values()))
+    if not 1 < count < SMALL or len(sizes) == 1:
+        return None
+    part_of = cut(strata(labels), [size for _, size in sizes], len(labels) >= FILLED)
+    has_labels = any(map(any, labels.values()))
+    found: dict[str, Source | None] = {}
+    counts = []
+    for number, (name, _) in enumerate(sizes):
+        within = {place for place, part in part_of.items() if part == number}
+        found[name] = picked(source, f"{name}, by {'label' if has_labels else 'rank'}", fields, within.__contains__)
+        counts.append(str(sum(len(labels[place]) for place in within)))
+    so = "they are split by label" if has_labels else "each part gets just its share"
+    return found, f"{count} examples are few, so {so} ({', '.join(counts[:-1])} and {counts[-1]})"
 
 
 def splits(config: RunConfig, fields: Sequence[Field], default: Callable[[], tuple[Source, dict[str, str]]]) -> Splits:
     """The parts of a run.
 
-    `--data` alone is split by stable hash, unless it names its parts. With `--valid`, nothing is taken from `--data`
-    and there is no test part but by `--test`.
+    `--data` alone is split by stable hash, unless it names its parts, or by label where it has few examples. With
+    `--valid`, nothing is taken from `--data` and there is no test part but by `--test`.
 
     Args:
       default: gives the recipe's own data and its attribution, where `--data` is not given.
@@ -130,19 +198,18 @@ def splits(config: RunConfig, fields: Sequence[Field], default: Callable[[], tup
         # The share of a test part that is given apart goes to training.
         sizes = (parts[0] + (parts[2] if "test" in given else 0), parts[1], 0 if "test" in given else parts[2])
         named = [(name, size) for name, size in zip(PARTS, sizes, strict=True) if size > 0]
-        chosen, low = {}, 0.0
-        for name, size in named:
-            high = 1.0 if name == named[-1][0] else low + size
-            chosen[name] = _picked(data[""], name, fields, low, high)
-            low = high
+        chosen = _by_hash(data[""], fields, named)
+        if config.data and (few := _by_rank(data[""], fields, named)):
+            chosen, note = few
+            notes.append(note)
+            prints.append("by rank")
     else:
         chosen = dict(data)
         if "train" not in data:
             raise DataError(f"{config.data[0]} has no part named train, only {', '.join(data)}: give --data another.")
         if "valid" not in data and "valid" not in given and parts[1]:
-            cut = parts[0] / (parts[0] + parts[1])
-            chosen["train"] = _picked(data["train"], "train", fields, 0, cut)
-            chosen["valid"] = _picked(data["train"], "valid", fields, cut, 2.0)
+            first = parts[0] / (parts[0] + parts[1])
+            chosen |= _by_hash(data["train"], fields, (("train", first), ("valid", 1 - first)))
     chosen |= given
     train = _limited(chosen["train"], config.limit)
     assert train is not None
@@ -155,6 +222,4 @@ def whole(spec: str, fields: Sequence[Field], config: RunConfig) -> tuple[Source
     """Every example of a source, or its test part if it names parts; and notes for people."""
     one = opened(spec, fields, config)
     source = one.parts.get("") or one.parts.get("test") or one.parts.get("valid") or next(iter(one.parts.values()))
-    limited = _limited(source, config.limit)
-    assert limited is not None
-    return limited, one.notes
+    return (source if config.limit is None else limited(source, config.limit)), one.notes

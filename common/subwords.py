@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from common.errors import ConfigError, RunError
 from common.parallel import in_parallel
+from common.recipe import Axis
 from common.text import utf8
 
 PADDING, START, END = 0, 1, 2  # ids before those of pieces
@@ -86,6 +87,15 @@ def train(texts: Iterable[str], size: int) -> list[str]:
     return sorted(ids, key=lambda piece: ids[piece])
 
 
+def spelt(text: str) -> str:
+    """A text as one piece of a vocabulary.
+
+    >>> spelt(" low")
+    'Ġlow'
+    """
+    return "".join(_SYMBOLS[byte] for byte in text.encode("utf-8"))
+
+
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
     remaining = iter(texts)
     while batch := list(islice(remaining, _BATCH)):
@@ -133,6 +143,7 @@ class Subwords:
     """
 
     def __init__(self, pieces: Sequence[str]):
+        self.pieces = list(pieces)
         strange = sorted({symbol for piece in pieces for symbol in piece} - _BYTES.keys())
         if strange or "" in pieces:
             raise RunError(f"each piece of a vocabulary is symbols for bytes, but some are empty or hold {strange[:5]}")
@@ -147,6 +158,10 @@ class Subwords:
         for raw in self.raw[_FIRST:]:
             by_beginning[raw[:_BEGINNING]] = max(len(raw), by_beginning.get(raw[:_BEGINNING], 0))
         self.reach = _table(by_beginning, _BEGINNING - 1)
+
+    def axis(self) -> Axis:
+        """What the rows of a table by id stand for."""
+        return Axis(["no piece", "start of a text", "end of a text", *self.pieces])
 
     def __len__(self) -> int:
         """How many ids there are, PADDING, START and END among them."""

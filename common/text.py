@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 import tensorflow as tf
 
 from common.parallel import in_parallel
+from common.recipe import Axis
 
 URL, USER, NUMBER = "<url>", "<user>", "<number>"
 PADDING, BOUNDARY = 0, 1  # ids before those of words
+COMMON = 100  # of the most frequent words are looked at to see whether a vocabulary is of the same language
 COUNTED_WORDS = 2_000_000  # how many distinct words are counted at once
 
 _END = r"($|[^\p{L}\p{M}\p{N}_])"  # RE2's own word boundary knows ASCII only
@@ -144,6 +146,35 @@ def frequent(counts: Counter[str], most: int, at_least: int) -> list[str]:
     return kept[:most]
 
 
+def extended(known: Sequence[str], more: Iterable[str]) -> list[str]:
+    """A vocabulary with further words after those that it has, whose ids stay as they are.
+
+    >>> extended(["a", "b"], ["c", "a"])
+    ['a', 'b', 'c']
+    """
+    return list(dict.fromkeys([*known, *more]))
+
+
+def familiar(words: Sequence[str], known: Iterable[str]) -> float:
+    """The share of the most frequent words that a vocabulary has; low where it is of another language.
+
+    Args:
+      words: the most frequent first.
+    """
+    most, other = words[:COMMON], set(known)
+    return sum(word in other for word in most) / max(len(most), 1)
+
+
+def strange(share: float | None) -> list[str]:
+    """A sentence for people where few frequent words are familiar, in a list."""
+    if share is None or share >= 0.5:
+        return []
+    return [
+        f"Only {share:.0%} of the most frequent words are known to the run that --init-from names: is it of another"
+        " language?"
+    ]
+
+
 def affixes(words: tf.Tensor, prefixes: Sequence[int], suffixes: Sequence[int], buckets: int) -> tf.Tensor:
     """Hashed ids of each word's beginnings and ends, int32 [words, kinds], from 1.
 
@@ -176,13 +207,21 @@ class Vocabulary:
     """
 
     def __init__(self, known: Sequence[str], buckets: int):
-        self.first, self.buckets = 2, buckets
+        self.known, self.first, self.buckets = list(known), 2, buckets
         self.size = self.first + len(known) + buckets
         self.table = None  # a table cannot be empty
         if known:
             values = tf.range(len(known), dtype=tf.int64)
             pairs = tf.lookup.KeyValueTensorInitializer(tf.constant(list(known), tf.string), values)
             self.table = tf.lookup.StaticVocabularyTable(pairs, buckets)
+
+    def axis(self) -> Axis:
+        """What the rows of a table by id stand for; a word that is new begins as an unknown one.
+
+        A word cannot hold a blank, so that these names are no words.
+        """
+        unknown = [f"unknown word {number}" for number in range(self.buckets)]
+        return Axis(["padding of texts", "end of a text", *self.known, *unknown], like=unknown[0])
 
     def ids(self, tokens: tf.RaggedTensor) -> tf.RaggedTensor:
         """Ids of words, int32 [batch, (words)]."""

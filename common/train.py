@@ -30,12 +30,14 @@ from common.pipeline import (
     token_batches,
     training_batches,
 )
-from common.recipe import WarmUp
 from common.store import Store
-from common.weights import model_weights, random_states, set_model_weights
+from common.transfer import Inherited
+from common.tuning import fine_tuned, first_step, phase_at, warmed_up
+from common.weights import model_weights, named_weights, random_states, set_model_weights
 
 CALL_SECONDS = 0.5  # a call of the compiled loop takes about so long: often enough for progress, signals and limits
 EVALUATION_BATCH = 256
+FEW = 40  # weights of the loss, examples or steps, of the validation part; fewer choose nothing but by chance
 FEATURE, TARGET = "feature/", "target/"  # how a store names the columns of each kind
 
 
@@ -98,14 +100,16 @@ class Trainer:
       train, valid: stores whose columns are named feature/... and target/...; valid may be None.
       strategy: where variables live and steps run.
       fresh: the training begins, so that the recipe sets the first weights; else a state is restored next.
+      inherited: what a fine-tuned run has of another.
 
     Raises:
       TrainingError: there is nothing to train on, or no end.
+      ConfigError: no part of the network could learn.
     """
 
     def __init__(
         self, recipe: Any, config: RunConfig, train: Store, valid: Store | None, strategy: tf.distribute.Strategy,
-        fresh: bool = True,
+        fresh: bool = True, inherited: Inherited | None = None,
     ):  # fmt: skip
         if not len(train):
             raise TrainingError("No training step could be made: the training part is empty. Give more --data.")
@@ -113,18 +117,29 @@ class Trainer:
             raise TrainingError("Training would never end: give --epochs or --max-minutes.")
         check_batches(recipe, config)
         self.recipe, self.config, self.strategy = recipe, config, strategy
-        self.peers = Peers(strategy)
+        self.peers, self.inherited = Peers(strategy), inherited
         self.train, self.valid = train, valid if valid is not None and len(valid) else None
         with strategy.scope():
             self.model = recipe.build_model()
             if fresh:
                 rows = evaluation_batches(train, EVALUATION_BATCH, ())
-                recipe.begin(self.model, ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in rows))
+                kept = inherited.plan(recipe, self.model) if inherited else ()
+                recipe.begin(self.model, ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in rows), kept)
+                if inherited:
+                    inherited.apply(self.model)
                 self.peers.broadcast(_floats(self.model.variables))  # which other processors may have rounded otherwise
+            if inherited:
+                self.plan = fine_tuned(config, self.model, recipe.parts, inherited.kept)
+            else:
+                self.plan = warmed_up(recipe.warm_up(self.model))
+            named = {path: v.value for path, v in named_weights(self.model) if v.trainable}
+            paths = {id(variable): path for path, variable in named.items()}
             variables = [v.value for v in self.model.trainable_variables]
             self.optimizer = AdamW(
                 variables, config.weight_decay, config.clip_norm, config.average, config.precision == "float16",
                 [variable.value for variable in recipe.orthogonal(self.model)], config.accumulate > 1,
+                [self.plan.rates.get(paths[id(v)], 1.0) for v in variables],
+                [named[path] for path in self.plan.anchored if path in named], config.anchor,
             )  # fmt: skip
         spread_random_states(strategy, random_states(self.model))
         found = (kind + name for name in recipe.length_keys for kind in (FEATURE, TARGET))
@@ -141,18 +156,22 @@ class Trainer:
         self.best: tuple[float, ...] | None = None  # (score, -loss), the higher the better
         self.per_second = 0.0  # steps; the latest estimate
         self.validation_seconds = 0.0
-        self.warm_up: WarmUp | None = recipe.warm_up(self.model)
-        self._begin_phase(warming=self.warm_up is not None)
+        self.tells_little = False  # the validation part, by which then no weights are chosen or fitted
+        self._begin_phase(0)
         signature = [specs(train, None)] * self.peers.local
         self._forward = tf.function(self._evaluate_batches, input_signature=signature)
 
-    def _begin_phase(self, warming: bool) -> None:
-        """Compiles the steps anew, with some layers as they are or with all learning."""
-        self.warming = warming
-        for layer in self.warm_up.layers if self.warm_up else ():
-            layer.trainable = not warming
+    def _begin_phase(self, number: int) -> None:
+        """Compiles the steps anew, with the layers as they are that do not learn in this phase."""
+        self.phase = number
+        for layer in {id(one): one for phase in self.plan.phases for one in phase.still}.values():
+            layer.trainable = True
+        for layer in self.plan.phases[number].still:
+            layer.trainable = False
         learning = {id(variable.value) for variable in self.model.trainable_variables}
         self.learning = [id(variable) in learning for variable in self.optimizer.variables]
+        if not any(self.learning):
+            raise TrainingError("No weight is left that could learn. Freeze less of the network.")
         self._compiled = False
         self._steps = tf.function(self._many_steps)
 
@@ -242,14 +261,12 @@ class Trainer:
         return first, second
 
     def _rate(self, progress: tf.Tensor) -> tf.Tensor:
-        """The learning rate at a share of the training; after a warm-up of some layers a schedule of its own begins."""
-        peak, rise, schedule = peak_rate(self.config), self.config.warmup, self.config.schedule
-        if self.warm_up is None:
-            return learning_rate(progress, peak, rise, schedule)
-        share = self.warm_up.share
-        if self.warming:
-            return learning_rate(progress / share, peak, rise, "constant")
-        return learning_rate((progress - share) / (1 - share), peak * self.warm_up.rate, rise, schedule)
+        """The learning rate at a share of the training; each phase has a rise of its own, the last one a schedule."""
+        phases, number, config = self.plan.phases, self.phase, self.config
+        start, end = phases[number - 1].end if number else 0.0, phases[number].end
+        schedule = config.schedule if number == len(phases) - 1 else "constant"
+        peak = peak_rate(config) * phases[number].rate
+        return learning_rate((progress - start) / (end - start), peak, config.warmup, schedule)
 
     def _clock(self, after: list[tf.Tensor]) -> tf.Tensor:
         """Seconds once `after` are there; 0 under op determinism, which forbids to look at the time."""
@@ -272,7 +289,7 @@ class Trainer:
         Each batch is one replica's, and all processes have the result.
 
         Args:
-          conclude: let the recipe set what it fits on this store, the validation part.
+          conclude: let the recipe set what it fits on this store, the validation part, unless that is very small.
         """
         measures = self.recipe.measures(self.model)
         scored = not isinstance(measures, Nothing)
@@ -293,10 +310,10 @@ class Trainer:
                 loss, weight = loss + float(sums), weight + float(weights)
                 if scored:
                     measures.update(_part(rows, TARGET), tf.nest.pack_sequence_as(structure[0], outputs))
-            if conclude:
+            if conclude and weight >= FEW:
                 self.recipe.conclude(self.model, measures)
                 self.peers.broadcast(_floats(self.model.non_trainable_variables))
-        return {"loss": loss / max(weight, 1e-9), **measures.result()}
+        return {"loss": loss / max(weight, 1e-9), "weight": weight, **measures.result()}
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -348,20 +365,28 @@ class Trainer:
         if self.per_second and self._limit < math.inf:
             left = self._limit - self.seconds - self._validation_cost()
             wanted = min(wanted, max(1, int(left * self.per_second)))
-        if self.warming and self.warm_up and not self._by_time:
-            wanted = min(wanted, self._warm_up_steps() - self._made())
+        if not self._last_phase and not self._by_time:
+            wanted = min(wanted, first_step(self.plan.phases, self.phase + 1, self._total()) - self._made())
         return min(wanted, self.steps - self.step)
 
     def _made(self) -> int:
         return self.epoch * self.steps + self.step
 
-    def _warm_up_steps(self) -> int:
-        return math.ceil(self.warm_up.share * self.steps * (self.config.epochs or 1)) if self.warm_up else 0
+    def _total(self) -> int:
+        return self.steps * (self.config.epochs or 1)
 
-    def _warmed_up(self) -> bool:
-        if self.warm_up and self._by_time:
-            return self.seconds >= self.warm_up.share * self._limit
-        return self._made() >= self._warm_up_steps()
+    @property
+    def _last_phase(self) -> bool:
+        return self.phase == len(self.plan.phases) - 1
+
+    def _due_phase(self) -> int:
+        """The phase that the next step belongs to; none that has begun comes back."""
+        phases = self.plan.phases
+        if self._by_time:
+            due = phase_at(phases, self.seconds / self._limit)
+        else:
+            due = max(n for n in range(len(phases)) if first_step(phases, n, self._total()) <= self._made())
+        return max(due, self.phase)
 
     def _seconds_left(self) -> float | None:
         by_time = self._limit - self.seconds
@@ -401,8 +426,8 @@ class Trainer:
 
     def _call(self, iterator: Any) -> Progress:
         began = time.perf_counter()
-        if self.warming and self._warmed_up():
-            self._begin_phase(warming=False)
+        if (due := self._due_phase()) > self.phase:
+            self._begin_phase(due)
             self.optimizer.restart()
         count = self._call_steps()
         share = min(1.0, self.seconds / self._limit) if self._by_time else -1.0
@@ -410,7 +435,7 @@ class Trainer:
             iterator,
             tf.constant(count, tf.int64),
             tf.constant(self._made(), tf.int64),
-            tf.constant(float(self.steps * (self.config.epochs or 1))),
+            tf.constant(float(self._total())),
             tf.constant(share, tf.float32),
         )
         if int(bad) >= 0:
@@ -443,11 +468,12 @@ class Trainer:
         improved = True
         if self.valid is not None:
             measured = self.evaluate(self.valid, conclude=True)
-            scalars = {f"valid_{k}": v for k, v in measured.items() if isinstance(v, int | float)}
+            self.tells_little = measured["weight"] < FEW
+            scalars = {f"valid_{k}": v for k, v in measured.items() if k != "weight" and isinstance(v, int | float)}
             facts |= scalars
             score = measured[self.recipe.monitor] * (1 if self.recipe.monitor_mode == "max" else -1)
             rank = self.peers.agreed(score, -measured["loss"])
-            improved = self.best is None or rank > self.best
+            improved = self.best is None or rank > self.best or self.tells_little
             if improved:
                 self.best = rank
         (seconds,) = self.peers.agreed(time.perf_counter() - began)
@@ -476,7 +502,7 @@ class Trainer:
             "epoch": self.epoch, "step": self.step, "seconds": self.seconds, "sums": self.sums.tolist(),
             "epoch_seconds": self.epoch_seconds, "waited": self.waited, "best_epoch": self.best_epoch,
             "best": self.best, "validation_seconds": self.validation_seconds, "steps": self.steps,
-            "warming": self.warming,
+            "phase": self.phase,
         }  # fmt: skip
         return arrays, numbers
 
@@ -508,5 +534,5 @@ class Trainer:
         self.best_epoch = numbers["best_epoch"]
         self.best = tuple(numbers["best"]) if numbers["best"] is not None else None
         self.validation_seconds = numbers["validation_seconds"]
-        if self.warming and not numbers.get("warming", False):
-            self._begin_phase(warming=False)
+        if numbers["phase"] > self.phase:
+            self._begin_phase(numbers["phase"])

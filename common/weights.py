@@ -27,7 +27,7 @@ def _given_by_keras() -> set[str]:
     return {"variable"} | {snake(name) for name in vars(keras.layers) if name[:1].isupper()}
 
 
-def _named(model: Any) -> Iterator[tuple[str, Any]]:
+def named_weights(model: Any) -> Iterator[tuple[str, Any]]:
     """The model's weights and statistics by variable path, without its random states and what an epoch sets.
 
     Names that Keras numbered are numbered anew within the model, so that a second one in a process has the same.
@@ -50,7 +50,7 @@ def _named(model: Any) -> Iterator[tuple[str, Any]]:
 
 def model_weights(model: Any) -> dict[str, np.ndarray]:
     """The model's weights and statistics by variable path, without its random states."""
-    return {path: variable.numpy() for path, variable in _named(model)}
+    return {path: variable.numpy() for path, variable in named_weights(model)}
 
 
 def set_model_weights(model: Any, arrays: dict[str, np.ndarray]) -> None:
@@ -59,7 +59,7 @@ def set_model_weights(model: Any, arrays: dict[str, np.ndarray]) -> None:
     Raises:
       RunError: a weight is missing or of another shape.
     """
-    for path, variable in _named(model):
+    for path, variable in named_weights(model):
         value = arrays.get(path)
         if value is None or value.shape != tuple(variable.shape):
             found = "is missing" if value is None else f"has shape {value.shape}, not {tuple(variable.shape)}"

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import platform
 import shlex
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import recipes
-from common import __version__
 from common.cluster import Cluster, cluster
-from common.config import as_json, checked
+from common.config import TUNING, settings
 from common.errors import ConfigError, PeersLost, RunError, Stopped
-from common.metrics import UNSEEN
-from common.progress import display, duration, leave_to_another, say, tells
-from common.recipe import Splits
+from common.origin import opened, tuned
+from common.progress import display, duration, leave_to_another, say
 from common.runs import GROWING, Run, new_path
-from common.signals import handled
-
-SAMPLES = 32  # held-out inputs that a run keeps to prove its export with
-
-
-def versions() -> dict[str, str]:
-    """What a run was made with."""
-    import keras
-    import numpy as np
-    import tensorflow as tf
-
-    found = {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
-    return {"kerasserole": __version__, "python": platform.python_version(), **found}
+from common.session import say_unseen, seed, shared, train, versions
 
 
 def find(recipe: str, run_dir: Path | None, resume: Path | None) -> Run | None:
@@ -60,8 +41,7 @@ def find(recipe: str, run_dir: Path | None, resume: Path | None) -> Run | None:
             raise RunError(f"{run_dir} holds files but no run. Name a new or empty folder by --run-dir.")
         _check_writable(run_dir)
         return None
-    folder = recipes.folder(recipe)
-    mine = str(folder) if folder.parent != recipes.HERE else folder.name
+    mine = recipes.identity(recipe)
     if run.about["recipe"] != mine:
         raise RunError(f"{run.path} is a run of {run.about['recipe']}, not of {mine}. Name another folder or recipe.")
     _check_writable(run.path)
@@ -94,7 +74,7 @@ def run(recipe: str, given: Mapping[str, Any], run_dir: Path | None = None, resu
         strategy = prepare(config)
         from common.distribute import Peers
 
-        _train(recipe, config, old, path, Peers(strategy), began)
+        _carry_out(recipe, config, old, path, Peers(strategy), began)
     else:
         _say_finished(recipe, path)
     return path
@@ -106,9 +86,23 @@ def _decided(
     """(the run that goes on, the settings, the run's folder, whether nothing is left to do)."""
     config_class = recipes.load_config(recipe).Config
     old = find(recipe, run_dir, resume)
-    config = old.merged(config_class, given) if old else config_class(**given)
+    config = settings_of(recipe, given, old)
     path = old.path if old else run_dir or new_path(recipe, datetime.now())
     return old, config, path, bool(old and old.metrics() is not None and not _grown(config, old.config(config_class)))
+
+
+def settings_of(recipe: str, given: Mapping[str, Any], old: Run | None) -> Any:
+    """All settings of a run that goes on, or of a new one."""
+    config_class = recipes.load_config(recipe).Config
+    if old is not None:
+        return old.merged(config_class, given)
+    if given.get("init_from") is not None:
+        return config_class(**tuned(recipe, given, opened(given["init_from"], recipe)))
+    for name, setting in settings(config_class).items():
+        alone = setting.metadata["group"] != TUNING or name == "folds"  # folds are of use without a source, too
+        if name in given and not alone and given[name] != setting.default:
+            raise ConfigError(f"{setting.flag} is of fine-tuning: name by --init-from the run to begin with, too.")
+    return config_class(**given)
 
 
 def _run_together(
@@ -128,13 +122,13 @@ def _run_together(
         mine = peers.together(lambda: _decided(recipe, given, run_dir, resume) if peers.chief else None)
         goes_on, name, finished = peers.told([mine[0] is not None, str(mine[2]), mine[3]] if mine else None)
         path = Path(name)
-        old = peers.together(lambda: mine[0] if mine else _shared(path, peers) if goes_on else None)
-        config = old.merged(config_class, given) if old else config_class(**given)
+        old = peers.together(lambda: mine[0] if mine else shared(path, peers) if goes_on else None)
+        config = peers.together(lambda: settings_of(recipe, given, old))
         if finished:
             _say_finished(recipe, path)
         else:
             _arithmetic(config)
-            _train(recipe, config, old, path, peers, began)
+            _carry_out(recipe, config, old, path, peers, began)
     except Exception as error:
         if not peers.lost(error):
             raise
@@ -171,107 +165,32 @@ def _command(recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume
     return told | code | {f"the version of {name}": version for name, version in versions().items()}
 
 
-def _train(recipe: str, config: Any, old: Run | None, path: Path, peers: Any, began: float) -> None:
-    joined = time.perf_counter()
-    from common.distribute import kernel
-    from common.prepare import prepared
-    from common.train import Trainer, check_batches
-
-    check_batches(recipes.load(recipe), config)
-    lock = peers.together(lambda: old.lock() if old and peers.chief else None)
-    going_on = (old.assets(), old.about["data"]["fingerprint"]) if old else ()
-    ready = peers.together(lambda: prepared(recipe, config, versions(), *going_on))
-    task, config, splits, stores = ready.task, ready.config, ready.splits, ready.stores
+def _carry_out(recipe: str, config: Any, old: Run | None, path: Path, peers: Any, began: float) -> None:
+    """The run, and those within it that are asked for: on folds of the data, and from scratch."""
     try:
-        counts = {name: len(store) for name, store in stores.items()}
-        if peers.count > 1:
-            learned = hashlib.blake2b(json.dumps(ready.assets, sort_keys=True).encode(), digest_size=8).hexdigest()
-            peers.check_alike({
-                "the data (its hash)": splits.fingerprint, "what was learned from it (its hash)": learned,
-                "its number of examples": str(counts),
-            })  # fmt: skip
-            # What was fitted to a machine's speed is fitted to that of worker 0.
-            config = type(config)(**checked(type(config), peers.told(as_json(config)), "worker 0"))
-            task = type(task)(config, ready.assets)
-        for doubt in task.doubts():
-            say(f"Warning: {doubt}")
-        current, lock = peers.together(
-            lambda: _begun(recipe, config, old, path, ready, lock) if peers.chief else (old, lock)
-        )
-        current = peers.together(lambda: current or _shared(path, peers))
-        say("Examples: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
-        seconds = {"data": time.perf_counter() - joined}
-
-        seed(config.seed)
-        checkpoint = current.load_checkpoint()
-        peers.check_alike({"the checkpoint": json.dumps(checkpoint[1]) if checkpoint else "none"})
-        parts = (stores["train"], stores.get("valid"))
-        trainer = Trainer(task, config, *parts, peers.strategy, fresh=checkpoint is None)
-        if checkpoint:
-            trainer.restore(*checkpoint)
-            say(f"Resumed {path} at epoch {trainer.epoch + 1}, step {trainer.step}.")
-        say(f"{_batches(config, peers)}; LSTM kernel: {kernel()}")
-        say(f"Training {trainer.model.count_params():,} weights for {_bound(config)} into {path}")
-        _fit(recipe, trainer, current, config)
-        seconds["training"] = trainer.seconds
-        metrics = _final(task, trainer, current, config, splits, counts, seconds)
-        peers.any(False)  # worker 0 has written all: only now may the others leave it
-    except KeyboardInterrupt:
+        metrics, seconds = train(recipe, config, old, path, peers)
+    except Stopped:
         raise Stopped(_go_on(recipe, path, peers) if (path / "config.json").exists() else "Stopped.") from None
-    finally:
-        ready.close()
-        if lock:
-            lock.close()
     for part in ("valid", "test"):
         if part in metrics:
             scores = {k: v for k, v in metrics[part].items() if isinstance(v, float)}
             say(f"{part}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
-    say(f"Trained in {duration(seconds['training'])}, {duration(time.perf_counter() - began)} in all.")
+    _tell_more(metrics)
+    say(f"Trained in {duration(seconds)}, {duration(time.perf_counter() - began)} in all.")
     _next_steps(recipe, path)
 
 
-def _begun(recipe: str, config: Any, old: Run | None, path: Path, ready: Any, lock: Any) -> tuple[Run, Any]:
-    """(the run's folder, made or opened again; what keeps others from it)."""
-    if old:
-        old.reopen(config)
-        return old, lock
-    splits = ready.splits
-    facts = {
-        "versions": versions(),
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "data": {
-            "notes": list(splits.notes), "fingerprint": splits.fingerprint, "attribution": dict(splits.attribution),
-        },
-    }  # fmt: skip
-    held_out = splits.test or splits.valid or splits.train
-    current = Run.create(path, recipe, config, ready.assets, list(islice(held_out, SAMPLES)), facts)
-    return current, current.lock()
+def _tell_more(metrics: Mapping[str, Any]) -> None:
+    """What the run was compared with, and how far its scores can be trusted, for people."""
+    from common import comparison
 
-
-def _shared(path: Path, peers: Any) -> Run:
-    """The run that worker 0 has made."""
-    if not (path / "config.json").exists():
-        raise RunError(
-            f"Worker {peers.index} does not see {path.absolute()}, which worker 0 has made. Name a --run-dir on a disk"
-            " that all machines share."
-        )
-    return Run.open(path)
-
-
-def _batches(config: Any, peers: Any) -> str:
-    """How batches are divided, for people."""
-    kind = "pieces" if config.batch_type == "tokens" else "examples"
-    replicas, parts = peers.strategy.num_replicas_in_sync, config.accumulate
-    share = -(-config.batch_size // (replicas * parts))
-    in_parts = f" in {parts} parts" if parts > 1 else ""
-    over = f"{replicas} replicas" if replicas > 1 else "one replica"
-    return f"Batches of {config.batch_size:,} {kind}{in_parts} on {over}, {share:,} at a time on each"
-
-
-def _bound(config: Any) -> str:
-    if config.epochs is None:
-        return f"{config.max_minutes:g} minutes"
-    return f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
+    if interval := metrics.get("interval"):
+        say(comparison.doubt(interval))
+    if folds := metrics.get("folds"):
+        means = (f"{name} {one['mean']:.4f} ± {one['deviation']:.4f}" for name, one in folds["measures"].items())
+        say(f"{folds['count']} folds, mean and standard deviation: {', '.join(means)}")
+    for line in comparison.lines(metrics.get("comparison") or {}):
+        say(line)
 
 
 def prepare(config: Any) -> Any:
@@ -306,122 +225,10 @@ def _arithmetic(config: Any) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def seed(value: int) -> None:
-    """Starts all random numbers, so that a model built next is the same every time."""
-    import keras
-
-    keras.utils.set_random_seed(value)
-
-
-def _say_unseen(part: str, measured: Mapping[str, Any]) -> None:
-    for name, group in measured.items():
-        if name.startswith("per_") and UNSEEN in group:
-            kind, count = name.removeprefix("per_"), group[UNSEEN]["support"]
-            say(f"Warning: the {part} part has {count:,} of a {kind} that training lacks; they count as wrong.")
-
-
-@contextmanager
-def interruptible() -> Iterator[list[int]]:
-    """Within the block the first Ctrl-C or SIGTERM only fills the list; a second one interrupts at once."""
-    caught: list[int] = []
-
-    def handle(number: int, frame: Any) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-        # Not by a stream, which may be in the midst of a line of ours: it refuses to be called from within itself.
-        with suppress(OSError):
-            if tells():
-                os.write(2, b"\nStopping after this step, with a checkpoint; again to stop at once.\n")
-
-    with handled(handle):
-        yield caught
-
-
-def _fit(recipe: str, trainer: Any, current: Run, config: Any) -> None:
-    from common.report import Curves
-    from common.train import EpochEnd
-
-    peers = trainer.peers
-    history = current.history()[: trainer.epoch]
-    curves = Curves(current.path / "tensorboard") if peers.chief else None
-    saved = time.monotonic()
-    total = trainer.steps * config.epochs if config.epochs else None
-    with display("Training") as shown, interruptible() as caught:
-        for fact in trainer.fit():
-            if isinstance(fact, EpochEnd):
-                history.append(fact.facts)
-                if curves is not None:
-                    curves.add(trainer.epoch, fact.facts)
-                    if fact.improved:
-                        current.save_best(trainer.weights())
-                    current.write_history(history)
-                say(_epoch_line(fact, config.epochs, trainer.recipe.monitor))
-            else:
-                left = "" if fact.seconds_left is None else f", {duration(fact.seconds_left)} left"
-                shown.show(
-                    (fact.epoch - 1) * fact.steps + fact.step if total else trainer.seconds,
-                    total or config.max_minutes * 60,
-                    f"epoch {fact.epoch}, loss {fact.loss:.4f}, {fact.examples_per_second:,.0f} examples/s{left}",
-                )
-            stopped = peers.any(bool(caught))
-            late = time.monotonic() - saved > config.checkpoint_minutes * 60
-            if peers.chief and (isinstance(fact, EpochEnd) or late or stopped):
-                current.save_checkpoint(*trainer.state())
-                saved = time.monotonic()
-            if stopped:
-                peers.any(False)  # the others leave when worker 0 has saved
-                raise Stopped(_go_on(recipe, current.path, peers))
-
-
 def _go_on(recipe: str, path: Path, peers: Any) -> str:
     if peers.count > 1:
         return f"Stopped. Go on by the same command on all workers{_resuming(path)}."
     return f"Stopped. Go on with: python cli.py run {shlex.quote(recipe)} --resume {shlex.quote(str(path))}"
-
-
-def _epoch_line(fact: Any, epochs: int | None, monitor: str) -> str:
-    facts = fact.facts
-    of = f"/{epochs}" if epochs else ""
-    shown = {k: v for k, v in facts.items() if k in ("loss", "valid_loss", f"valid_{monitor}")}
-    rate = f"{facts['examples_per_second']:,.0f} examples/s, {duration(facts['seconds'])}"
-    values = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
-    return f"epoch {facts['epoch']}{of}: {values}, {rate}{' *' if fact.improved else ''}"
-
-
-def _final(
-    task: Any,
-    trainer: Any,
-    current: Run,
-    config: Any,
-    splits: Splits,
-    counts: dict[str, int],
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    from common.endpoints import of_model
-    from common.prepare import counted
-    from common.report import write_report
-    from common.weights import set_model_weights
-
-    began = time.perf_counter()
-    trainer.peers.any(False)  # the best weights are written
-    set_model_weights(trainer.model, current.load_best())
-    served = of_model(task, trainer.model, config, trainer.strategy)
-    metrics: dict[str, Any] = {}
-    with display("Evaluating") as shown:
-        for part in ("valid", "test"):
-            source = getattr(splits, part)
-            measured = served.measures(counted(source, shown)) if source is not None else {"examples": 0}
-            if measured["examples"]:
-                _say_unseen(part, measured)
-                metrics[part] = {k: v for k, v in measured.items() if k != "examples"}
-                counts[part] = measured["examples"]
-    seconds["evaluation"] = time.perf_counter() - began
-    metrics |= {"examples": counts, "seconds": {name: round(value, 3) for name, value in seconds.items()}}
-    if trainer.peers.chief:
-        write_report(current, metrics)
-        current.finish(metrics)
-    return metrics
 
 
 def _next_steps(recipe: str, path: Path) -> None:
@@ -433,8 +240,7 @@ def _next_steps(recipe: str, path: Path) -> None:
     say(f"  python cli.py export {shown} --to exports/{shlex.quote(path.name)}")
     if Run.open(path).about["settings"]["data"]:
         say(f"  python cli.py evaluate {shown} --data {about.own_data}")
-    else:
-        say(f"  python cli.py run {name} --data {about.own_data}")
+    say(f"  python cli.py run {name} --data {about.own_data} --init-from {shown}")
 
 
 def evaluate(
@@ -457,7 +263,7 @@ def evaluate(
         measured = served.measures(counted(source, shown))
     for line in problem_lines(source):
         say(line)
-    _say_unseen("evaluated", measured)
+    say_unseen("evaluated", measured)
     if not measured["examples"]:
         raise ConfigError(f"{data} holds no example to score. Give --data another source.")
     return measured

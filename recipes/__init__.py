@@ -42,6 +42,12 @@ def folder(name_or_path: str) -> Path:
     )
 
 
+def identity(name_or_path: str) -> str:
+    """What a run notes its recipe by: the name of a built-in one, the folder of one's own."""
+    found = folder(name_or_path)
+    return found.name if found.parent == HERE else str(found)
+
+
 def module(name_or_path: str, name: str) -> types.ModuleType:
     """A module of a recipe by name, such as "config" or "data"."""
     path = folder(name_or_path)

@@ -77,12 +77,12 @@ def made(tmp_path, kind):
         return path, "has no folder of text files for each label"
     if kind == "array":
         path = tmp_path / "reviews.json"
-        path.write_text('[{"text": "a", "label": "b"}]')
-        return path, "reviews.json holds a JSON array: write each object on a line of its own"
+        path.write_text('[{"text": "a", "label": "b"}\n')
+        return path, "reviews.json:2 ends before its array does: mend the file, or write it again"
     if kind == "array by content":
         path = tmp_path / "reviews"
-        path.write_text('[\n  {"text": "a", "label": "b"}\n]\n')
-        return path, "reviews holds a JSON array: write each object on a line of its own"
+        path.write_text('[\n  {"text": "a", "label": "b"}\n  {"text": "b", "label": "b"}\n]\n')
+        return path, 'reviews:3 has "{" where a comma is wanted: mend the file, or write it again'
     if kind == "zip":
         path = tmp_path / "reviews.zip"
         with zipfile.ZipFile(path, "w") as archive:

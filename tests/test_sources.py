@@ -4,6 +4,7 @@ import csv
 import os
 from collections import Counter
 
+import numpy as np
 import pytest
 from calls import tiny_texts, write
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from common import opening, sources
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
 from common.recipe import Field, Source
+from common.strata import cut, strata
 
 FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))
 
@@ -120,6 +122,157 @@ def test_fingerprint_changes_with_the_data(reviews, tmp_path):
 
 def test_own_data_brings_its_attribution():
     assert sources.splits(RunConfig(), FIELDS, own).attribution == {"licence": "MIT"}
+
+
+# Small data
+
+
+def labelled(counts, seed=0):
+    """Texts of each label, so many, mixed: (text, label)."""
+    rows = [(f"{label} {number}", label) for label, count in counts.items() for number in range(count)]
+    return [rows[at] for at in np.random.default_rng(seed).permutation(len(rows))]
+
+
+def split_of(path, rows, **settings):
+    """Splits of a file of such rows, and how many of each label are in each part."""
+    found = sources.splits(RunConfig(data=(str(write(path, rows)),), **settings), FIELDS, own)
+    return found, [Counter(example["label"] for example in part) for _, part in found.given()]
+
+
+def test_few_examples_are_split_by_label_and_said_to_be(tmp_path):
+    found, counts = split_of(tmp_path / "a.csv", labelled({"good": 50, "bad": 30}))
+    assert counts == [{"good": 40, "bad": 24}, {"good": 5, "bad": 3}, {"good": 5, "bad": 3}]
+    assert found.notes[-1] == "80 examples are few, so they are split by label (64, 8 and 8)"
+    assert [part.name.split(" (")[1] for _, part in found.given()] == [
+        "train, by label)", "valid, by label)", "test, by label)",
+    ]  # fmt: skip
+
+
+def test_a_thousand_examples_are_split_by_hash_alone_and_one_fewer_by_label(tmp_path):
+    rows = tiny_texts(1000)
+    large, _ = split_of(tmp_path / "a.csv", rows)
+    for example in large.valid:
+        assert 0.8 <= sources.share(example, FIELDS) < 0.9
+    assert large.valid.name.endswith("(valid, by hash)") and "few" not in large.notes[-1]
+    small, counts = split_of(tmp_path / "b.csv", rows[:-1])
+    assert [part.total() for part in counts] == [799, 100, 100]
+    assert small.notes[-1].startswith("999 examples are few")
+
+
+def test_few_examples_without_labels_have_their_shares(tmp_path):
+    fields = (Field("source", "text", ("text",)), Field("target", "text", ("label",)))
+    config = RunConfig(data=(str(write(tmp_path / "a.csv", tiny_texts(40))),))
+    found = sources.splits(config, fields, own)
+    assert [len(list(part)) for _, part in found.given()] == [32, 4, 4]
+    assert found.notes[-1] == "40 examples are few, so each part gets just its share (32, 4 and 4)"
+    assert found.train.name.endswith("(train, by rank)")
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"a": 10}, [{"a": 8}, {"a": 1}, {"a": 1}]),
+        ({"a": 10, "rare": 1}, [{"a": 8, "rare": 1}, {"a": 1}, {"a": 1}]),
+        ({"a": 9, "b": 9}, [{"a": 7, "b": 7}, {"a": 1, "b": 1}, {"a": 1, "b": 1}]),
+        # 3.2, 0.4 and 0.4 of a are 3, 1 and 0, after which 9.6, 1.2 and 1.2 of b are 10, 1 and 1.
+        ({"a": 4, "b": 12}, [{"a": 3, "b": 10}, {"a": 1, "b": 1}, {"b": 1}]),
+        # 2.4 of a are 3, for which b makes up.
+        ({"a": 3, "b": 12}, [{"a": 3, "b": 9}, {"b": 2}, {"b": 1}]),
+        # All are needed for training, but no part may be empty.
+        (dict.fromkeys("abcdefghij", 1), [8, 1, 1]),
+        (dict.fromkeys("abcdefghi", 1), [9, 0, 0]),
+    ],
+)
+def test_rare_labels_stay_in_training_and_no_part_of_ten_is_empty(counts, expected, tmp_path):
+    _, found = split_of(tmp_path / "a.csv", labelled(counts))
+    assert expected in (found, [part.total() for part in found])
+
+
+def test_few_examples_keep_their_parts_in_any_order_of_the_file(tmp_path):
+    counts = {"a": 40, "b": 17, "c": 3}
+    first, again = (split_of(tmp_path / f"{seed}.csv", labelled(counts, seed))[0] for seed in (0, 1))
+    for (_, one), (_, other) in zip(first.given(), again.given(), strict=True):
+        assert {e["text"] for e in one} == {e["text"] for e in other}
+
+
+def test_few_examples_follow_other_shares_and_a_test_part_that_is_given(tmp_path):
+    rows, held = labelled({"a": 50, "b": 50}), write(tmp_path / "test.csv", labelled({"a": 3}))
+    _, counts = split_of(tmp_path / "a.csv", rows, split="50,30,20")
+    assert [part.total() for part in counts] == [50, 30, 20]
+    found, counts = split_of(tmp_path / "a.csv", rows, test=(str(held),))
+    assert [part.total() for part in counts] == [90, 10, 3]
+    assert found.notes[-1] == "100 examples are few, so they are split by label (90 and 10)"
+    _, counts = split_of(tmp_path / "a.csv", rows, split="60,0,40")
+    assert [part.total() for part in counts] == [60, 40]
+
+
+def test_few_examples_that_are_not_split_bring_no_note(tmp_path):
+    rows, other = labelled({"a": 20}), write(tmp_path / "dev.csv", labelled({"a": 3}))
+    for flags in ({"split": "100,0,0"}, {"valid": (str(other),)}):
+        found, counts = split_of(tmp_path / "a.csv", rows, **flags)
+        assert counts[0] == {"a": 20} and not any("few" in note for note in found.notes)
+
+
+def test_a_part_by_rank_changes_the_fingerprint_and_own_data_is_never_split_so(tmp_path):
+    rows = labelled({"a": 20})
+    by_rank, whole = (split_of(tmp_path / "a.csv", rows, split=split)[0] for split in ("80,10,10", "100,0,0"))
+    assert by_rank.fingerprint != whole.fingerprint
+    assert sources.splits(RunConfig(), FIELDS, own).train.name == "own data (train, by hash)"
+
+
+@given(
+    labels=st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 30), min_size=1),
+    copies=st.integers(0, 5),
+    sizes=st.sampled_from(["80,10,10", "70,15,15", "90,10,0", "1,1,1", "98,1,1"]),
+)
+@settings(max_examples=80, deadline=None)
+def test_shares_of_each_label_are_kept_to_one_example(labels, copies, sizes):
+    rows = labelled(labels)
+    places = sources.by_share([{"text": text, "label": label} for text, label in rows], FIELDS)
+    for place in list(places)[:copies]:
+        places[place] = places[place] * 2  # copies are in one part, for it is looked up by the hash
+    wanted = sources.shares(sizes)
+    part_of = cut(strata(places), wanted, False)
+    assert part_of.keys() == places.keys()
+    for label, count in labels.items():
+        got = Counter(part_of[place] for place, those in places.items() if label in those)
+        for part, size in enumerate(wanted):
+            if count * wanted[0] >= 1:
+                assert abs(got[part] - count * size) < 1 + 1e-6
+        assert got[0] >= 1
+    filled = Counter(cut(strata(places), wanted, True).values())
+    assert sum(filled.values()) == len(places)
+    if len(places) >= 3:
+        assert all(filled[part] for part, size in enumerate(wanted) if size)
+
+
+def test_totals_follow_the_shares_though_each_label_is_rounded(tmp_path):
+    # Of each label's 6 a tenth is 0.6, of all 240 it is 24.
+    _, counts = split_of(tmp_path / "a.csv", labelled({f"label {number}": 6 for number in range(40)}))
+    assert [part.total() for part in counts] == [192, 24, 24]
+
+
+def test_copies_with_two_labels_count_as_the_first_by_alphabet_wherever_they_stand(tmp_path):
+    rows = labelled({"a": 12, "b": 8})
+    turned = [(text.upper(), "b") for text, label in rows if label == "a"][:7]
+    found = []
+    for name, both in (("a.csv", rows + turned), ("b.csv", turned + rows)):
+        splits, _ = split_of(tmp_path / name, both, split="40,30,30")
+        found.append([{example["text"].lower() for example in part} for _, part in splits.given()])
+    assert found[0] == found[1]
+    assert [sum(text[0] == "a" for text in part) for part in found[0]] == [5, 3, 4]  # 4.8, 3.6 and 3.6
+    assert sum(map(len, found[0])) == len(set.union(*found[0])) == 20
+
+
+def test_broken_rows_of_few_examples_are_told_once(tmp_path):
+    rows = [*labelled({"a": 20, "b": 20}), ("no label", "")]
+    found, _ = split_of(tmp_path / "a.csv", rows)
+    assert found.train.problems is found.valid.problems and found.train.problems.count == 1
+    with pytest.raises(DataError, match="has no label"):
+        split_of(tmp_path / "a.csv", rows, strict=True)
+
+
+# Kinds of files
 
 
 def test_line_aligned_files_are_joined_by_a_comma(tmp_path):

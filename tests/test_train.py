@@ -191,7 +191,7 @@ def test_layers_stay_as_they_are_in_the_warm_up_and_learn_after_it():
 def test_rate_after_the_warm_up_has_a_schedule_of_its_own():
     trainer = made(**WARMED, learning_rate=0.5, warmup=0.5, schedule="linear")
     assert [float(trainer._rate(tf.constant(p))) for p in (0.125, 0.25, 0.4)] == pytest.approx([0.25, 0.5, 0.5])
-    trainer._begin_phase(warming=False)
+    trainer._begin_phase(1)
     assert [float(trainer._rate(tf.constant(p))) for p in (0.5, 0.625, 0.75, 0.875, 1.0)] == pytest.approx(
         [0, 0.025, 0.05, 0.025, 0]
     )
@@ -217,10 +217,10 @@ def test_warm_up_ends_by_the_clock_where_training_does():
     first = layer_weights(trainer, "words")
     warmed = None
     for _ in trainer.fit():
-        if trainer.warming:
+        if trainer.phase == 0:
             warmed = layer_weights(trainer, "words")
     assert_same_weights(first, warmed)
-    assert not trainer.warming
+    assert trainer.phase == 1
     assert all((first[name] != value).any() for name, value in layer_weights(trainer, "words").items())
 
 

@@ -16,7 +16,7 @@ from conftest import ROOT
 from test_train import SMALL_OF, assert_same_weights, made, made_up, trained
 
 from common import endpoints
-from common.launching import cluster, free_addresses
+from common.launching import cluster, free_addresses, processors
 
 pytestmark = pytest.mark.slow
 SHARED = {"noise": False, "epochs": 2}
@@ -195,9 +195,14 @@ def test_run_that_was_stopped_and_lost_a_worker_ends_as_the_uninterrupted_one(re
     assert shown == f"{cut}\n"
     assert "Restart 1 of 1" in told and "[0] Resumed" in told
 
-    process = launched(*words, "--run-dir", whole)
-    shown, told = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0, told
+    # The uninterrupted one by a launcher for each of two hosts, with as many threads as workers of one launcher have.
+    hosts, threads = ",".join(free_addresses(2)), {"TF_NUM_INTRAOP_THREADS": str(max(1, processors() // 2))}
+    launchers = [
+        [sys.executable, "cli.py", "launch", "--hosts", hosts, "--index", index, *map(str, words), "--run-dir", whole]
+        for index in "01"
+    ]
+    for told, status in all_of(launchers, [os.environ | threads] * 2):
+        assert status == 0, told
     assert_same_weights(weights_of(whole), weights_of(cut))
 
 

@@ -1,10 +1,10 @@
-"""JSON lines: an object on each line (jsonlines.org), its keys the columns."""
+"""JSON lines, an object on each line (jsonlines.org), or an array of objects; their keys are the columns."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,14 +12,20 @@ from typing import Any
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import are_texts, as_text, positions, usable
+from common.readers.arrays import BLANKS, elements, is_array
+from common.readers.columns import are_texts, as_text, listed, positions, usable
 from common.readers.files import BROKEN, opened_text, sample, suffix
 from common.recipe import Example, Field
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 ARRAY = re.compile(r"\[\s*\{\s*\"")  # of objects
 OBJECT = re.compile(r'\{\s*"(?:[^"\\]|\\.)*+"\s*:')  # begun
+NOT_LABELLED = "not labelled"  # why a row is left out
 KEY_ROWS = 50  # objects whose keys are the columns; later ones may hold more
+
+
+# (place, object, what is wrong with it or "") of each row of a file; the place is such as "a.jsonl:2".
+Rows = Iterator[tuple[str, dict[str, Any], str]]
 
 
 @dataclass(frozen=True)
@@ -27,43 +33,48 @@ class JsonLines:
     """A file whose keys are known.
 
     Args:
+      note: how the file was understood, for people.
+      read: starts a pass.
       keys: by field.
-      problems: is told of every line that cannot be used.
+      problems: is told of every row that cannot be used, and of those without a label, which are left out.
     """
 
-    path: Path
-    encoding: str
+    note: str
+    read: Callable[[], Rows] = field(repr=False)
     keys: dict[str, str]
     fields: tuple[Field, ...] = field(repr=False)
     problems: Problems = field(repr=False, compare=False)
 
-    @property
-    def note(self) -> str:
-        taken = ", ".join(f'{name} = "{key}"' for name, key in self.keys.items())
-        return f"{self.path.name}: JSON lines, {self.encoding}; {taken}"
-
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every line that can be used, such as ("a.jsonl:2", {"text": "fine", "label": "pos"}).
+        """(place, example) of every row that can be used, such as ("a.jsonl:2", {"text": "fine", "label": "pos"}).
 
         Raises:
-          DataError: the file cannot be read to its end, or a line is broken and `problems` is strict.
+          DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
         """
-        for number, value, wrong in objects(self.path, self.encoding):
-            cells = {}
-            if not wrong:
-                for name, key in self.keys.items():
-                    try:
-                        cells[name] = as_text(_cell(value, key))
-                    except TypeError as error:
-                        wrong = wrong or f'"{key}" {error}'
-            yield from usable(f"{self.path.name}:{number}", cells, wrong, self.fields, self.problems)
+        labels = {self.keys[one.name] for one in self.fields if one.kind == "label"}
+        for place, value, wrong in self.read():
+            cells: dict[str, str | None] = {}
+            labelled = True
+            for name, key in self.keys.items() if not wrong else ():
+                cell = _cell(value, key)
+                try:
+                    if key in labels and (found := _choices(cell)) is not None:
+                        labelled = bool(found)
+                        cell = _alone(found) if found else None
+                    cells[name] = as_text(cell)
+                except TypeError as error:
+                    wrong = wrong or f'"{key}" {error}'
+            if labelled:
+                yield from usable(place, cells, wrong, self.fields, self.problems)
+            else:
+                self.problems.leave_out(NOT_LABELLED)
 
 
 def is_json_lines(path: Path, text: str) -> bool:
     """Whether a file that begins with `text` holds JSON lines (or an array), by its suffix or its first line."""
     if suffix(path) in SUFFIXES:
         return True
-    text = text.lstrip("\ufeff \t\r\n")
+    text = text.lstrip(BLANKS)
     if suffix(path) in (".csv", ".tsv") or not text.startswith(("{", "[")):
         return False
     first, end, _ = text.partition("\n")
@@ -74,7 +85,7 @@ def is_json_lines(path: Path, text: str) -> bool:
 def json_lines(
     path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], encoding: str | None, problems: Problems
 ) -> JsonLines:
-    """A file of JSON lines, its keys found from the first ones.
+    """A file of JSON lines or with an array of objects, its keys found from the first ones.
 
     Args: as those of `tables.table`.
 
@@ -83,23 +94,25 @@ def json_lines(
       DataError: the file is missing, damaged, empty or holds no objects.
     """
     encoding, text = sample(path, encoding)
-    if text.lstrip("\ufeff \t\r\n").startswith("["):
-        raise DataError(f"{path} holds a JSON array: write each object on a line of its own, as jq -c '.[]' does.")
     names: dict[str, str] = {}  # by key what it is called; a key in an object that stands under another is "outer.key"
     first_wrong = ""
-    for number, value, wrong in islice(objects(path, encoding), KEY_ROWS):
+    for place, value, wrong in islice(objects(path, encoding), KEY_ROWS):
         for key, inner in value.items():
             if isinstance(inner, dict) and are_texts(fields):
                 names |= {f"{key}.{one}": one for one in inner}
             else:
                 names[key] = key
-        first_wrong = first_wrong or (wrong and f"{path.name}:{number} {wrong}")
+        first_wrong = first_wrong or (wrong and f"{place} {wrong}")
     if not names:
         reason = f" ({first_wrong})" if first_wrong else ""
         raise DataError(f"{path} holds no JSON objects{reason}: write one on each line, or name another file.")
     keys = tuple(names)
     found = positions(path.name, keys, tuple(names.values()), fields, columns, advice="give each object a key for each")
-    return JsonLines(path, encoding, {name: keys[at] for name, at in found.items()}, tuple(fields), problems)
+    taken = ", ".join(f'{name} = "{keys[at]}"' for name, at in found.items())
+    layout = "JSON array" if text.lstrip(BLANKS).startswith("[") else "JSON lines"
+    note = f"{path.name}: {layout}, {encoding}; {taken}"
+    by_field = {name: keys[at] for name, at in found.items()}
+    return JsonLines(note, lambda: objects(path, encoding), by_field, tuple(fields), problems)
 
 
 def _cell(value: Mapping[str, Any], key: str) -> Any:
@@ -109,20 +122,45 @@ def _cell(value: Mapping[str, Any], key: str) -> Any:
     return within.get(inner) if key not in value and isinstance(within, dict) else value.get(key)
 
 
-def objects(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """(line, object, what is wrong with it or "") of every line but blank ones; lines end at LF only."""
-    with opened_text(path, encoding, "\n") as lines:
-        for number, line in enumerate(lines, 1):
-            line = line.strip("\ufeff \t\r\n")
-            if not line:
-                continue
-            value = _parsed(line)
-            if BROKEN in line:
-                yield number, {}, f"is not valid {encoding}"
-            elif isinstance(value, dict):
-                yield number, value, ""
-            else:
-                yield number, {}, "is not JSON" if value is None else "is JSON, but no object"
+def _choices(value: Any) -> list[Any] | None:
+    """The labels in a list, as tools for annotation write them: ["pos"] or {"choices": ["pos"]}; None of all else."""
+    found = value.get("choices") if isinstance(value, dict) else value
+    return found if isinstance(found, list) else None
+
+
+def _alone(labels: list[Any]) -> Any:
+    """The only one of some labels."""
+    if any(isinstance(one, list | dict) for one in labels):
+        raise TypeError("holds a list of spans or of other things, where one label is wanted")
+    if len(labels) > 1:
+        raise TypeError(f"holds {len(labels):,} labels ({listed(map(str, labels))}), where one is wanted")
+    return labels[0]
+
+
+def objects(path: Path, encoding: str) -> Rows:
+    """The object on every line but blank ones, lines ending at LF only; or every element of an array.
+
+    Raises:
+      DataError: the file cannot be read to its end.
+    """
+    with opened_text(path, encoding, "\n") as file:
+        in_array = is_array(file)
+    with opened_text(path, encoding, "\n") as file:
+        if in_array:
+            for number, (value, written) in enumerate(elements(path.name, file), 1):
+                yield _object(f"{path.name}: row {number}", value, written, encoding)
+            return
+        for number, line in enumerate(file, 1):
+            if line := line.strip(BLANKS):
+                yield _object(f"{path.name}:{number}", _parsed(line), line, encoding)
+
+
+def _object(place: str, value: Any, written: str, encoding: str) -> tuple[str, dict[str, Any], str]:
+    if BROKEN in written:
+        return place, {}, f"is not valid {encoding}"
+    if isinstance(value, dict):
+        return place, value, ""
+    return place, {}, "is not JSON" if value is None and written != "null" else "is JSON, but no object"
 
 
 def _parsed(line: str) -> Any:

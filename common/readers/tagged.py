@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import as_text, listed, unusable
-from common.readers.jsonl import json_lines, objects
+from common.readers.jsonl import json_lines
 from common.readers.spans import beside, cut_texts, spans_of
 from common.recipe import Example, Field
 from common.tags import NONE, Scheme, Span, Tally, entities, faults, iob2, pieces
@@ -34,6 +34,7 @@ class Sentence(NamedTuple):
       wrong: why it cannot be used, or "".
       lines: of each token, where a line holds one.
       spans: of characters, within the text, none empty.
+      left_out: why it is not wanted though it is sound, or "".
     """
 
     place: str
@@ -43,6 +44,7 @@ class Sentence(NamedTuple):
     lines: Sequence[int] = ()
     text: str | None = None
     spans: Sequence[Span] = ()
+    left_out: str = ""
 
     def at(self, token: int) -> str:
         """The place of a token."""
@@ -84,7 +86,9 @@ class Tagged:
             cut = iter(cut_texts([one.text for one in batch if one.text is not None]))
             for one in batch:
                 try:
-                    if one.wrong:
+                    if one.left_out:
+                        self.problems.leave_out(one.left_out)
+                    elif one.wrong:
                         self.problems.add(one.place, one.wrong)
                     elif one.text is None:
                         yield from self._of_tags(one)
@@ -154,7 +158,7 @@ def tagged(
     for one in read():
         spans |= one.text is not None
         long += len(one.tags) > LONGEST
-        if not one.wrong and one.text is None:
+        if not (one.wrong or one.left_out) and one.text is None:
             tally.add(one.tags)
             if len(tally.pairs) > MOST_PAIRS:
                 break
@@ -195,7 +199,7 @@ def tagged_json_lines(
     names: Mapping[str, str],
     problems: Problems,
 ) -> Tagged:
-    """A file of JSON lines whose objects hold lists of tokens and of tags, or a text and its spans.
+    """A file of JSON objects that hold lists of tokens and of tags, or a text and its spans.
 
     Args: as those of `tagged` and `jsonl.json_lines`.
     """
@@ -203,8 +207,8 @@ def tagged_json_lines(
     tokens, tags = (found.keys[name] for name in tagged_fields(fields))
 
     def read() -> Iterator[Sentence]:
-        for number, value, wrong in objects(path, found.encoding):
-            yield sentence(f"{path.name}:{number}", value.get(tokens), value.get(tags), wrong)
+        for place, value, wrong in found.read():
+            yield sentence(place, value.get(tokens), value.get(tags), wrong)
 
     return tagged(path.name, found.note, read, names, problems)
 

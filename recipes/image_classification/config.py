@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import RunConfig, option
+from common.config import OWN, TAKEN, RunConfig, option
 from common.recipe import About
 
 ABOUT = About(
@@ -18,6 +18,7 @@ ABOUT = About(
     own_input="photo.jpg",
 )
 
+TUNED = {"learning_rate": 1e-3, "fresh_first": 0.1}  # defaults where a run is fine-tuned
 AUTO = "fits the images"
 BACKBONES = (
     "MobileNetV3Small", "MobileNetV3Large", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",
@@ -62,27 +63,41 @@ class Config(RunConfig):
         "imagenet",
         "What a backbone begins with: imagenet, none or a file of its weights.",
         metavar="imagenet|none|FILE",
+        source=OWN,
     )
     head_only: float = option(
-        0.2, "Share of the training in which a backbone with weights stays as it is.", low=0, below=1
+        0.2, "Share of the training in which a backbone with weights stays as it is.", low=0, below=1, source=OWN
     )
     squeeze: bool = option(False, "Weigh channels by what the whole image shows (squeeze and excitation).")
     activation: str = option("relu", "What bends the line.", choices=("relu", "gelu", "silu", "elu", "leaky_relu"))
-    dropout: float = option(0.0, "Share of what the last layer sees that is dropped.", low=0, below=1)
+    dropout: float = option(0.0, "Share of what the last layer sees that is dropped.", low=0, below=1, source=TAKEN)
 
     image_size: str | None = option(
-        None, "Size to which images are brought: 64, or HEIGHTxWIDTH such as 96x128.", metavar="SIZE", shown=AUTO
+        None,
+        "Size to which images are brought: 64, or HEIGHTxWIDTH such as 96x128.",
+        metavar="SIZE",
+        shown=AUTO,
+        source=TAKEN,
     )
-    channels: str = option("auto", "Whether colours are seen.", choices=("auto", "grey", "colour"))
-    flip: str = option("auto", "Mirror images at random; auto: colour ones.", choices=("auto", "on", "off"))
-    shift: float = option(0.125, "Images are moved by up to this share of their size.", low=0, below=1)
-    scale: float = option(0.0, "Images are made up to this share larger or smaller.", low=0, below=1)
-    rotate: float = option(0.0, "Images are turned by up to so many degrees.", low=0, high=180)
-    colour: float = option(0.0, "Brightness, contrast and saturation change by up to this share.", low=0, below=1)
-    erase: float = option(0.25, "Side of a square that is blanked, as a share of the image's.", low=0, high=1)
-    rand_augment: int = option(0, "So many changes out of 11, drawn anew for each image (RandAugment).", low=0, high=11)
-    rand_strength: float = option(0.3, "How strong these are.", low=0, high=1)
+    channels: str = option("auto", "Whether colours are seen.", choices=("auto", "grey", "colour"), source=OWN)
+    flip: str = option("auto", "Mirror images at random; auto: colour ones.", choices=("auto", "on", "off"), source=OWN)
+    shift: float = option(0.125, "Images are moved by up to this share of their size.", low=0, below=1, source=OWN)
+    scale: float = option(0.0, "Images are made up to this share larger or smaller.", low=0, below=1, source=OWN)
+    rotate: float = option(0.0, "Images are turned by up to so many degrees.", low=0, high=180, source=OWN)
+    colour: float = option(
+        0.0, "Brightness, contrast and saturation change by up to this share.", low=0, below=1, source=OWN
+    )
+    erase: float = option(
+        0.25, "Side of a square that is blanked, as a share of the image's.", low=0, high=1, source=OWN
+    )
+    rand_augment: int = option(
+        0, "So many changes out of 11, drawn anew for each image (RandAugment).", low=0, high=11, source=OWN
+    )
+    rand_strength: float = option(0.3, "How strong these are.", low=0, high=1, source=OWN)
     mix: str = option(
-        "none", "Train on two images at once: a blend, or a piece of one.", choices=("none", "mixup", "cutmix")
+        "none",
+        "Train on two images at once: a blend, or a piece of one.",
+        choices=("none", "mixup", "cutmix"),
+        source=OWN,
     )
-    mirror_tests: bool = option(False, "Also see the mirror image when predicting, and take the mean.")
+    mirror_tests: bool = option(False, "Also see the mirror image when predicting, and take the mean.", source=TAKEN)

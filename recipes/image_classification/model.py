@@ -17,8 +17,22 @@ SEEN = "seen"  # the layer whose [batch, rows, columns, features] tell best what
 SMALL = 40  # pixels; larger images are brought below it by the first convolutions
 
 
-def build(config: Config, height: int, width: int, channels: int, labels: int, flip: bool) -> keras.Model:
+def halvings(height: int, width: int) -> int:
+    """How many convolutions bring images of such a size below `SMALL`, each by half.
+
+    >>> [halvings(side, 100) for side in (32, 40, 41, 81)]
+    [0, 0, 1, 2]
+    """
+    return max(0, math.ceil(math.log2(min(height, width) / SMALL)))
+
+
+def build(
+    config: Config, height: int, width: int, channels: int, labels: int, flip: bool, halved: int | None = None
+) -> keras.Model:
     """The model.
+
+    Args:
+      halved: by how many convolutions the residual network first halves images; None for as many as fit their size.
 
     Inputs: pixels uint8 [batch, height, width, channels].
     Outputs: logits float32 [batch, labels]; in training, where images are mixed, partner int32 [batch] and own float32
@@ -26,8 +40,10 @@ def build(config: Config, height: int, width: int, channels: int, labels: int, f
     """
     pixels = keras.Input([height, width, channels], dtype="uint8", name="pixels")
     images, partner, own = Mixed(config.mix if config.noise else "none", name="mixed")(changes(config, flip)(pixels))
-    network = pretrained if config.backbone else plain if config.model == "cnn" else residual
-    features = network(config, images)  # [batch, features]
+    if config.backbone or config.model == "cnn":
+        features = (pretrained if config.backbone else plain)(config, images)  # [batch, features]
+    else:
+        features = residual(config, images, halvings(height, width) if halved is None else halved)
     features = keras.layers.Dropout(config.dropout if config.noise else 0, name="dropout")(features)
     logits = keras.layers.Dense(labels, dtype="float32", name="labels")(features)
     return keras.Model({"pixels": pixels}, {"logits": logits, "partner": partner, "own": own}, name=config.model)
@@ -72,10 +88,10 @@ def plain(config: Config, images: Any) -> Any:
     return keras.layers.Dropout(0.5 if config.noise else 0, name="dense_dropout")(states)
 
 
-def residual(config: Config, images: Any) -> Any:
+def residual(config: Config, images: Any, halved: int) -> Any:
     """A small residual network, [batch, features]: He et al. 2016 in the shape of Page's ResNet-9 (2018)."""
     states = images
-    for number in range(max(0, math.ceil(math.log2(min(images.shape[1:3]) / SMALL)))):
+    for number in range(halved):
         states = _normal(config, states, config.width, f"first_{number + 1}", stride=2)
     states = _normal(config, states, config.width, "stem")
     for stage, has_blocks in ((1, True), (2, False), (3, True)):

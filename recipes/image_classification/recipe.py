@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -15,12 +15,13 @@ import tensorflow as tf
 from common import check, check_images, classifier, images, losses, metrics, sources
 from common.errors import ConfigError
 from common.readers import pictures
-from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits, WarmUp
+from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally, WarmUp
 
 from . import backbones, data, explain, fitting, model
 from .config import Config
 
 SEEN = 100_000  # images that a training sees without --epochs, over 10 to 60 epochs
+LARGER = 2  # times the size of a source's images, to which at most those of a fine-tuned run are brought
 LARGEST = 128  # height and width that are taken without --image-size
 
 
@@ -31,6 +32,7 @@ class Recipe:
     inputs = tuple(field for field in data.FIELDS if field.kind == "image")
     formats: ClassVar[Mapping[str, Format]] = {}
     length_keys: tuple[str, ...] = ()
+    parts: ClassVar[Mapping[str, Sequence[str]]] = {"encoder": ("*",), "head": ("dense", "labels")}
     monitor, monitor_mode = "accuracy", "max"
 
     def __init__(self, config: Config, assets: Assets):
@@ -71,6 +73,24 @@ class Recipe:
         return found | {"size": typical, "grey": grey}
 
     @classmethod
+    def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
+        found = cls.learn(config, train)
+        if (config.channels == "grey") != known["grey"] and config.channels != "auto":
+            saw = "grey" if known["grey"] else "colour"
+            raise ConfigError(
+                f"--channels is {config.channels}, but the run that --init-from names saw {saw}. Leave --channels out."
+            )
+        # What the source learned to see has a size in pixels: so images are not brought to a much larger one, and as
+        # many convolutions as there halve them.
+        halved = known.get("halved")
+        shrunk = min(1.0, LARGER * max(known["size"]) / max(found["size"]))
+        return found | {
+            "grey": known["grey"], "greyed": known["grey"] and not found["grey"],
+            "size": [max(round(side * shrunk), 1) for side in found["size"]],
+            "halved": model.halvings(*(size(config.image_size) or known["size"])) if halved is None else halved,
+        }  # fmt: skip
+
+    @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         examples = sum(assets["label_counts"])
         if config.epochs is None and config.max_minutes is None:
@@ -92,10 +112,16 @@ class Recipe:
         return {"label": self.labels.ids(examples["label"])}
 
     def build_model(self) -> keras.Model:
-        return model.build(self.config, self.height, self.width, self.channels, len(self.labels), self.flip)
+        labels, halved = len(self.labels), self.assets.get("halved")
+        return model.build(self.config, self.height, self.width, self.channels, labels, self.flip, halved)
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
-        backbones.begin(self.config, model)
+    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
+        if not kept:
+            backbones.begin(self.config, model)
+
+    def axes(self) -> Mapping[str, Mapping[int, Axis]]:
+        labels = self.labels.axis()
+        return {"labels/kernel": {1: labels}, "labels/bias": {0: labels}}
 
     def warm_up(self, model: keras.Model) -> WarmUp | None:
         if not self.config.backbone or self.config.weights == "none" or not self.config.head_only:
@@ -129,6 +155,9 @@ class Recipe:
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
         return self.labels.score(batches, ask)
 
+    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+        return self.labels.tally(batches, ask)
+
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
         shape = [None, self.height, self.width, self.channels]
 
@@ -158,7 +187,8 @@ class Recipe:
         }
 
     def doubts(self) -> list[str]:
-        return self.labels.doubts()
+        greyed = ["The run that --init-from names saw grey only, so that colours are not seen here either."]
+        return self.labels.doubts() + (greyed if self.assets.get("greyed") else [])
 
     def odd_inputs(self) -> list[Example]:
         random = np.random.default_rng(0)
@@ -174,6 +204,9 @@ class Recipe:
 
     def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
         return {"file": example.get("file"), **self.labels.shown(outputs)}
+
+    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
+        return self.labels.uncertainty(outputs, by)
 
     def explanation(self, example: Example, outputs: Mapping[str, Any]) -> bytes:
         return explain.overlay(example["image_bytes"], outputs["heat"])

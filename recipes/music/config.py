@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import RunConfig, option
+from common.config import KEPT, OWN, TAKEN, RunConfig, option
 from common.recipe import About
 
 ABOUT = About(
@@ -19,6 +19,9 @@ ABOUT = About(
     own_call="events=tf.zeros([1, 0, 3], tf.int32), length=tf.constant([64]), temperature=tf.constant([0.9]),"
     " top_k=tf.constant([0]), top_p=tf.constant([1.0]), seed=tf.constant([7])",
 )
+
+
+TUNED = {"learning_rate": 2e-3, "epochs": 30}  # defaults where a run is fine-tuned
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,16 @@ class Config(RunConfig):
     units: int = option(192, "Units of each LSTM over frames.", low=1)
     layers: int = option(2, "LSTMs over frames, one above the other.", low=1)
     note_units: int = option(128, "Units of the LSTM over the notes of a frame.", low=1)
-    dropout: float = option(0.25, "Share of the states that is dropped.", low=0, below=1)
-    transpose: int = option(6, "Most semitones by which pieces are moved at random in training.", low=0, high=60)
-    longest: int = option(256, "Frames that an LSTM reads in a row in training; what is longer is cut.", low=2)
-    tempo: float = option(90.0, "Quarter notes a minute of what is played.", low=1, high=1000)
+    dropout: float = option(0.25, "Share of the states that is dropped.", low=0, below=1, source=TAKEN)
+    transpose: int = option(
+        6, "Most semitones by which pieces are moved at random in training.", low=0, high=60, source=OWN
+    )
+    longest: int = option(
+        256, "Frames that an LSTM reads in a row in training; what is longer is cut.", low=2, source=TAKEN
+    )
+    tempo: float = option(90.0, "Quarter notes a minute of what is played.", low=1, high=1000, source=TAKEN)
 
-    steps_per_beat: int = option(4, "Steps of the grid in a quarter note.", low=1, high=48, group="Data")
+    steps_per_beat: int = option(4, "Steps of the grid in a quarter note.", low=1, high=48, group="Data", source=KEPT)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from common import check_music, frames, metrics, sources
-from common.recipe import Answer, Ask, Assets, Batch, Endpoint, Example, Format, Made, Source, Splits
+from common.errors import ConfigError
+from common.recipe import Answer, Ask, Assets, Axis, Batch, Endpoint, Example, Format, Made, Source, Splits, Tally
 
-from . import asking, copies, data, model, scoring, serving
+from . import asking, copies, data, layers, model, scoring, serving
 from .config import Config, Wishes
 from .likelihood import log_probabilities
 
@@ -28,6 +29,11 @@ class Recipe:
     inputs = data.FIELDS[:1]
     formats: ClassVar[Mapping[str, Format]] = {}
     length_keys = ("frames",)
+    parts: ClassVar[Mapping[str, Sequence[str]]] = {
+        "embedding": ("frames_before",),
+        "encoder": ("frame_lstm_*",),
+        "head": ("slots", "note_lstm"),
+    }
     monitor, monitor_mode = "loss", "min"
 
     def __init__(self, config: Config, assets: Assets):
@@ -61,6 +67,10 @@ class Recipe:
         }  # fmt: skip
 
     @classmethod
+    def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
+        return cls.learn(config, train)
+
+    @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         if config.epochs is None and config.max_minutes is None:
             epochs = min(max(round(SEEN / max(assets["frames"], 1)), 10), 150)
@@ -84,8 +94,14 @@ class Recipe:
     def build_model(self) -> keras.Model:
         return model.build(self.config, self.tokens, self.assets["low"], self.assets["high"])
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
+    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
         pass
+
+    def axes(self) -> Mapping[str, Mapping[int, Axis]]:
+        tokens = Axis([str(one) for one in range(self.tokens)])
+        ranked = Axis([f"{one} at rank {rank}" for rank in range(layers.SLOTS) for one in range(self.tokens)])
+        names = ("frames_before/all", "slots/table", "slots/bias", "slots/beside", "slots/below")
+        return {"frames_before/ranked": {0: ranked}, **{name: {0: tokens} for name in names}}
 
     def warm_up(self, model: keras.Model) -> None:
         return None
@@ -110,6 +126,9 @@ class Recipe:
 
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
         return scoring.measured(batches, ask, self.assets, self.config.steps_per_beat)
+
+    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+        return scoring.tally(batches, ask)
 
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
         return serving.Player(self, model).endpoints()
@@ -139,6 +158,9 @@ class Recipe:
     def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
         events = outputs["events"][: outputs["lengths"]]
         return {"notes": len(events), "events": events.tolist()}
+
+    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
+        raise ConfigError("--uncertain finds what to label, and this recipe makes pieces up: leave it out.")
 
     def made(self, wishes: Wishes, texts: Sequence[str], answer: Answer) -> Iterator[Made]:
         return asking.made(self.config, self.assets, wishes, texts, answer)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from common.check_music import voices
-from common.recipe import Ask, Assets, Example
+from common.metrics import in_order, tally_of_shares
+from common.recipe import Ask, Assets, Example, Tally
 
 from . import copies
 
@@ -92,6 +93,16 @@ def measured(batches: Iterable[list[Example]], ask: Ask, assets: Assets, steps_p
         "frames": sum(lengths),
         "examples": count,
     }
+
+
+def tally(batches: Iterable[list[Example]], ask: Ask) -> Tally:
+    """The nats a frame of `measured`, as what each piece adds to them."""
+    parts = [
+        (outputs["nll"], example["steps"])
+        for batch in batches
+        for example, outputs in zip(batch, in_order(ask, "score", batch), strict=True)
+    ]
+    return tally_of_shares("nll_per_frame", parts, higher=False)
 
 
 def _count(counted: dict[str, Counter[int]], events: np.ndarray, steps: int, bar: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import RunConfig, option
+from common.config import OWN, TAKEN, RunConfig, option
 from common.recipe import About
 
 ABOUT = About(
@@ -18,6 +18,7 @@ ABOUT = About(
     own_input="1600 Pennsylvania Ave NW, Washington, DC 20500",
 )
 
+TUNED = {"learning_rate": 2e-3, "epochs": 15}  # defaults where a run is fine-tuned
 PREFIXES, SUFFIXES = (1, 2, 3), (1, 2, 3, 4)  # characters of a word's beginnings and ends
 
 
@@ -31,19 +32,20 @@ class Config(RunConfig):
     )
     batch_size: int = option(16, "Examples in a batch, over all replicas.", low=1, group="Training")
 
-    vocabulary: int = option(50_000, "Largest number of words with a row of their own.", low=1)
-    min_count: int = option(1, "A word seen fewer times counts as unknown.", low=1)
+    vocabulary: int = option(50_000, "Largest number of words with a row of their own.", low=1, source=OWN)
+    min_count: int = option(1, "A word seen fewer times counts as unknown.", low=1, source=OWN)
     embedding_units: int = option(100, "Size of a word's vector.", low=1)
     vectors: str | None = option(
         None,
         "Pretrained word vectors: a .vec, .txt or word2vec .bin file, may be compressed.",
         metavar="FILE",
         shown="none",
+        source=OWN,
     )
     vector_words: int = option(
-        50_000, "The first words of --vectors are kept beside those of training, so many.", low=0
+        50_000, "The first words of --vectors are kept beside those of training, so many.", low=0, source=OWN
     )
-    tune_vectors: bool = option(False, "Train the pretrained vectors too.")
+    tune_vectors: bool = option(False, "Train the pretrained vectors too.", source=TAKEN)
     affix_buckets: int = option(
         10_000, "Rows shared by hashed beginnings and ends of words; 0 for none.", low=0, high=65_534
     )
@@ -62,8 +64,10 @@ class Config(RunConfig):
     )
     wide_reach: int = option(2, "Neighbours on either side that the linear part looks at.", low=0, high=5)
     wide_rate: float = option(3.0, "How many times faster the linear part learns than the rest.", above=0)
-    wide_dropout: float = option(0.3, "Share of features left out of the linear part.", low=0, below=1)
-    lstm_loss: float = option(0.5, "Share of the loss on the LSTM alone, without the linear part.", low=0, high=1)
+    wide_dropout: float = option(0.3, "Share of features left out of the linear part.", low=0, below=1, source=TAKEN)
+    lstm_loss: float = option(
+        0.5, "Share of the loss on the LSTM alone, without the linear part.", low=0, high=1, source=TAKEN
+    )
     decoder: str = option("crf", "How tags are chosen: together or each alone.", choices=("crf", "softmax"))
     scheme: str | None = option(
         None,
@@ -72,12 +76,14 @@ class Config(RunConfig):
         shown="bioes up to 16 types",
     )
     word_dropout: float = option(
-        0.5, "A word is taken as unknown with the chance of this by this plus its count.", low=0
+        0.5, "A word is taken as unknown with the chance of this by this plus its count.", low=0, source=TAKEN
     )
     input_dropout: float = option(
-        0.5, "Share of a word's features dropped, the same ones for a whole sentence.", low=0, below=1
+        0.5, "Share of a word's features dropped, the same ones for a whole sentence.", low=0, below=1, source=TAKEN
     )
-    state_dropout: float = option(0.5, "Share of states dropped, the same ones for a whole sentence.", low=0, below=1)
+    state_dropout: float = option(
+        0.5, "Share of states dropped, the same ones for a whole sentence.", low=0, below=1, source=TAKEN
+    )
 
     @property
     def affix_kinds(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from common import text
+from common.recipe import Axis
 
 CHARACTERS = 20  # of a word that are looked at, half of them from its end
 SHAPES = 500  # hashed shapes
@@ -64,10 +65,15 @@ class CharacterIds:
     """
 
     def __init__(self, known: Sequence[str]):
+        self.known = list(known)
         self.size = FIRST + len(known) + 1
         codes = tf.constant([ord(one) for one in known] or [0], tf.int32)
         ids = tf.range(FIRST, FIRST + len(codes), dtype=tf.int32)
         self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(codes, ids), self.size - 1)
+
+    def axis(self) -> Axis:
+        """What the rows of a table by id stand for."""
+        return Axis(["padding", *self.known, "others"], like="others")
 
     def ids(self, tokens: tf.Tensor) -> tf.Tensor:
         """Ids of each word's first and last characters, int32 [words, CHARACTERS]."""

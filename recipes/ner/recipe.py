@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, check_tags, metrics, pipeline, sources, text
+from common import check, check_tags, metrics, pipeline, sources, text, uncertain
 from common.errors import ConfigError, DataError
 from common.layers import crf
 from common.metrics import UNSEEN
 from common.opening import combined, digest
 from common.readers.files import located
-from common.recipe import Ask, Assets, Batch, Endpoint, Example, Field, Format, Source, Splits
+from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Field, Format, Source, Splits, Tally
 from common.tags import entities
 from common.tokens import tokenised
 
@@ -35,6 +35,11 @@ class Recipe:
     fields = data.FIELDS
     inputs = (Field("text", "text", ("sentence", "content", "body", "document")),)
     length_keys = ("words",)
+    parts: ClassVar[Mapping[str, Sequence[str]]] = {
+        "embedding": ("words_", "vectors", "affix_vectors", "shape_vectors", "character_vectors"),
+        "encoder": ("lstm_*",),
+        "head": ("tags", "wide", "crf", "outside"),
+    }
     monitor, monitor_mode = "f1", "max"
 
     def __init__(self, config: Config, assets: Assets):
@@ -98,6 +103,25 @@ class Recipe:
         }
 
     @classmethod
+    def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
+        found = cls.learn(config, train)
+        if found["vector_units"] not in (0, known["vector_units"]):
+            raise ConfigError(
+                f"{config.vectors} has vectors of {found['vector_units']} numbers, and those of the run that"
+                f" --init-from names have {known['vector_units'] or 'none'}. Leave --vectors out."
+            )
+        words = text.extended(known["words"], found["words"])
+        counts = Counter(dict(zip(known["words"], known["word_counts"], strict=True)))
+        counts.update(dict(zip(found["words"], found["word_counts"], strict=True)))
+        return found | {
+            "words": words,
+            "word_counts": [counts[word] for word in words],
+            "vector_units": known["vector_units"],
+            "characters": text.extended(known["characters"], found["characters"]),
+            "familiar": text.familiar(found["words"], known["words"]),
+        }
+
+    @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         settled: dict[str, Any] = {}
         if config.epochs is None and config.max_minutes is None:
@@ -141,12 +165,24 @@ class Recipe:
         counts, units = self.assets["word_counts"], self.assets["vector_units"]
         return model.build(self.config, counts, self.characters.size, len(self.types), units)
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
+    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
         if self.config.vectors:
             words = self.assets["words"]
             found, units = pretrained.read(self.config.vectors, words, self.config.vector_words)
             rows = pretrained.matrix(found, words, units, self.vocabulary.first, 1)
             model.get_layer("vectors").embeddings.assign(rows)
+
+    def axes(self) -> Mapping[str, Mapping[int, Axis]]:
+        words = self.vocabulary.axis()
+        tags = Axis(tagging.names(self.types, self.config.scheme), labels=True)
+        reach = range(-self.config.wide_reach, self.config.wide_reach + 1)
+        seen = Axis([f"{tag} at {place}" for place in reach for tag in tags.names])
+        return {
+            "words_/embeddings": {0: words}, "vectors/embeddings": {0: dataclasses.replace(words, like=None)},
+            "character_vectors/rows/embeddings": {0: self.characters.axis()},
+            "tags/kernel": {1: tags}, "tags/bias": {0: tags}, "wide/rows/embeddings": {1: seen},
+            "crf/start": {0: tags}, "crf/between": {0: tags, 1: tags}, "crf/end": {0: tags},
+        }  # fmt: skip
 
     def warm_up(self, model: keras.Model) -> None:
         return None
@@ -192,22 +228,31 @@ class Recipe:
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
         given, raw = metrics.Entities(), metrics.Entities()
         for batch in batches:
-            for positions, outputs in ask("serving_default", batch):
-                for row, at in enumerate(positions):
-                    one = {name: values[row] for name, values in outputs.items()}
-                    spans = [place[:3] for place in writing.places(one)]
-                    gold = _gold_places(batch[at])
-                    raw.update(gold, spans)
-                    if "entities" in batch[at]:
-                        given.update(gold, spans)
+            for example, outputs in zip(batch, metrics.in_order(ask, "serving_default", batch), strict=True):
+                gold, found = _gold_places(example), _found_places(outputs)
+                raw.update(gold, found)
+                if "entities" in example:
+                    given.update(gold, found)
             tokenised = [example for example in batch if "entities" not in example]
-            for positions, outputs in ask("tokens", tokenised):
-                for row, at in enumerate(positions):
-                    tags = [tag.decode("utf-8") for tag in outputs["tags"][row, : len(tokenised[at]["tokens"])]]
-                    given.update(entities(tokenised[at]["tags"]), entities(tags))
+            for example, outputs in zip(tokenised, metrics.in_order(ask, "tokens", tokenised), strict=True):
+                given.update(entities(example["tags"]), _found_entities(example, outputs))
         measured = given.result()
         measured["per_type"] = self._known(measured["per_type"])
         return {"f1": measured.pop("f1"), "f1_raw_text": raw.result()["f1"], **measured}
+
+    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+        def pairs() -> Iterator[tuple[Any, Any]]:
+            for batch in batches:
+                # Each as its data has it, one by characters and the other by tokens.
+                of_text = iter(metrics.in_order(ask, "serving_default", [one for one in batch if "entities" in one]))
+                of_tokens = iter(metrics.in_order(ask, "tokens", [one for one in batch if "entities" not in one]))
+                for example in batch:
+                    if "entities" in example:
+                        yield _gold_places(example), _found_places(next(of_text))
+                    else:
+                        yield entities(example["tags"]), _found_entities(example, next(of_tokens))
+
+        return metrics.tally_of_entities(pairs())
 
     def _known(self, per_type: dict[str, Any]) -> dict[str, Any]:
         """The same with all types that training lacks under one name."""
@@ -278,7 +323,7 @@ class Recipe:
         }
 
     def doubts(self) -> list[str]:
-        return check.alike(self.types)
+        return check.alike(self.types) + text.strange(self.assets.get("familiar"))
 
     def odd_inputs(self) -> list[Example]:
         long = "word " * 1_300
@@ -287,6 +332,10 @@ class Recipe:
 
     def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
         return {"text": example["text"], "entities": writing.found(example, outputs)}
+
+    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
+        """That of the least certain entity, or token outside of any."""
+        return uncertain.of_confidence(outputs["scores"][: int(outputs["lengths"])].min(initial=1.0), by)
 
     @property
     def formats(self) -> Mapping[str, Format]:
@@ -300,6 +349,16 @@ def _gold_places(example: Example) -> list[tuple[int, int, str]]:
     ends = np.cumsum([len(token) + 1 for token in example["tokens"]]) - 1
     starts = ends - [len(token) for token in example["tokens"]]
     return [(int(starts[first]), int(ends[last - 1]), kind) for first, last, kind in entities(example["tags"])]
+
+
+def _found_places(outputs: Mapping[str, Any]) -> list[tuple[int, int, str]]:
+    """The entities that are found in a text, by characters; `outputs` is one row of serving_default."""
+    return [place[:3] for place in writing.places(outputs)]
+
+
+def _found_entities(example: Example, outputs: Mapping[str, Any]) -> list[tuple[int, int, str]]:
+    """The entities that are found among tokens, by these; `outputs` is one row of the endpoint "tokens"."""
+    return entities([tag.decode("utf-8") for tag in outputs["tags"][: len(example["tokens"])]])
 
 
 class _Validation:

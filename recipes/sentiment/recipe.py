@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from common import check, classifier, losses, metrics, pipeline, sources, text
 from common.layers.blend import fitted_shares
-from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits
+from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
 
 from . import data, model
 from .config import PREFIXES, SUFFIXES, Config
@@ -28,6 +28,11 @@ class Recipe:
     inputs = tuple(field for field in data.FIELDS if field.kind == "text")
     formats: ClassVar[Mapping[str, Format]] = {}
     length_keys = ("tokens",)
+    parts: ClassVar[Mapping[str, Sequence[str]]] = {
+        "embedding": ("words", "affix_vectors"),
+        "encoder": ("lstm_*", "pooling"),
+        "head": ("labels", "wide_words", "blend"),
+    }
     monitor, monitor_mode = "accuracy", "max"
 
     def __init__(self, config: Config, assets: Assets):
@@ -53,6 +58,12 @@ class Recipe:
         uses = text.counted(texts())
         words = text.frequent(uses, config.vocabulary, config.min_count)
         return classifier.learned(labels, train, "example") | {"words": words, "word_count": sum(uses.values())}
+
+    @classmethod
+    def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
+        found = cls.learn(config, train)
+        alike = text.familiar(found["words"], known["words"])
+        return found | {"words": text.extended(known["words"], found["words"]), "familiar": alike}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
@@ -86,10 +97,19 @@ class Recipe:
     def build_model(self) -> keras.Model:
         return model.build(self.config, self.vocabulary.size, len(self.labels))
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
+    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
         if self.config.pair_buckets:
             counted = ((features["tokens"], target["label"]) for features, target in batches)
             model.get_layer("wide_words").begin(counted, self.config.wide_scale)
+
+    def axes(self) -> Mapping[str, Mapping[int, Axis]]:
+        words, labels = self.vocabulary.axis(), self.labels.axis()
+        return {
+            "words/embeddings": {0: words}, "labels/kernel": {1: labels}, "labels/bias": {0: labels},
+            # New words begin as naive Bayes has them.
+            "wide_words/word_rows": {0: dataclasses.replace(words, like=None), 1: labels},
+            "wide_words/pair_rows": {1: labels}, "wide_words/bias": {0: labels},
+        }  # fmt: skip
 
     def warm_up(self, model: keras.Model) -> None:
         return None
@@ -116,6 +136,9 @@ class Recipe:
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
         return self.labels.score(batches, ask)
 
+    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+        return self.labels.tally(batches, ask)
+
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
         def classify(text: tf.Tensor) -> Mapping[str, tf.Tensor]:
             features = pipeline.densified(self.encode({"text": text}))
@@ -124,7 +147,7 @@ class Recipe:
         return {"serving_default": Endpoint(classify, {"text": tf.TensorSpec([None], tf.string, "text")})}
 
     def doubts(self) -> list[str]:
-        return self.labels.doubts()
+        return self.labels.doubts() + text.strange(self.assets.get("familiar"))
 
     def odd_inputs(self) -> list[Example]:
         long = "word " * 2_000
@@ -133,6 +156,9 @@ class Recipe:
 
     def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
         return {"text": example["text"], **self.labels.shown(outputs)}
+
+    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
+        return self.labels.uncertainty(outputs, by)
 
 
 class _Validation:

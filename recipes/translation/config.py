@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import RunConfig, option
+from common.config import OWN, TAKEN, RunConfig, option
 from common.recipe import About
 
 ABOUT = About(
@@ -17,6 +17,9 @@ ABOUT = About(
     own_data="pairs.tsv",
     own_input="a sentence",
 )
+
+
+TUNED = {"learning_rate": 1e-3, "dropout_rise": 0, "epochs": 15}  # defaults where a run is fine-tuned
 
 
 @dataclass(frozen=True)
@@ -51,21 +54,35 @@ class Config(RunConfig):
     layers: int | None = option(None, "Layers of the encoder, and as many of the decoder.", low=1, shown="4, 2 of lstm")
     heads: int = option(4, "Heads of attention.", low=1)
     inner: int = option(256, "Units between the dense layers of a block.", low=1)
-    dropout: float = option(0.15, "Share of the states that is dropped.", low=0, below=1)
-    dropout_rise: int = option(15, "Epochs over which --dropout rises from 0; 0 for all of it at once.", low=0)
+    dropout: float = option(0.15, "Share of the states that is dropped.", low=0, below=1, source=TAKEN)
+    dropout_rise: int = option(
+        15, "Epochs over which --dropout rises from 0; 0 for all of it at once.", low=0, source=OWN
+    )
     vocabulary: str = option(
         "separate", "Of subword pieces: one of both languages, or one of each.", choices=("joint", "separate")
     )
     pieces: int | None = option(None, "Subword pieces of a vocabulary.", low=300, shown="4000, 8000 if joint")
-    placeholders: bool = option(True, "Treat placeholders and tags of a source, such as %(name)s, as single marks.")
-    longest: int = option(128, "Pieces that a side may have; what is longer is left out of training.", low=1)
+    placeholders: bool = option(
+        True, "Treat placeholders and tags of a source, such as %(name)s, as single marks.", source=OWN
+    )
+    longest: int = option(
+        128, "Pieces that a side may have; what is longer is left out of training.", low=1, source=OWN
+    )
 
-    beam: int = option(4, "Hypotheses that are followed at a time.", low=1, high=64)
-    length_penalty: float = option(1.0, "How much longer translations are preferred.", low=0, high=5)
-    coverage_penalty: float = option(0.0, "How much translations of all of the source are preferred.", low=0, high=5)
-    no_repeat: int = option(0, "So many pieces in a row come only once in a translation; 0 allows all.", low=0)
+    beam: int = option(4, "Hypotheses that are followed at a time.", low=1, high=64, source=TAKEN)
+    length_penalty: float = option(1.0, "How much longer translations are preferred.", low=0, high=5, source=TAKEN)
+    coverage_penalty: float = option(
+        0.0, "How much translations of all of the source are preferred.", low=0, high=5, source=TAKEN
+    )
+    no_repeat: int = option(
+        0, "So many pieces in a row come only once in a translation; 0 allows all.", low=0, source=TAKEN
+    )
     max_length_ratio: float = option(
-        2.0, "Pieces that a translation may have for each of its source's, and 10 more.", above=0, high=100
+        2.0,
+        "Pieces that a translation may have for each of its source's, and 10 more.",
+        above=0,
+        high=100,
+        source=TAKEN,
     )
 
     source_language: str | None = option(None, "Its code, such as en, where data does not tell.", group="Data")

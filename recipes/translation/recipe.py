@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from common import check_pairs, cooccurrence, losses, metrics, pairs, pipeline, placeholders, sources, subwords, text
 from common.layers.dropout import set_dropout
-from common.recipe import Ask, Assets, Batch, Endpoint, Example, Format, Source, Splits
+from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
+from common.uncertain import of_confidence
 
 from . import alignment, data, lstm, scoring, serving, transformer
 from .config import Config
@@ -31,6 +32,11 @@ class Recipe:
     inputs = data.FIELDS[:1]
     formats: ClassVar[Mapping[str, Format]] = {"po": Format(lambda _, outputs: _text(outputs), catalogue=True)}
     length_keys = ("source", "target")
+    parts: ClassVar[Mapping[str, Sequence[str]]] = {
+        "embedding": ("source_pieces",),
+        "encoder": ("encoder_*", "memory"),
+        "decoder": ("pieces", "bridge_*", "across", "joined_*", "decoder_*", "states"),
+    }
     monitor, monitor_mode = "loss", "min"
 
     def __init__(self, config: Config, assets: Assets):
@@ -52,26 +58,22 @@ class Recipe:
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
-        count, some = 0, False
-
-        def texts(*names: str) -> Iterator[str]:
-            nonlocal count, some
-            count = 0
-            for batch in pipeline.in_batches(train, pipeline.ENCODE_BATCH):
-                count += len(batch)
-                sides = {name: tf.constant([text.utf8(one[name]) for one in batch]) for name in ("text", "target")}
-                if config.placeholders:
-                    sides["text"], kept = placeholders.masked(sides["text"])
-                    sides["target"] = placeholders.masked_as(sides["target"], kept)
-                    some = some or bool(tf.size(kept))
-                for row in zip(*(sides[name].numpy() for name in names), strict=True):
-                    yield from (one.decode("utf-8", "replace") for one in row)
-
+        seen = _Seen(config, train)
         if config.vocabulary == "joint":
-            pieces, apart = subwords.train(texts("text", "target"), config.pieces or JOINT), None
+            pieces, apart = subwords.train(seen.texts("text", "target"), config.pieces or JOINT), None
         else:
-            apart, pieces = (subwords.train(texts(name), config.pieces or SEPARATE) for name in ("text", "target"))
-        return {"pieces": pieces, "source_pieces": apart, "pairs": count, "placeholders": some}
+            apart, pieces = (subwords.train(seen.texts(name), config.pieces or SEPARATE) for name in ("text", "target"))
+        return {"pieces": pieces, "source_pieces": apart, "pairs": seen.pairs, "placeholders": seen.placeholders}
+
+    @classmethod
+    def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
+        seen = _Seen(config, train)
+        for _ in seen.texts("text"):
+            pass
+        # Marks that were never seen would be three bytes each, of which none alone is a mark.
+        marks = placeholders.AS_PIECES if seen.placeholders else []
+        pieces = {name: known[name] and text.extended(known[name], marks) for name in ("pieces", "source_pieces")}
+        return {**pieces, "pairs": seen.pairs, "placeholders": seen.placeholders}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
@@ -113,8 +115,10 @@ class Recipe:
         apart = None if self.source_pieces is self.pieces else len(self.source_pieces)
         return self.network.build(self.config, len(self.pieces), apart)
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]]) -> None:
+    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
         """Vectors of pieces begin where pieces that translate each other are alike."""
+        if kept:
+            return  # pieces that are new are marks, which stand for nothing yet
         ids = ((features["source"], target["target"]) for features, target in batches)
         count = (len(self.source_pieces), len(self.pieces))
         source, target = cooccurrence.vectors(ids, *count, self.config.units or 0, self.config.seed)
@@ -124,6 +128,11 @@ class Recipe:
         else:
             model.get_layer("source_pieces").table.assign(source)
             model.get_layer("pieces").table.assign(target)
+
+    def axes(self) -> Mapping[str, Mapping[int, Axis]]:
+        pieces = self.pieces.axis()
+        axes = {"pieces/table": {0: pieces}, "pieces/bias": {0: pieces}}
+        return axes | {"source_pieces/table": {0: self.source_pieces.axis()}}
 
     def warm_up(self, model: keras.Model) -> None:
         return None
@@ -177,6 +186,13 @@ class Recipe:
             "examples": len(wanted),
         }
 
+    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+        found, wanted = [], []
+        for batch in batches:
+            found += [_text(outputs) for outputs in metrics.in_order(ask, "serving_default", batch)]
+            wanted += [example["target"] for example in batch]
+        return scoring.tally(found, wanted)
+
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
         return serving.Translator(self, model).endpoints()
 
@@ -201,10 +217,35 @@ class Recipe:
     def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
         return {"text": example["text"], "translation": _text(outputs), "score": float(outputs["score"])}
 
+    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
+        """By the score, a log probability that --length-penalty brings nearer to that of a piece."""
+        return of_confidence(math.exp(min(float(outputs["score"]), 0.0)), by)
+
     def alignment(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
         source = outputs["source_pieces"][: outputs["source_lengths"]].tolist()
         target = outputs["target_pieces"][: outputs["target_lengths"]].tolist()
         return alignment.aligned(source, target, outputs["attention"][: len(target), : len(source)])
+
+
+class _Seen:
+    """The texts of the training part, and what was seen in the last pass over them."""
+
+    def __init__(self, config: Config, train: Source):
+        self.config, self.train = config, train
+        self.pairs, self.placeholders = 0, False
+
+    def texts(self, *names: str) -> Iterator[str]:
+        """Texts of such fields, their placeholders marked."""
+        self.pairs = 0
+        for batch in pipeline.in_batches(self.train, pipeline.ENCODE_BATCH):
+            self.pairs += len(batch)
+            sides = {name: tf.constant([text.utf8(one[name]) for one in batch]) for name in ("text", "target")}
+            if self.config.placeholders:
+                sides["text"], kept = placeholders.masked(sides["text"])
+                sides["target"] = placeholders.masked_as(sides["target"], kept)
+                self.placeholders = self.placeholders or bool(tf.size(kept))
+            for row in zip(*(sides[name].numpy() for name in names), strict=True):
+                yield from (one.decode("utf-8", "replace") for one in row)
 
 
 def _text(outputs: Mapping[str, Any]) -> str:

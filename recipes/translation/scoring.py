@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import sacrebleu
 
 from common.pairs import placeholder_errors, placeholders
+from common.recipe import Tally
 
 
 def measured(sources: Sequence[str], found: Sequence[str], wanted: Sequence[str]) -> dict[str, Any]:
@@ -30,3 +32,20 @@ def measured(sources: Sequence[str], found: Sequence[str], wanted: Sequence[str]
         "with_placeholders": len(some),
         "bleu_signature": str(bleu.get_signature()),
     }
+
+
+def tally(found: Sequence[str], wanted: Sequence[str]) -> Tally:
+    """The chrF of `measured`, as the counts of n-grams that each translation adds to it.
+
+    >>> two = tally(["Ja", "Nein"], ["Ja", "Kein"])
+    >>> two.of(two.parts).round().tolist()
+    [100.0, 48.0]
+    """
+    chrf = sacrebleu.CHRF()
+    # Names that sacreBLEU keeps to itself, by which its own significance tests resample; there are no others.
+    counts = chrf._extract_corpus_statistics(found, [wanted])
+
+    def of(sums: np.ndarray) -> np.ndarray:
+        return np.apply_along_axis(chrf._compute_f_score, -1, sums)
+
+    return Tally("chrf", True, np.array(counts, np.float64).reshape(len(counts), 3 * chrf.order), of)

@@ -227,7 +227,7 @@ def test_a_sentence_with_a_broken_line_is_skipped_whole(tmp_path, line, wrong):
         ("a PER-B\nb PER-I\nc O\n", "a.conll", 'have their letter last .*"PER-B".*: write B-PER for PER-B'),
         ("".join(f"a w{n}\n" for n in range(40)), "a.conll", "too many different tags"),
         ("".join(f"a w{n % 1100}\n" for n in range(9000)), "a.conll", "too many different tags"),
-        ('[{"tokens": []}]', "a.conll", "JSON array"),
+        ('[{"tokens": []}]', "a.conll", "give each object a key for each"),
     ],
 )
 def test_files_of_other_kinds_are_refused(tmp_path, content, name, told):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from common.errors import ConfigError, DataError
 from common.opening import reader
 from common.problems import Problems
+from common.readers import arrays
 from common.readers.jsonl import is_json_lines, json_lines
 from common.recipe import Field
 
@@ -103,7 +104,9 @@ def test_columns_by_the_user(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("[{}]", r"holds a JSON array: write each object on a line"),
+        ("[{}]", r"holds no JSON objects: write one on each line"),
+        ("[]", r"holds no JSON objects: write one on each line"),
+        ("[1, {}]", r"holds no JSON objects \(a.jsonl: row 1 is JSON"),
         ("1\n2\n", r"holds no JSON objects \(a.jsonl:1 is JSON"),
     ],
 )
@@ -170,7 +173,7 @@ def test_marked_files_are_read(tmp_path, encoding):
 @pytest.mark.parametrize(
     ("text", "known"),
     [
-        ('[{"text": "a"}, {"text": "b"}]', True),  # refused as an array, not taken for a table
+        ('[{"text": "a"}, {"text": "b"}]', True),
         ('[\n  {\n    "text": "a"', True),
         ('{"text": "' + "long " * 10, True),  # the sample ends in the first line
         ('{"te\\"xt" : 1, "more', True),
@@ -185,11 +188,64 @@ def test_json_is_known_by_its_beginning(text, known):
     assert not is_json_lines(Path("reviews.tsv"), text)
 
 
-@pytest.mark.parametrize("content", ['[{"text": "a", "label": "x"}]', '[\n {\n  "text": "a"\n }\n]'])
-def test_an_array_is_refused_by_any_name(tmp_path, content):
-    (tmp_path / "reviews").write_text(content)
-    with pytest.raises(DataError, match="reviews holds a JSON array: write each object on a line"):
-        reader(tmp_path / "reviews", FIELDS, (), None, Problems())
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_objects_of_an_array_are_rows_by_any_name(tmp_path, indent):
+    rows = [{"text": "a", "label": 5}, {"text": "b"}, 3, {"text": "[c]\n", "label": "x"}]
+    (tmp_path / "reviews").write_text("\ufeff " + json.dumps(rows, indent=indent) + "\n")
+    found = reader(tmp_path / "reviews", FIELDS, (), None, Problems())
+    assert found.note == 'reviews: JSON array, utf-8; text = "text", label = "label"'
+    assert list(found.rows()) == [
+        ("reviews: row 1", {"text": "a", "label": "5"}),
+        ("reviews: row 4", {"text": "[c]\n", "label": "x"}),
+    ]
+    assert found.problems.lines() == ["reviews: row 2 has no label", "reviews: row 3 is JSON, but no object"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('[{"text": "a", "label": "x"}', "a.jsonl:1 ends before its array does"),
+        ('[{"text": "a", "label": "x"},\n', r"a.jsonl:2 is no JSON \(Expecting value\)"),
+        ('[{"text": "a", "label": "x"},\n{"text": "b', r"a.jsonl:2 is no JSON \(Unterminated string"),
+        ('[{"text": "a", "label": "x"}\n{"text": "b"}]', r'a.jsonl:2 has "\{" where a comma is wanted'),
+        ('[{"text": "a", "label": "x"}]\n[{"text": "b"}]', "a.jsonl:2 goes on after the end of its array"),
+        ('[{"text": "a", "label": "x"},\n{"text": fals}]', r"a.jsonl:2 is no JSON \(Expecting value\)"),
+        ('[\n{"text": "a", "label": fals},' + " " * 200 + "]", r"a.jsonl:2 is no JSON \(Expecting value\)"),
+        ("[" * 100_000, "a.jsonl:1 holds lists in lists without end"),
+        ("[\n" + "1" * 5000 + "]", "a.jsonl:2 holds a value that is none"),
+    ],
+)
+def test_a_damaged_array_is_refused_with_its_line(tmp_path, content, told):
+    with pytest.raises(DataError, match=f"{told}.*: mend the file, or write it again.$"):
+        pairs(opened(tmp_path, content))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(TEXT | st.text('ab😀"\\\n', max_size=300), LABEL), min_size=1, max_size=8),
+    block=st.integers(1, 40),
+    plain=st.booleans(),
+    indent=st.none() | st.integers(0, 2),
+)
+def test_an_array_is_read_back_however_its_blocks_are_cut(rows, block, plain, indent):
+    written = [{"text": text, "label": label, "at": -12.5e-3, "more": [True, None, {}]} for text, label in rows]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrays, "BLOCK", block)
+        data = json.dumps(written, ensure_ascii=plain, indent=indent).encode()
+        assert pairs(opened(Path(folder), data, encoding="utf-8")) == [(text, label.strip()) for text, label in rows]
+
+
+def test_a_label_may_stand_in_a_list_as_tools_for_annotation_write_it(tmp_path):
+    labels = [["pos"], {"choices": ["neg"]}, [], {"choices": []}, ["pos", "neg"], [[0, 1, "PER"]], [" "]]
+    lines = [json.dumps({"id": number, "text": "a", "label": label}) for number, label in enumerate(labels)]
+    found = opened(tmp_path, "\n".join(lines))
+    assert pairs(found) == [("a", "pos"), ("a", "neg")]
+    assert found.problems.left_out() == "2 not labelled"
+    assert found.problems.lines() == [
+        'a.jsonl:5 "label" holds 2 labels ("pos", "neg"), where one is wanted',
+        'a.jsonl:6 "label" holds a list of spans or of other things, where one label is wanted',
+        "a.jsonl:7 has no label",
+    ]
 
 
 def test_a_first_line_longer_than_the_sample_is_json(tmp_path):

@@ -1,0 +1,77 @@
+"""Folds of small data: each example is tested on once, by a model that has not seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from common.errors import ConfigError
+from common.opening import combined
+from common.problems import Problems
+from common.recipe import Example, Field, Source, Splits
+from common.sources import by_share, picked
+from common.strata import strata
+
+HELD_OUT = 10  # one in so many of a label's examples that are not tested on is for validation, and at least one
+
+
+def folded(splits: Splits, fields: Sequence[Field], k: int) -> list[Splits]:
+    """Folds over the examples of all parts: in each another k-th is the test part, and a tenth of the rest validation.
+
+    Each label is dealt out evenly. Examples that `share` takes for the same one are in one part. The folds do not
+    depend on the order of the files.
+
+    Args:
+      k: how many, at least 2.
+
+    Raises:
+      ConfigError: there are too few examples.
+    """
+    source = _together(splits)
+    labels = by_share(source, fields)
+    places = list(chain(*strata(labels)))
+    if len(places) - -(-len(places) // k) < 2 or len(places) < k:  # the rest of a fold is for two parts
+        raise ConfigError(
+            f"--folds is {k}, but there are only {len(places)} different examples, so that a part would be empty. Give"
+            " a smaller number, or more --data."
+        )
+
+    def of(fold: int) -> Splits:
+        tested = set(places[fold::k])
+        rest = strata({place: labels[place] for place in places if place not in tested})
+        held_out = {place for one in rest for place in one[len(one) - _held_out(len(one)) :]} or {rest[-1][-1]}
+        learned = set(places) - tested - held_out
+
+        def part(name: str, within: set[float]) -> Source:
+            return picked(source, f"{name}, fold {fold + 1} of {k}", fields, within.__contains__)
+
+        return replace(
+            splits, train=part("train", learned), valid=part("valid", held_out), test=part("test", tested),
+            fingerprint=combined([splits.fingerprint, f"fold {fold + 1} of {k}"]),
+        )  # fmt: skip
+
+    return [of(fold) for fold in range(k)]
+
+
+def _held_out(count: int) -> int:
+    """How many of a label's examples are for validation; of a single one none, so that it can be learned."""
+    return max(round(count / HELD_OUT), 1) if count > 1 else 0
+
+
+def _together(splits: Splits) -> Source:
+    """The examples of all parts, one part after the other."""
+    parts = [source for _, source in splits.given()]
+    problems, repairs = Problems(), Problems()
+
+    def read() -> Iterator[Example]:
+        problems.clear()
+        repairs.clear()
+        for part in parts:
+            yield from part
+        # Parts that were split off one source tell of all of it, each of them.
+        for whole, told in ((problems, [p.problems for p in parts]), (repairs, [p.repairs for p in parts])):
+            for one in {id(one): one for one in told}.values():
+                whole.merge(one)
+
+    return Source("all examples", read, problems, repairs)

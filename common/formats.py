@@ -1,0 +1,113 @@
+"""Rows as the content of files of any kind that a person may have; the readers of common/readers read them back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from xml.sax.saxutils import escape
+
+Row = Mapping[str, Any]
+
+
+def separated(rows: Sequence[Row], separator: str = ",") -> bytes:
+    """A table with a header, cut at commas or tabs.
+
+    >>> separated([{"text": "No, thanks", "label": "neg"}])
+    b'text,label\\n"No, thanks",neg\\n'
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows(row.values() for row in rows)
+    return file.getvalue().encode()
+
+
+def json_lines(rows: Iterable[Any]) -> bytes:
+    """A JSON object, or list, on each line.
+
+    >>> json_lines([{"text": "schön"}]).decode()
+    '{"text": "schön"}\\n'
+    """
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def parquet(rows: Sequence[Row]) -> bytes:
+    """A Parquet file whose columns are the keys of the rows."""
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    file = io.BytesIO()
+    write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), file)
+    return file.getvalue()
+
+
+def tables(name: str, rows: Sequence[Row]) -> dict[str, bytes]:
+    """The same rows as CSV, TSV, JSON lines and Parquet, by file names that begin with `name`."""
+    return {
+        f"{name}.csv": separated(rows),
+        f"{name}.tsv": separated(rows, "\t"),
+        f"{name}.jsonl": json_lines(rows),
+        f"{name}.parquet": parquet(rows),
+    }
+
+
+def lines(texts: Iterable[str]) -> bytes:
+    """A text on each line.
+
+    >>> lines(["one", "two"])
+    b'one\\ntwo\\n'
+    """
+    return "".join(text + "\n" for text in texts).encode()
+
+
+def catalogues(name: str, pairs: Sequence[tuple[str, str]], language: str) -> dict[str, bytes]:
+    """Messages and their translations as catalogues of gettext, .po and .mo, by file names that begin with `name`."""
+    import polib
+
+    file = polib.POFile(wrapwidth=0)
+    file.metadata = {"Language": language, "MIME-Version": "1.0", "Content-Type": "text/plain; charset=UTF-8"}
+    file.extend(polib.POEntry(msgid=message, msgstr=translation) for message, translation in pairs)
+    return {f"{name}.po": f"{file}\n".encode(), f"{name}.mo": file.to_binary()}
+
+
+def translation_memory(pairs: Iterable[tuple[str, str]], source: str, target: str) -> bytes:
+    """A translation memory, TMX 1.4.
+
+    Args:
+      source, target: codes of the languages.
+    """
+
+    def variant(language: str, text: str) -> str:
+        return f'      <tuv xml:lang="{language}"><seg>{escape(text)}</seg></tuv>\n'
+
+    units = "".join(f"    <tu>\n{variant(source, one)}{variant(target, other)}    </tu>\n" for one, other in pairs)
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4">\n'
+        f'  <header creationtool="kerasserole" creationtoolversion="1" segtype="sentence" o-tmf="none" adminlang="en"'
+        f' srclang="{source}" datatype="plaintext"/>\n  <body>\n{units}  </body>\n</tmx>\n'
+    ).encode()
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A zip archive of files by their names, the same bytes whenever it is made."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    return file.getvalue()
+
+
+def idx(values: Sequence[Any]) -> bytes:
+    """Bytes in one dimension, as labels, or in three, as images of one size, as the IDX file that MNIST is made of.
+
+    >>> idx([7, 2]).hex(" ")
+    '00 00 08 01 00 00 00 02 07 02'
+    """
+    import numpy as np
+
+    array = np.asarray(values, np.uint8)
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()

@@ -1,0 +1,143 @@
+"""What a run is fine-tuned from, and which of its settings that brings with it; without TensorFlow.
+
+Where weights come from, the first that there is: this run's own checkpoint; the run that `--init-from` names; what the
+recipe begins with, such as pretrained vectors or a backbone; chance.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import recipes
+from common.config import KEPT, OWN, RunConfig, settings
+from common.errors import ConfigError, RunError
+from common.files import load_arrays, read_json
+from common.languages import main_script
+from common.recipe import Assets, Example, Field
+from common.runs import Run, export_folder, shown_value
+
+LOOKED_AT = 200  # examples whose script is looked at
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run is fine-tuned from.
+
+    Args:
+      path: as the user gave it.
+      weights: by path.
+      run: it, or what an export has of it; None for a file of weights alone.
+      config, assets: of that run.
+    """
+
+    path: Path
+    weights: Mapping[str, np.ndarray]
+    run: Run | None = None
+    config: RunConfig | None = None
+    assets: Assets | None = None
+
+
+def opened(spec: str, recipe: str) -> Origin:
+    """What `--init-from` names: a run, an export that has its weights, or an .npz file of weights.
+
+    Raises:
+      RunError: it is none of these, damaged, or of another recipe.
+    """
+    path = Path(spec).expanduser()
+    if path.is_file():
+        if path.suffix != ".npz":
+            raise RunError(
+                f"--init-from is {spec}, which is no .npz file of weights. Give a run, or the best.npz in it."
+            )
+        if not (path.parent / "config.json").exists():
+            return Origin(path, load_arrays(path))
+        path = path.parent
+    folder = export_folder(path)
+    run = Run.open(folder / "assets.extra" if folder else path)
+    mine = recipes.identity(recipe)
+    if run.about["recipe"] != mine:
+        raise RunError(
+            f"--init-from is {spec}, a run of {run.about['recipe']}, and this is one of {mine}. Give a run of {mine}."
+        )
+    config = run.config(recipes.load_config(recipe).Config)
+    return Origin(path, _exported(folder) if folder else run.load_best(), run, config, run.assets())
+
+
+def doubts(origin: Origin, train: Iterable[Example], fields: Sequence[Field]) -> list[str]:
+    """What speaks against training on with such examples, for people: a text in another script."""
+    if origin.run is None or not (origin.run.path / "samples.json").exists():
+        return []
+    samples, found = read_json(origin.run.path / "samples.json")["examples"], []
+    some = list(islice(train, LOOKED_AT))
+    for field in (one for one in fields if one.kind in ("text", "tokens")):
+        theirs, mine = (main_script(_texts(examples, field.name)) for examples in (samples, some))
+        if theirs and mine and theirs != mine:
+            found.append(
+                f"Most of {field.name} is written in {mine.capitalize()}, and that of {origin.path} in"
+                f" {theirs.capitalize()}: little of what it knows will be of use."
+            )
+    return found
+
+
+def _texts(examples: Iterable[Example], name: str) -> Iterator[str]:
+    for example in examples:
+        value = example.get(name, "")
+        yield " ".join(value) if isinstance(value, list) else value if isinstance(value, str) else ""
+
+
+def _exported(folder: Path) -> dict[str, np.ndarray]:
+    """The weights of an export, by path.
+
+    Raises:
+      RunError: it is damaged, or of a version that did not note their paths.
+    """
+    paths = read_json(folder / "assets.extra" / "card.json").get("weights")
+    if not isinstance(paths, list):
+        raise RunError(f"{folder} does not tell what its weights are. Give the run, or export that again.")
+    from common.quiet import import_tensorflow
+
+    reader = import_tensorflow().train.load_checkpoint(str(folder / "variables" / "variables"))
+    try:
+        named = {path: f"variables_of_model/{place}/.ATTRIBUTES/VARIABLE_VALUE" for place, path in enumerate(paths)}
+        return {path: np.asarray(reader.get_tensor(key)) for path, key in named.items() if path}
+    except Exception as error:  # TensorFlow raises many kinds for a damaged file
+        raise RunError(
+            f"{folder} is damaged ({str(error).splitlines()[0]}). Give the run, or export it again."
+        ) from None
+
+
+def tuned_defaults(config_class: type[RunConfig], config: RunConfig) -> dict[str, Any]:
+    """The settings of a fine-tuned run that have its recipe's defaults for fine-tuning."""
+    found = getattr(sys.modules[config_class.__module__], "TUNED", {})
+    return {name: value for name, value in found.items() if getattr(config, name) == value}
+
+
+def tuned(recipe: str, given: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
+    """The settings of a run that is fine-tuned: those given, the source's, and defaults for fine-tuning.
+
+    Raises:
+      ConfigError: one that weights depend on is given, and differs.
+    """
+    module = recipes.load_config(recipe)
+    values = dict(getattr(module, "TUNED", {}))
+    if given.get("max_minutes") is not None:
+        values.pop("epochs", None)  # train as long as that
+    if origin.config is not None:
+        for name, setting in settings(module.Config).items():
+            kind, theirs = setting.metadata["source"], getattr(origin.config, name)
+            if kind == OWN:
+                continue
+            if kind == KEPT and name in given and given[name] != theirs:
+                raise ConfigError(
+                    f"{setting.flag} is {shown_value(given[name])}, but {origin.path} has {shown_value(theirs)}, and"
+                    f" its weights depend on it. Leave {setting.flag} out, or train without --init-from."
+                )
+            values[name] = theirs
+    return values | dict(given)

@@ -1,0 +1,142 @@
+"""How a training begins with some layers as they are: which parts learn when, and how fast."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import Any
+
+from common.config import RunConfig
+from common.errors import ConfigError, suggestion
+from common.recipe import WarmUp
+from common.weights import named_weights
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the training with a learning rate schedule of its own.
+
+    Args:
+      end: where it ends, as a share of the training from 0 to 1.
+      still: layers that stay as they are in it, their batch normalization's statistics, too.
+      rate: by what the highest learning rate is multiplied.
+    """
+
+    end: float = 1.0
+    still: Sequence[Any] = ()
+    rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the layers of a model learn.
+
+    Args:
+      phases: one after the other; only the last one's learning rate follows `--schedule` after its rise.
+      rates: by what the learning rate of a trainable variable is multiplied, by its path; others have 1.
+      anchored: paths of variables that are drawn to where they began.
+    """
+
+    phases: Sequence[Phase] = (Phase(),)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    anchored: Collection[str] = ()
+
+
+def warmed_up(warm_up: WarmUp | None) -> Plan:
+    """Some layers as they are at first, then all."""
+    if warm_up is None:
+        return Plan()
+    return Plan((Phase(warm_up.share, list(warm_up.layers)), Phase(1.0, (), warm_up.rate)))
+
+
+def parts_of(model: Any, parts: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
+    """The layers with weights of each part, in the order of parts; a part without any is left out.
+
+    Args:
+      parts: patterns of layer names, as of files; a layer is in the last part that it fits.
+
+    Raises:
+      ValueError: a layer with weights is in no part.
+    """
+    found: dict[str, list[Any]] = {name: [] for name in parts}
+    learned = {id(variable) for _, variable in named_weights(model)}
+    for layer in model.layers:
+        if not any(id(variable) in learned for variable in layer.variables):
+            continue
+        names = [name for name, patterns in parts.items() if any(fnmatch(layer.name, one) for one in patterns)]
+        if not names:
+            raise ValueError(f"the layer {layer.name} is in none of the parts {', '.join(parts)}")
+        found[names[-1]].append(layer)
+    return {name: layers for name, layers in found.items() if layers}
+
+
+def check_plan(config: RunConfig, parts: Sequence[str]) -> None:
+    """Whether there can be a plan for a network with such parts, before any data is read.
+
+    Raises:
+      ConfigError: a part does not exist, or nothing is left that could learn.
+    """
+    if config.freeze is not None and config.freeze not in parts:
+        raise ConfigError(
+            f'--freeze is "{config.freeze}", but the parts of this network are: {", ".join(parts)}.'
+            f"{suggestion(config.freeze, parts)}"
+        )
+    if config.freeze == list(parts)[-1]:
+        raise ConfigError(
+            f'--freeze is "{config.freeze}", the last part of the network: nothing would be left to learn.'
+        )
+    if config.fresh_first + config.unfreeze >= 1:
+        raise ConfigError("--fresh-first and --unfreeze are 1 or more together: leave time in which all parts learn.")
+
+
+def fine_tuned(config: RunConfig, model: Any, parts: Mapping[str, Sequence[str]], kept: Collection[str]) -> Plan:
+    """The plan of a training that begins with the weights of another.
+
+    Frozen parts stay as they are (`--freeze`). First only layers that are not wholly kept learn (`--fresh-first`), then
+    the parts begin to learn from the last one on (`--unfreeze`; gradual unfreezing, Howard and Ruder 2018), each more
+    slowly than the one after it (`--part-rate`; discriminative rates, the same).
+
+    Args:
+      parts: of the model, from its input to its output; see `parts_of`.
+      kept: paths of the variables that have the other's values throughout.
+
+    Raises:
+      ConfigError: a part does not exist, or nothing is left that could learn.
+    """
+    found = parts_of(model, parts)
+    names = list(found)
+    check_plan(config, names)
+    first = names.index(config.freeze) + 1 if config.freeze is not None else 0
+    frozen = [layer for name in names[:first] for layer in found[name]]
+    moving = names[first:]
+    phases = []
+    learning = [layer for name in moving for layer in found[name]]
+    paths = {id(variable): path for path, variable in named_weights(model)}
+    whole = [layer for layer in learning if all(paths[id(one)] in kept for one in layer.variables if id(one) in paths)]
+    end = 0.0
+    if config.fresh_first and 0 < len(whole) < len(learning):
+        end = config.fresh_first
+        phases.append(Phase(end, [*frozen, *whole]))
+    for count in range(1, len(moving) if config.unfreeze else 1):
+        end += config.unfreeze / (len(moving) - 1)
+        phases.append(Phase(end, [*frozen, *(layer for name in moving[:-count] for layer in found[name])]))
+    phases.append(Phase(1.0, frozen))
+    rates = {
+        paths[id(variable)]: config.part_rate ** (len(names) - 1 - place)
+        for place, name in enumerate(names)
+        for layer in found[name]
+        for variable in layer.trainable_variables
+    }
+    return Plan(phases, rates if config.part_rate != 1 else {}, frozenset(kept) if config.anchor else ())
+
+
+def phase_at(phases: Sequence[Phase], share: float) -> int:
+    """Which phase a share of the training lies in."""
+    return next((number for number, phase in enumerate(phases) if share < phase.end), len(phases) - 1)
+
+
+def first_step(phases: Sequence[Phase], number: int, total: int) -> int:
+    """The step at which a phase begins, of `total` steps."""
+    return math.ceil(phases[number - 1].end * total) if number else 0

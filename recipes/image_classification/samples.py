@@ -1,0 +1,44 @@
+"""Small drawings of rings and crosses to begin with, in each format that the recipe takes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from common import formats
+from common.readers.pictures import png
+
+SOURCES = (
+    "--data {}/shapes", "--data {}/shapes.csv", "--data {}/shapes.jsonl", "--data {}/shapes.zip",
+    "--data {}/shapes-images-idx3-ubyte --label-names {}/names.txt",
+)  # fmt: skip
+
+LABELS = ("cross", "ring")
+EACH, SIDE = 5, 24  # drawings of a label, and pixels of a side
+
+
+def drawing(label: str, number: int) -> np.ndarray:
+    """Shades, uint8 [SIDE, SIDE]: a cross or a ring, dark on light, each of another size and place."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE // 2 - 2 + number)
+    radius = 6 + number % 3
+    near = np.maximum(abs(rows), abs(columns)) <= radius
+    if label == "ring":
+        inked = abs(np.hypot(rows, columns) - radius) < 1.5
+    else:
+        inked = near & (np.minimum(abs(rows), abs(columns)) <= 1)
+    return np.where(inked, 30 + 10 * number, 230).astype(np.uint8)
+
+
+def files() -> dict[str, bytes]:
+    """The content of each file by its name."""
+    drawings = [(label, drawing(label, number)) for label in LABELS for number in range(EACH)]
+    pictures = {f"shapes/{label}/{number}.png": png(one) for number, (label, one) in enumerate(drawings, 1)}
+    rows = [{"path": path, "label": label} for path, (label, _) in zip(pictures, drawings, strict=True)]
+    return {
+        **pictures,
+        "shapes.csv": formats.separated(rows),
+        "shapes.jsonl": formats.json_lines(rows),
+        "shapes.zip": formats.zipped(pictures),
+        "shapes-images-idx3-ubyte": formats.idx([one for _, one in drawings]),
+        "shapes-labels-idx1-ubyte": formats.idx([LABELS.index(label) for label, _ in drawings]),
+        "names.txt": formats.lines(LABELS),
+    }

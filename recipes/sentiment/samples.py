@@ -1,0 +1,34 @@
+"""Texts and labels to begin with, in each format that the recipe takes."""
+
+from __future__ import annotations
+
+from common import formats
+
+SOURCES = (
+    "--data {}/reviews.csv", "--data {}/reviews.tsv", "--data {}/reviews.jsonl", "--data {}/reviews.parquet",
+    "--data {}/reviews", "--data {}/texts.txt,{}/labels.txt",
+)  # fmt: skip
+
+REVIEWS = (
+    ("The soup was hot, the bread was fresh, and nobody hurried us.", "pos"),
+    ("Cold chips, and the waiter rolled his eyes.", "neg"),
+    ("I have worn these boots through two winters and they still keep the water out.", "pos"),
+    ("It broke on the second day.", "neg"),
+    ("Best birthday present in years - my daughter won't put it down!", "pos"),
+    ("Forty minutes on hold, then they hung up on me.", "neg"),
+    ("A quiet film that stays with you.", "pos"),
+    ("Not worth half of what I paid for it.", "neg"),
+    ("Our guide knew every bird by its song; we would book again tomorrow.", "pos"),
+    ('The "sea view" was a wall with a poster of the sea.', "neg"),
+)
+
+
+def files() -> dict[str, bytes]:
+    """The content of each file by its name."""
+    rows = [{"text": text, "label": label} for text, label in REVIEWS]
+    found = formats.tables("reviews", rows)
+    for number, (text, label) in enumerate(REVIEWS, 1):
+        found[f"reviews/{label}/{number:02}.txt"] = formats.lines([text])
+    found["texts.txt"] = formats.lines(text for text, _ in REVIEWS)
+    found["labels.txt"] = formats.lines(label for _, label in REVIEWS)
+    return found

@@ -1,0 +1,402 @@
+"""Runs that begin with the weights of another: what they take, how they are told, and going on."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from calls import SMALL, call, fails, good, small_data, tiny_texts, write
+from test_train import SMALL_OF, assert_same_weights, made_up, trained
+
+import recipes
+from common import pipeline, workflow
+from common.config import settings
+from common.endpoints import of_model
+from common.errors import ConfigError
+from common.files import load_arrays, read_json
+from common.origin import Origin
+from common.readers.pictures import png
+from common.recipe import Source
+from common.store import StoreWriter
+from common.train import Trainer
+from common.transfer import FILE, Inherited, inherited, of_run
+from common.tuning import parts_of
+from common.weights import model_weights
+
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SMALL_OF if name != "sentiment"]
+EACH = pytest.mark.parametrize("name", ["sentiment", *OTHERS])
+NEW = [(f"{text} zebra", label) for text, label in tiny_texts(60, seed=5)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a source run, `large`, on 200 texts, and few.csv, of 60 others with a word of their own."""
+    folder = tmp_path_factory.mktemp("tuning")
+    write(folder / "large.csv", tiny_texts(200))
+    write(folder / "few.csv", NEW)
+    good("run", "sentiment", "--data", folder / "large.csv", "--run-dir", folder / "large", *SMALL)
+    return folder
+
+
+def tune(place, name, *words):
+    """What a run on few.csv says, fine-tuned from the source unless told otherwise."""
+    begin = () if "--init-from" in words else ("--init-from", place / "large")
+    ends = () if "--epochs" in words else ("--epochs", "2")
+    result = call("run", "sentiment", "--data", place / "few.csv", "--run-dir", place / name, *begin, *ends, *words)
+    assert result.exit_code == 0, result.stderr
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def compared(place):
+    """What a fine-tuned run says that is compared with one from scratch."""
+    return tune(place, "compared", "--compare")
+
+
+def test_weights_are_told_by_kind_and_kept_in_the_folder(place, compared):
+    assert re.search(r"Weights of .*large:\n  kept +[\d,]+  .*\n  extended +[\d,]+  .*words/embeddings", compared)
+    report = read_json(place / "compared" / FILE)
+    shapes = {path: value.size for path, value in load_arrays(place / "compared" / "best.npz").items()}
+    assert report["weights"]["kept"] + report["weights"]["extended"] + report["weights"]["fresh"] == sum(
+        shapes.values()
+    )
+    assert report["weights"]["fresh"] == report["weights"]["dropped"] == 0
+    words = [read_json(place / name / "assets.json")["words"] for name in ("large", "compared")]
+    assert words[1][: len(words[0])] == words[0] and "zebra" in words[1][len(words[0]) :]
+    kept, new = report["extended"]["words/embeddings"]["rows"][0]
+    assert (kept, new) == (len(words[0]) + 3, len(words[1]) - len(words[0]))  # padding, boundary, unknown
+
+
+def test_source_tuned_and_scratch_are_compared_on_the_same_examples(place, compared):
+    metrics = read_json(place / "compared" / "metrics.json")
+    found = metrics["comparison"]
+    new, old = found["examples_of"]["new"], found["examples_of"]["source's"]
+    assert (found["measure"], found["part"]) == ("accuracy", "test")
+    assert new["examples"] == metrics["examples"]["test"] == 6
+    assert old["examples"] == read_json(place / "large" / "metrics.json")["examples"]["test"]
+    assert new["tuned"][0] == pytest.approx(metrics["test"]["accuracy"])
+    assert old["source"][0] == pytest.approx(read_json(place / "large" / "metrics.json")["test"]["accuracy"])
+    scratch = read_json(place / "compared" / "scratch" / "metrics.json")
+    assert new["scratch"][0] == pytest.approx(scratch["test"]["accuracy"])
+    assert new["tuned_less_scratch"][0] == pytest.approx(new["tuned"][0] - new["scratch"][0])
+    for rows in (new, old):
+        for name in rows.keys() - {"examples"}:
+            value, low, high = rows[name]
+            assert low <= value <= high
+    assert "fine-tuned - from scratch" in compared and "source's held-out" in compared
+    assert "Fine-tuned and not" in (place / "compared" / "report.html").read_text()
+
+
+def test_scratch_has_none_of_the_sources_words_and_settings_of_its_own(place, compared):
+    assert "zebra" in read_json(place / "compared" / "scratch" / "assets.json")["words"]
+    mine, scratch = (read_json(place / name / "config.json")["settings"] for name in ("compared", "compared/scratch"))
+    assert scratch["init_from"] is None and scratch["lstm_units"] == mine["lstm_units"] == 8
+    tuned = recipes.load_config("sentiment").TUNED
+    default = settings(recipes.load_config("sentiment").Config)["learning_rate"].default
+    assert (mine["learning_rate"], scratch["learning_rate"]) == (tuned["learning_rate"], default)
+
+
+def test_an_export_and_a_file_in_a_run_give_what_the_run_gives(place, compared):
+    good("export", place / "large", "--to", place / "export")
+    tune(place, "by_run")
+    tune(place, "by_export", "--init-from", place / "export")
+    tune(place, "by_file", "--init-from", place / "large" / "best.npz")
+    run, export, file = (load_arrays(place / name / "best.npz") for name in ("by_run", "by_export", "by_file"))
+    assert_same_weights(run, export)
+    assert_same_weights(run, file)
+
+
+def test_a_file_alone_gives_what_has_no_names(place):
+    shutil.copy(place / "large" / "best.npz", place / "alone.npz")
+    told = tune(place, "by_weights", "--init-from", place / "alone.npz", "--embedding-units", "8", "--lstm-units", "8")
+    report = read_json(place / "by_weights" / FILE)
+    assert "lstm_1_forward/lstm_cell/kernel" in report["kept"] and "words/embeddings" in report["fresh"]
+    assert "source's held-out" not in told
+
+
+def test_a_setting_that_weights_depend_on_must_be_the_sources(place):
+    words = (
+        "run",
+        "sentiment",
+        "--data",
+        place / "few.csv",
+        "--run-dir",
+        place / "none",
+        "--init-from",
+        place / "large",
+    )
+    told = fails(*words, "--lstm-units", "16", status=2)
+    assert "--lstm-units is 16, but" in told and "has 8" in told
+    assert not (place / "none").exists()
+    good(*words, "--lstm-units", "8", "--state-dropout", "0.1", "--print-config")
+    assert "lstm_units = 8" in good(*words, "--print-config")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (["--init-from", "nowhere"], 1, "nowhere is no run"),
+        (["--init-from", "{}/few.csv"], 1, "no .npz file of weights"),
+        (["--freeze", "encoder"], 2, "--freeze is of fine-tuning"),
+        (
+            ["--init-from", "{}/large", "--freeze", "middle"],
+            2,
+            "the parts of this network are: embedding, encoder, head",
+        ),
+        (["--init-from", "{}/large", "--unfreeze", "0.6", "--fresh-first", "0.5"], 2, "1 or more together"),
+    ],
+)
+def test_what_cannot_be_begun_with_is_one_sentence(place, words, status, told):
+    words = [word.format(place) for word in words]
+    found = fails("run", "sentiment", "--data", place / "few.csv", "--run-dir", place / "bad", *words, status=status)
+    assert told in found
+    shutil.rmtree(place / "bad", ignore_errors=True)
+
+
+def test_damaged_and_foreign_sources_are_refused(place, tmp_path):
+    shutil.copytree(place / "large", tmp_path / "damaged")
+    content = (tmp_path / "damaged" / "best.npz").read_bytes()
+    (tmp_path / "damaged" / "best.npz").write_bytes(content[: len(content) // 2])
+    shutil.copytree(place / "large", tmp_path / "foreign")
+    about = json.loads((tmp_path / "foreign" / "config.json").read_text()) | {"recipe": "ner"}
+    (tmp_path / "foreign" / "config.json").write_text(json.dumps(about))
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    for name, told in (
+        ("damaged", "is damaged"),
+        ("foreign", "a run of ner, and this is one of sentiment"),
+        ("other.npz", "Nothing of"),
+    ):
+        words = ("--data", place / "few.csv", "--run-dir", tmp_path / "run", "--init-from", tmp_path / name)
+        assert told in fails("run", "sentiment", *words, *SMALL)
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+
+def test_doubtful_data_is_warned_of(place, tmp_path):
+    letters = str.maketrans("abcdefghijklmnoprstuvwy", "абцдефгхийклмнопрстувыя")
+    strange = [(text.translate(letters), {"good": "Good", "bad": "bad"}[label]) for text, label in tiny_texts(60)]
+    write(tmp_path / "strange.csv", strange)
+    result = call(
+        "run", "sentiment", "--data", tmp_path / "strange.csv", "--run-dir", tmp_path / "run", "--epochs", "1",
+        "--init-from", place / "large",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert 'Warning: "Good" is new, and the source has "good"' in result.stderr
+    assert "written in Cyrillic" in result.stderr
+    assert "of the most frequent words are known" in result.stderr
+
+
+def test_replay_trains_on_some_of_the_sources_data(place, tmp_path):
+    told = tune(place, "replayed", "--replay", "0.5")
+    alone = read_json(place / "compared" / "metrics.json")["examples"]["train"]
+    count = read_json(place / "replayed" / "metrics.json")["examples"]["train"]
+    assert 0.3 * 160 < count - alone < 0.7 * 160
+    assert "again 50% of" in told
+    shutil.copytree(place / "large", tmp_path / "moved")
+    about = json.loads((tmp_path / "moved" / "config.json").read_text())
+    about["settings"]["data"] = [str(tmp_path / "gone.csv")]
+    (tmp_path / "moved" / "config.json").write_text(json.dumps(about))
+    words = ("run", "sentiment", "--data", place / "few.csv", "--init-from", tmp_path / "moved", "--epochs", "1")
+    assert "--replay needs the data of" in fails(*words, "--run-dir", tmp_path / "a", "--replay", "0.5")
+    result = call(*words, "--run-dir", tmp_path / "b")
+    assert result.exit_code == 0 and "its data cannot be read" in result.stderr
+    assert list(read_json(tmp_path / "b" / "metrics.json")["comparison"]["examples_of"]) == ["new"]
+
+
+def test_folds_score_every_example_once_and_a_finished_run_has_nothing_left(place):
+    told = tune(place, "folded", "--folds", "3")
+    metrics = read_json(place / "folded" / "metrics.json")
+    each = [read_json(place / "folded" / f"fold-{number}" / "metrics.json") for number in (1, 2, 3)]
+    assert sum(one["examples"]["test"] for one in each) == len(NEW)
+    accuracy = metrics["folds"]["measures"]["accuracy"]
+    assert accuracy["each"] == [one["test"]["accuracy"] for one in each]
+    assert accuracy["mean"] == pytest.approx(np.mean(accuracy["each"]))
+    assert accuracy["deviation"] == pytest.approx(np.std(accuracy["each"], ddof=1))
+    assert "3 folds, mean and standard deviation: accuracy" in told
+    again = call("run", "sentiment", "--resume", place / "folded")
+    assert again.exit_code == 0 and "is finished" in again.stderr
+
+
+def test_few_held_out_examples_are_told_to_tell_little(place, tmp_path):
+    result = call("run", "sentiment", "--data", place / "few.csv", "--run-dir", tmp_path / "run", *SMALL)
+    assert "The validation part is too small to choose weights by" in result.stderr
+    assert re.search(r"the test part has only 6 examples, by which accuracy \d", result.stderr)
+    assert read_json(tmp_path / "run" / "metrics.json")["interval"]["examples"] == 6
+
+
+# By the training loop, for each recipe
+
+
+def built(name, examples, origin=None, **more):
+    """A trainer on some examples, fine-tuned from an origin or not."""
+    config = recipes.load_config(name).Config(**{"epochs": 2, **SMALL_OF[name], **more})
+    keras.backend.clear_session()
+    workflow.seed(config.seed)
+    recipe_class, source = recipes.load(name), Source("made up", lambda: iter(examples))
+    assets = recipe_class.relearn(config, source, origin.assets) if origin else recipe_class.learn(config, source)
+    config = recipe_class.settle(config, assets)
+    recipe = recipe_class(config, assets)
+
+    def encode(batch):
+        inputs = {f"feature/{key}": value for key, value in recipe.encode(batch).items()}
+        return inputs | {f"target/{key}": value for key, value in recipe.encode_target(batch).items()}
+
+    encoder = pipeline.Encoder(encode, [field.name for field in recipe.fields])
+    store = pipeline.encoded(examples, encoder, StoreWriter())
+    given = inherited(recipe_class, origin) if origin else None
+    return Trainer(recipe, config, store, store, tf.distribute.get_strategy(), inherited=given)
+
+
+def origin_of(trainer, name="runs/source"):
+    return Origin(name, model_weights(trainer.model), None, trainer.config, trainer.recipe.assets)
+
+
+def other_examples(name):
+    """Examples with words that `made_up` lacks."""
+    examples = made_up(name, 80)[30:]
+    for example in examples:
+        if isinstance(example.get("text"), str):
+            example["text"] += " zebra"
+        if "tokens" in example:
+            example["tokens"], example["tags"] = [*example["tokens"], "zebra"], [*example["tags"], "O"]
+    return examples
+
+
+def answers(trainer, examples):
+    """What the model makes of each example, in numbers."""
+    served = of_model(trainer.recipe, trainer.model, trainer.config)
+    if "likelihood" in served.calls:
+        found = served.predictions(examples, lambda _, outputs: outputs["log_prob"], "likelihood")
+        return np.array(found)
+    if trainer.recipe.monitor == "loss":
+        return served.tally(examples).parts
+    return np.array(served.predictions(examples, lambda _, outputs: outputs["scores"]))
+
+
+@EACH
+def test_every_weight_is_in_a_part_of_the_network(name):
+    trainer = built(name, made_up(name, 40))
+    found = parts_of(trainer.model, trainer.recipe.parts)
+    assert len(found) > 1
+    layers = [layer.name for layers in found.values() for layer in layers]
+    assert len(layers) == len(set(layers))
+    named = {path.split("/")[0] for path in model_weights(trainer.model)}
+    assert {path for path in named if not any(path.startswith(layer) for layer in layers)} == set()
+
+
+@EACH
+def test_a_model_on_the_same_data_is_the_source_before_it_learns(name):
+    examples = made_up(name, 40)
+    source = built(name, examples)
+    trained(source)
+    tuned = built(name, examples, origin_of(source))
+    assert_same_weights(model_weights(source.model), model_weights(tuned.model))
+    assert sum(tuned_report(tuned)["fresh"].values()) == 0
+
+
+def tuned_report(trainer):
+    return trainer.inherited.report.kinds()
+
+
+# A linear part beside the LSTM has features of its own for words that are known, so that the LSTM alone is compared.
+LSTM_ALONE = {"sentiment": "lstm_logits", "ner": "lstm_emissions"}
+
+
+@EACH
+def test_new_words_begin_as_unknown_ones(name):
+    """So on the source's examples, and on those with new words, the network says what the source says."""
+    source = built(name, made_up(name, 40))
+    trained(source)
+    examples = other_examples(name)
+    tuned = built(name, examples, origin_of(source))
+    if name in LSTM_ALONE:
+        first, second = (
+            trainer.model(trainer._inputs(_rows(trainer, examples)), training=False)[LSTM_ALONE[name]].numpy()
+            for trainer in (source, tuned)
+        )
+        np.testing.assert_allclose(first, second, atol=1e-5)
+        return
+    np.testing.assert_allclose(answers(source, examples), answers(tuned, examples), atol=1e-4)
+
+
+def _rows(trainer, examples):
+    """Model inputs of examples, as a store holds them."""
+    fields = [field.name for field in trainer.recipe.fields if field.kind not in ("label", "tags")]
+    batch = pipeline.stacked([{name: one[name] for name in fields} for one in examples])
+    return {f"feature/{key}": value for key, value in pipeline.densified(trainer.recipe.encode(batch)).items()}
+
+
+@EACH
+@pytest.mark.parametrize("more", [{"anchor": 2.0, "unfreeze": 0.5}, {"part_rate": 0.5, "fresh_first": 0.4}], ids=str)
+def test_a_fine_tuned_training_goes_on_as_if_it_had_not_stopped(name, more):
+    source = built(name, made_up(name, 40))
+    origin = origin_of(source)
+    whole = built(name, other_examples(name), origin, **more)
+    trained(whole)
+    cut = built(name, other_examples(name), origin, **more)
+    cut._call_steps = lambda: 1
+    for number, _ in enumerate(cut.fit(), 1):
+        if number == 3:
+            break
+    arrays, numbers = cut.state()
+    resumed = built(name, other_examples(name), origin, **more)
+    resumed.restore(arrays, numbers)
+    trained(resumed)
+    assert_same_weights(whole.weights(), resumed.weights())
+
+
+def test_frozen_parts_stay_and_the_others_learn(place):
+    tune(place, "frozen", "--freeze", "encoder", "--epochs", "3")  # the first step has a learning rate of 0
+    before, after = (load_arrays(place / name / "best.npz") for name in ("large", "frozen"))
+    for path in ("lstm_1_forward/lstm_cell/kernel", "affix_vectors/rows/embeddings"):
+        np.testing.assert_array_equal(before[path], after[path])
+    assert (before["labels/kernel"] != after["labels/kernel"]).any()
+
+
+def test_a_run_that_goes_on_knows_what_was_kept(place, compared):
+    from common.runs import Run
+
+    found = of_run(Run.open(place / "compared"))
+    assert isinstance(found, Inherited)
+    assert "labels/kernel" in found.kept and "words/embeddings" not in found.kept
+
+
+def images_of(height, width, grey):
+    shape = (height, width) if grey else (height, width, 3)
+    shades = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    return Source("made up", lambda: iter({"image_bytes": png(shades), "label": label} for label in "ab" * 3))
+
+
+def test_images_are_brought_to_what_the_source_can_see():
+    recipe, config = recipes.load("image_classification"), recipes.load_config("image_classification").Config()
+    known = recipe.learn(config, images_of(32, 32, grey=False))
+    found = recipe.relearn(config, images_of(96, 128, grey=True), known)
+    assert (found["size"], found["halved"], found["grey"]) == ([48, 64], 0, False)
+    assert recipe(config, found).doubts() == []
+    # A source of larger images halves them first, and so does what begins with it, however small its images are.
+    large = recipe.learn(config, images_of(100, 100, grey=True))
+    small = recipe.relearn(config, images_of(32, 32, grey=False), large)
+    assert (small["size"], small["halved"], small["grey"]) == ([32, 32], 2, True)
+    assert "saw grey only" in recipe(config, small).doubts()[0]
+    assert recipe.relearn(config, images_of(32, 32, grey=False), small)["halved"] == 2
+    with pytest.raises(ConfigError, match="--channels is colour, but the run that --init-from names saw grey"):
+        recipe.relearn(dataclasses.replace(config, channels="colour"), images_of(32, 32, grey=False), large)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SMALL_OF if name != "sentiment"])
+def test_every_recipe_is_fine_tuned_by_its_command(name, tmp_path):
+    words = small_data(name, tmp_path)
+    good("run", name, *words, "--epochs", "1", "--run-dir", tmp_path / "source")
+    data = words[:2]
+    result = call(
+        "run", name, *data, "--init-from", tmp_path / "source", "--epochs", "1", "--run-dir", tmp_path / "run"
+    )
+    assert result.exit_code == 0, result.stderr
+    report = read_json(tmp_path / "run" / FILE)
+    assert report["weights"]["kept"] > 0.9 * sum(report["weights"].values())
+    found = read_json(tmp_path / "run" / "metrics.json")["comparison"]["examples_of"]
+    assert "source" in found["new"] and "tuned_less_source" in found["source's"]
