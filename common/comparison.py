@@ -88,9 +88,28 @@ def held_out(splits: Splits) -> tuple[str, Source] | None:
     return None
 
 
-def rivals(recipe_class: Any, origin: Origin | None, splits: Splits, current: Run, peers: Any) -> Rivals:
-    """What to compare with, the source's part of which is kept in the run's folder, so that it can go on without it."""
-    held = Held(held_out(splits))
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two recipes have a label in common, or no labels; else neither can answer the other's questions."""
+    names = [
+        {name for axes in recipe.axes().values() for axis in axes.values() if axis.labels for name in axis.names}
+        for recipe in (one, other)
+    ]
+    return bool(names[0] & names[1]) or not (names[0] or names[1])
+
+
+def rivals(task: Any, origin: Origin | None, splits: Splits, current: Run, peers: Any) -> Rivals:
+    """What to compare with, the source's part of which is kept in the run's folder, so that it can go on without it.
+
+    Args:
+      task: the recipe of the run.
+    """
+    held, recipe_class = Held(held_out(splits)), type(task)
+    if (
+        origin is not None
+        and origin.config is not None
+        and not _alike(task, recipe_class(origin.config, origin.assets))
+    ):
+        origin = None
     if origin is not None and origin.config is not None:
         try:
             held.old = held_out(recipe_class.load_data(origin.config))

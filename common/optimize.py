@@ -219,7 +219,8 @@ class AdamW:
             variable = self.variables[index]
             slots = (self.first[index], self.second[index], self.updates)
             more = {"anchor": self.anchors.get(index), "average": self.averages[index] if self.average else None}
-            arguments = (*slots, gradient, factor, rate * self.rates[index], finite)
+            more["share"] = self.rates[index]
+            arguments = (*slots, gradient, factor, rate, finite)
             update = self._turn_one if index in self.orthogonal else self._update_one
             extended.update(variable, update, args=arguments, kwargs=more, group=False)
         if self.scaled:
@@ -237,7 +238,9 @@ class AdamW:
         finite: Any,
         anchor: Any,
         average: Any,
+        share: float,
     ) -> None:
+        rate = rate * share
         step = tf.cast(tf.maximum(updates, 1), tf.float32)
         power1, power2 = tf.pow(BETA1, step), tf.pow(BETA2, step)
         beta1, beta2 = tf.constant(BETA1), tf.constant(BETA2)
@@ -281,8 +284,10 @@ class AdamW:
         finite: Any,
         anchor: Any,
         average: Any,
+        share: float,
     ) -> None:
         """One update by Muon, with Nesterov's momentum; `second` is not used."""
+        rate = rate * share
         step = tf.cast(tf.maximum(updates, 1), tf.float32)
         values, kept = gradient * factor, MOMENTUM * first + gradient * factor
         if self.scaled:

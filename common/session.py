@@ -93,7 +93,7 @@ def train(
         folds = _folds(recipe, config, path, peers) if config.folds else None
         rivals = None
         if config.init_from is not None and fold is None:
-            rivals = comparison.rivals(recipe_class, origin, splits, current, peers)
+            rivals = comparison.rivals(task, origin, splits, current, peers)
             if config.compare:
                 _within(recipe, _from_scratch(config), path / "scratch", peers)
                 rivals.add_scratch(Run.open(path / "scratch"), type(config))

@@ -354,6 +354,8 @@ def test_as_toml_holds_every_setting_once():
         encoding="utf-8",
         label_names="names.txt",
         devices="cpu:2",
+        init_from="runs/a",
+        freeze="encoder",
     )
     assert set(tomllib.loads(as_toml(config, {}))) == set(settings(Toy))
     assert len(as_toml(Toy(), {}).splitlines()) == len(settings(Toy))
