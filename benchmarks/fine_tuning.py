@@ -87,12 +87,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 1 on")
     parser.add_argument("--keep", type=Path, help="a new folder for the runs; without it they are removed")
     parser.add_argument("--json", action="store_true", help="print a JSON object instead of a table")
-    parser.add_argument("flags", nargs="*", help="of `run`, after --")
-    asked = parser.parse_args()
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)  # what follows are flags of `run`
+    asked, flags = parser.parse_args(words[:end]), words[end + 1 :]
     with tempfile.TemporaryDirectory() as place:
         folder = asked.keep or Path(place)
         seeds = range(1, asked.seeds + 1)
-        found = [tuned(asked.recipe, asked.source, seed, asked.flags, folder / f"seed-{seed}") for seed in seeds]
+        found = [tuned(asked.recipe, asked.source, seed, flags, folder / f"seed-{seed}") for seed in seeds]
     columns = row(found)
     print(json.dumps(columns) if asked.json else table(columns))
 

@@ -53,7 +53,7 @@ class Labels:
 
     def axis(self) -> Axis:
         """What an axis by label stands for."""
-        return Axis(self.names, labels=True)
+        return Axis(self.names, labels=self.names)
 
     def weights(self, kind: str) -> list[float] | None:
         """What an example weighs by its label; None if all weigh the same.

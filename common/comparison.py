@@ -12,12 +12,12 @@ from common.bootstrap import difference, interval
 from common.endpoints import Served, of_model
 from common.errors import ConfigError, DataError
 from common.files import load_arrays, save_arrays
-from common.origin import Origin
+from common.origin import Origin, data_of
 from common.prepare import counted
 from common.progress import display, say
-from common.recipe import Source, Splits, Tally
+from common.recipe import Field, Source, Splits, Tally
 from common.runs import Run
-from common.sources import limited
+from common.sources import limited, picked, share
 from common.weights import set_model_weights
 
 MOST = 1_000  # examples that are compared: intervals are narrow enough, and some recipes are slow to predict
@@ -88,10 +88,26 @@ def held_out(splits: Splits) -> tuple[str, Source] | None:
     return None
 
 
+def _apart(held: Held, splits: Splits, old: Splits, fields: Sequence[Field]) -> Held:
+    """The held-out examples but those that one of the models has trained on; says how many these are."""
+
+    def without(part: tuple[str, Source] | None, train: Source) -> tuple[str, Source] | None:
+        if part is None:
+            return None
+        known = {share(example, fields) for example in train}
+        seen = sum(share(example, fields) in known for example in part[1])
+        if not seen:
+            return part
+        say(f"{seen:,} examples of {part[1].name} stand in {train.name}, and are left out of the comparison.")
+        return part[0], picked(part[1], "not trained on", fields, lambda place: place not in known)
+
+    return Held(without(held.new, old.train), without(held.old, splits.train))
+
+
 def _alike(one: Any, other: Any) -> bool:
     """Whether two recipes have a label in common, or no labels; else neither can answer the other's questions."""
     names = [
-        {name for axes in recipe.axes().values() for axis in axes.values() if axis.labels for name in axis.names}
+        {name for axes in recipe.axes().values() for axis in axes.values() for name in axis.labels}
         for recipe in (one, other)
     ]
     return bool(names[0] & names[1]) or not (names[0] or names[1])
@@ -112,9 +128,11 @@ def rivals(task: Any, origin: Origin | None, splits: Splits, current: Run, peers
         origin = None
     if origin is not None and origin.config is not None:
         try:
-            held.old = held_out(recipe_class.load_data(origin.config))
+            old = data_of(origin, recipe_class)
+            held.old = held_out(old)
+            held = _apart(held, splits, old, task.fields)
         except (DataError, ConfigError, OSError) as error:
-            say(f"Whether the source's own task is forgotten is not measured, for its data cannot be read: {error}")
+            say(f"Whether the source's own task is forgotten is not measured: {error}")
     if peers.any(held.old is None):  # where one worker does not see the files
         held.old = None
     found = Rivals(recipe_class, held, peers.strategy)

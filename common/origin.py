@@ -17,10 +17,10 @@ import numpy as np
 
 import recipes
 from common.config import KEPT, OWN, RunConfig, settings
-from common.errors import ConfigError, RunError
+from common.errors import ConfigError, DataError, RunError
 from common.files import load_arrays, read_json
 from common.languages import main_script
-from common.recipe import Assets, Example, Field
+from common.recipe import Assets, Example, Field, Splits
 from common.runs import Run, export_folder, shown_value
 
 LOOKED_AT = 200  # examples whose script is looked at
@@ -58,6 +58,8 @@ def opened(spec: str, recipe: str) -> Origin:
             )
         if not (path.parent / "config.json").exists():
             return Origin(path, load_arrays(path))
+        if path.name != "best.npz":
+            raise RunError(f"--init-from is {spec}, which are not the weights of that run. Give the run itself.")
         path = path.parent
     folder = export_folder(path)
     run = Run.open(folder / "assets.extra" if folder else path)
@@ -68,6 +70,20 @@ def opened(spec: str, recipe: str) -> Origin:
         )
     config = run.config(recipes.load_config(recipe).Config)
     return Origin(path, _exported(folder) if folder else run.load_best(), run, config, run.assets())
+
+
+def data_of(origin: Origin, recipe_class: Any) -> Splits:
+    """The data that a source was trained on.
+
+    Raises:
+      DataError, ConfigError: it cannot be read, or is another by now.
+    """
+    assert origin.config is not None and origin.run is not None
+    found: Splits = recipe_class.load_data(origin.config)
+    # That of a source that trained on another's data, too, has a fingerprint of both.
+    if not origin.config.replay and found.fingerprint != origin.run.about.get("data", {}).get("fingerprint"):
+        raise DataError(f"the data of {origin.path} has changed since it was trained on. Give it the same files.")
+    return found
 
 
 def doubts(origin: Origin, train: Iterable[Example], fields: Sequence[Field]) -> list[str]:

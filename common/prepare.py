@@ -28,13 +28,13 @@ from common.config import RunConfig, watched
 from common.errors import ConfigError, DataError, RunError
 from common.files import write_json
 from common.opening import combined, joined
-from common.origin import Origin
+from common.origin import Origin, data_of
 from common.packaged import cache_dir
 from common.pipeline import Encoder, encoded
 from common.problems import Problems
 from common.progress import Display, display, say
 from common.recipe import Assets, Example, Source, Splits
-from common.sources import picked
+from common.sources import picked, share
 from common.store import Store, StoreWriter, load
 from common.train import FEATURE, TARGET
 
@@ -118,11 +118,15 @@ def _replayed(splits: Splits, recipe_class: Any, part: float, origin: Origin) ->
     if origin.config is None:
         raise DataError(f"--replay needs to know the data of {origin.path}, and a file of weights tells none.")
     try:
-        old = recipe_class.load_data(origin.config)
+        old = data_of(origin, recipe_class)
     except (DataError, ConfigError) as error:
         raise DataError(f"--replay needs the data of {origin.path}: {error}") from None
     # By another hash than that of the split, all of one side of which the training part holds.
-    again = picked(old.train, f"{part:.0%}", recipe_class.fields, lambda place: place * 1_009 % 1 < part)
+    fields = recipe_class.fields
+    held_out = {share(one, fields) for source in (splits.valid, splits.test) for one in source or ()}
+    again = picked(
+        old.train, f"{part:.0%}", fields, lambda place: place * 1_009 % 1 < part and place not in held_out
+    )  # fmt: skip
     note = f"and again {part:.0%} of {old.train.name}, on which {origin.path} was trained"
     return replace(
         splits,

@@ -154,12 +154,12 @@ class Axis:
       names: one for each, none twice.
       like: the name of one, such as that of all unknown words, whose values a name that is new begins with; None for
         those of an untrained model.
-      labels: whether names are what a person called them, so that other spellings are likely mistakes.
+      labels: what of these a person has named, such as types of entities, so that another spelling is likely a mistake.
     """
 
     names: Sequence[str]
     like: str | None = None
-    labels: bool = False
+    labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def train(
     from common.train import Trainer, check_batches
     from common.tuning import check_plan
 
-    recipe_class = recipes.load(recipe)
+    recipe_class, asked = recipes.load(recipe), config
     check_batches(recipe_class, config)
     check_plan(config, list(recipe_class.parts))
     lock = peers.together(lambda: old.lock() if old and peers.chief else None)
@@ -95,7 +95,7 @@ def train(
         if config.init_from is not None and fold is None:
             rivals = comparison.rivals(task, origin, splits, current, peers)
             if config.compare:
-                _within(recipe, _from_scratch(config), path / "scratch", peers)
+                _within(recipe, _from_scratch(asked), path / "scratch", peers)
                 rivals.add_scratch(Run.open(path / "scratch"), type(config))
         seed(config.seed)
         checkpoint = current.load_checkpoint()

@@ -128,10 +128,12 @@ class Trainer:
                 if inherited:
                     inherited.apply(self.model)
                 self.peers.broadcast(_floats(self.model.variables))  # which other processors may have rounded otherwise
+            warm_up = recipe.warm_up(self.model)
             if inherited:
-                self.plan = fine_tuned(config, self.model, recipe.parts, inherited.kept)
+                rate = warm_up.rate if warm_up else 1.0
+                self.plan = fine_tuned(config, self.model, recipe.parts, inherited.kept, rate)
             else:
-                self.plan = warmed_up(recipe.warm_up(self.model))
+                self.plan = warmed_up(warm_up)
             named = {path: v.value for path, v in named_weights(self.model) if v.trainable}
             paths = {id(variable): path for path, variable in named.items()}
             variables = [v.value for v in self.model.trainable_variables]

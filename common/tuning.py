@@ -91,7 +91,9 @@ def check_plan(config: RunConfig, parts: Sequence[str]) -> None:
         raise ConfigError("--fresh-first and --unfreeze are 1 or more together: leave time in which all parts learn.")
 
 
-def fine_tuned(config: RunConfig, model: Any, parts: Mapping[str, Sequence[str]], kept: Collection[str]) -> Plan:
+def fine_tuned(
+    config: RunConfig, model: Any, parts: Mapping[str, Sequence[str]], kept: Collection[str], rate: float = 1.0
+) -> Plan:
     """The plan of a training that begins with the weights of another.
 
     Frozen parts stay as they are (`--freeze`). First only layers that are not wholly kept learn (`--fresh-first`), then
@@ -101,6 +103,7 @@ def fine_tuned(config: RunConfig, model: Any, parts: Mapping[str, Sequence[str]]
     Args:
       parts: of the model, from its input to its output; see `parts_of`.
       kept: paths of the variables that have the other's values throughout.
+      rate: of the last phase, as after a warm-up.
 
     Raises:
       ConfigError: a part does not exist, or nothing is left that could learn.
@@ -122,7 +125,7 @@ def fine_tuned(config: RunConfig, model: Any, parts: Mapping[str, Sequence[str]]
     for count in range(1, len(moving) if config.unfreeze else 1):
         end += config.unfreeze / (len(moving) - 1)
         phases.append(Phase(end, [*frozen, *(layer for name in moving[:-count] for layer in found[name])]))
-    phases.append(Phase(1.0, frozen))
+    phases.append(Phase(1.0, frozen, rate))
     rates = {
         paths[id(variable)]: config.part_rate ** (len(names) - 1 - place)
         for place, name in enumerate(names)

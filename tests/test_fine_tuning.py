@@ -189,7 +189,7 @@ def test_doubtful_data_is_warned_of(place, tmp_path):
     assert "of the most frequent words are known" in result.stderr
 
 
-def test_replay_trains_on_some_of_the_sources_data(place, tmp_path):
+def test_replay_trains_on_some_of_the_sources_data(place, compared, tmp_path):
     told = tune(place, "replayed", "--replay", "0.5")
     alone = read_json(place / "compared" / "metrics.json")["examples"]["train"]
     count = read_json(place / "replayed" / "metrics.json")["examples"]["train"]
@@ -202,8 +202,66 @@ def test_replay_trains_on_some_of_the_sources_data(place, tmp_path):
     words = ("run", "sentiment", "--data", place / "few.csv", "--init-from", tmp_path / "moved", "--epochs", "1")
     assert "--replay needs the data of" in fails(*words, "--run-dir", tmp_path / "a", "--replay", "0.5")
     result = call(*words, "--run-dir", tmp_path / "b")
-    assert result.exit_code == 0 and "its data cannot be read" in result.stderr
+    assert result.exit_code == 0 and "own task is forgotten is not measured: " in result.stderr
     assert list(read_json(tmp_path / "b" / "metrics.json")["comparison"]["examples_of"]) == ["new"]
+
+
+def test_what_a_model_was_trained_on_is_left_out_of_its_comparison(place, tmp_path):
+    write(tmp_path / "seen.csv", tiny_texts(200)[:60])
+    words = ("--data", place / "few.csv", "--test", tmp_path / "seen.csv", "--init-from", place / "large")
+    result = call("run", "sentiment", *words, "--epochs", "1", "--run-dir", tmp_path / "run")
+    assert result.exit_code == 0, result.stderr
+    metrics = read_json(tmp_path / "run" / "metrics.json")
+    told = re.search(r"(\d+) examples of .*seen.csv.* stand in .*large.csv", result.stderr)
+    assert told, result.stderr
+    assert metrics["examples"]["test"] == 60
+    assert metrics["comparison"]["examples_of"]["new"]["examples"] == 60 - int(told[1]) < 30
+
+
+def test_a_source_whose_data_has_changed_is_not_compared_on_it(place, tmp_path):
+    shutil.copytree(place / "large", tmp_path / "source")
+    write(tmp_path / "large.csv", [*tiny_texts(200), ("another row", "good")])
+    about = json.loads((tmp_path / "source" / "config.json").read_text())
+    about["settings"]["data"] = [str(tmp_path / "large.csv")]
+    (tmp_path / "source" / "config.json").write_text(json.dumps(about))
+    words = ("run", "sentiment", "--data", place / "few.csv", "--init-from", tmp_path / "source", "--epochs", "1")
+    result = call(*words, "--run-dir", tmp_path / "run")
+    assert result.exit_code == 0 and "has changed since it was trained on" in result.stderr
+    assert "has changed since it was trained on" in fails(*words, "--run-dir", tmp_path / "b", "--replay", "0.5")
+
+
+def test_a_finished_part_is_not_trained_again_and_the_source_may_be_gone(place, tmp_path):
+    """A run whose source is deleted after its first checkpoint goes on by what it keeps."""
+    shutil.copytree(place / "large", tmp_path / "source")
+    words = ("--data", place / "few.csv", "--init-from", tmp_path / "source", "--compare", "--folds", "2")
+    good("run", "sentiment", *words, "--epochs", "2", "--run-dir", tmp_path / "run")
+    first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/*/best.npz")}
+    assert len(first) == 3
+    shutil.rmtree(tmp_path / "source")
+    result = call("run", "sentiment", "--resume", tmp_path / "run", "--epochs", "3")
+    assert result.exit_code == 0, result.stderr
+    assert "What is forgotten is not measured" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+    rows = read_json(tmp_path / "run" / "metrics.json")["comparison"]["examples_of"]["new"]
+    assert {"source", "scratch", "tuned"} <= rows.keys()
+
+
+def test_what_a_source_can_do_is_not_lost():
+    """Held notes of music, and placeholders of translations, where the new data has none."""
+    recipe, config = recipes.load("music"), recipes.load_config("music").Config()
+    struck = made_up("music", 8)
+    assert recipe.learn(config, Source("made up", lambda: iter(struck)))["held"] is False
+    known = {"held": True}
+    assert recipe.relearn(config, Source("made up", lambda: iter(struck)), known)["held"] is True
+    recipe, config = recipes.load("translation"), recipes.load_config("translation").Config(pieces=300)
+    plain = [{"text": "one two", "target": "eins zwei"}] * 4
+    marked = [{"text": "%(n)s of {0}", "target": "{0} von %(n)s"}] * 4
+    source = recipe.learn(config, Source("made up", lambda: iter(marked)))
+    assert recipe.relearn(config, Source("made up", lambda: iter(plain)), source)["placeholders"] is True
+    other = recipe.learn(config, Source("made up", lambda: iter(plain)))
+    found = recipe.relearn(config, Source("made up", lambda: iter(marked)), other)
+    assert found["pieces"][: len(other["pieces"])] == other["pieces"]
+    assert len(found["pieces"]) == len(other["pieces"]) + 32  # 16 marks, with and without a blank before them
 
 
 def test_folds_score_every_example_once_and_a_finished_run_has_nothing_left(place):

@@ -51,7 +51,7 @@ def moved(old, old_axes, new, new_axes):
 
 
 def axes(words, labels, like=None):
-    names = Axis(labels, labels=True)
+    names = Axis(labels, labels=labels)
     return {"table__embeddings": {0: Axis(words, like)}, "labels__kernel": {1: names}, "labels__bias": {0: names}}
 
 

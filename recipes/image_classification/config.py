@@ -18,7 +18,7 @@ ABOUT = About(
     own_input="photo.jpg",
 )
 
-TUNED = {"learning_rate": 1e-3, "fresh_first": 0.1}  # defaults where a run is fine-tuned
+TUNED = {"fresh_first": 0.1}  # defaults where a run is fine-tuned
 AUTO = "fits the images"
 BACKBONES = (
     "MobileNetV3Small", "MobileNetV3Large", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",

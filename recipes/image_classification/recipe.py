@@ -57,7 +57,8 @@ class Recipe:
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
-        backbones.weights_file(config)  # what is missing is told before the data is read
+        if config.init_from is None:
+            backbones.weights_file(config)  # what is missing is told before the data is read
         labels: Counter[str] = Counter()
         heights: Counter[int] = Counter()
         widths: Counter[int] = Counter()
@@ -70,24 +71,25 @@ class Recipe:
             grey = grey and mode in ("1", "L", "LA")
         found = classifier.learned(labels, train, "image")
         typical = [min(check.quantiles(sizes)["median"], LARGEST) for sizes in (heights, widths)]
-        return found | {"size": typical, "grey": grey}
+        halved = model.halvings(*(size(config.image_size) or typical))
+        grey = {"grey": True, "colour": False}.get(config.channels, grey)
+        return found | {"size": typical, "grey": grey, "halved": halved}
 
     @classmethod
     def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
-        found = cls.learn(config, train)
-        if (config.channels == "grey") != known["grey"] and config.channels != "auto":
+        if config.channels != "auto" and (config.channels == "grey") != known["grey"] and not config.backbone:
             saw = "grey" if known["grey"] else "colour"
             raise ConfigError(
                 f"--channels is {config.channels}, but the run that --init-from names saw {saw}. Leave --channels out."
             )
+        found = cls.learn(config, train)
         # What the source learned to see has a size in pixels: so images are not brought to a much larger one, and as
         # many convolutions as there halve them.
-        halved = known.get("halved")
         shrunk = min(1.0, LARGER * max(known["size"]) / max(found["size"]))
         return found | {
-            "grey": known["grey"], "greyed": known["grey"] and not found["grey"],
+            "grey": known["grey"], "greyed": known["grey"] and not found["grey"] and not config.backbone,
             "size": [max(round(side * shrunk), 1) for side in found["size"]],
-            "halved": model.halvings(*(size(config.image_size) or known["size"])) if halved is None else halved,
+            "halved": known.get("halved", model.halvings(*known["size"])),
         }  # fmt: skip
 
     @classmethod

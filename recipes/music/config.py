@@ -21,7 +21,7 @@ ABOUT = About(
 )
 
 
-TUNED = {"learning_rate": 2e-3, "epochs": 30}  # defaults where a run is fine-tuned
+TUNED = {"learning_rate": 2e-3}  # defaults where a run is fine-tuned
 
 
 @dataclass(frozen=True)

@@ -68,12 +68,13 @@ class Recipe:
 
     @classmethod
     def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
-        return cls.learn(config, train)
+        found = cls.learn(config, train)
+        return found | {"held": found["held"] or known["held"]}  # what the source can sustain, it still can
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         if config.epochs is None and config.max_minutes is None:
-            epochs = min(max(round(SEEN / max(assets["frames"], 1)), 10), 150)
+            epochs = min(max(round(SEEN / max(assets["frames"], 1)), 10), 30 if config.init_from else 150)
             config = dataclasses.replace(config, epochs=epochs)
         return config
 

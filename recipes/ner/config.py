@@ -18,7 +18,7 @@ ABOUT = About(
     own_input="1600 Pennsylvania Ave NW, Washington, DC 20500",
 )
 
-TUNED = {"learning_rate": 2e-3, "epochs": 15}  # defaults where a run is fine-tuned
+TUNED = {"learning_rate": 2e-3}  # defaults where a run is fine-tuned
 PREFIXES, SUFFIXES = (1, 2, 3), (1, 2, 3, 4)  # characters of a word's beginnings and ends
 
 

@@ -126,7 +126,7 @@ class Recipe:
         settled: dict[str, Any] = {}
         if config.epochs is None and config.max_minutes is None:
             # The linear part learns in a few passes, and more of them overfit.
-            settled["epochs"] = min(max(round(150_000 / assets["sentence_count"]), 3), 10)
+            settled["epochs"] = min(max(round(150_000 / assets["sentence_count"]), 3), 15 if config.init_from else 10)
         if config.scheme is None:
             # The linear part has weights for each tag, and BIOES twice as many tags.
             settled["scheme"] = "bioes" if len(assets["types"]) <= 16 else "iob2"
@@ -174,11 +174,13 @@ class Recipe:
 
     def axes(self) -> Mapping[str, Mapping[int, Axis]]:
         words = self.vocabulary.axis()
-        tags = Axis(tagging.names(self.types, self.config.scheme), labels=True)
+        tags = Axis(tagging.names(self.types, self.config.scheme), labels=self.types)
         reach = range(-self.config.wide_reach, self.config.wide_reach + 1)
         seen = Axis([f"{tag} at {place}" for place in reach for tag in tags.names])
         return {
-            "words_/embeddings": {0: words}, "vectors/embeddings": {0: dataclasses.replace(words, like=None)},
+            "words_/embeddings": {0: words},
+            # Without a file, a new word has no pretrained vector, as an unknown one has none.
+            "vectors/embeddings": {0: dataclasses.replace(words, like=None) if self.config.vectors else words},
             "character_vectors/rows/embeddings": {0: self.characters.axis()},
             "tags/kernel": {1: tags}, "tags/bias": {0: tags}, "wide/rows/embeddings": {1: seen},
             "crf/start": {0: tags}, "crf/between": {0: tags, 1: tags}, "crf/end": {0: tags},

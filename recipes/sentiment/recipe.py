@@ -70,7 +70,8 @@ class Recipe:
         if config.epochs is None and config.max_minutes is None:
             # The naive Bayes start leaves little to learn, and more passes overfit small sets. Long texts need fewer.
             examples = max(sum(assets["label_counts"]), assets["word_count"] / LONG)
-            return dataclasses.replace(config, epochs=min(max(round(25_000 / max(examples, 1)), 3), 8))
+            most = 20 if config.init_from else 8
+            return dataclasses.replace(config, epochs=min(max(round(25_000 / max(examples, 1)), 3), most))
         return config
 
     @classmethod

@@ -19,7 +19,7 @@ ABOUT = About(
 )
 
 
-TUNED = {"learning_rate": 1e-3, "dropout_rise": 0, "epochs": 15}  # defaults where a run is fine-tuned
+TUNED = {"learning_rate": 1e-3, "dropout_rise": 0}  # defaults where a run is fine-tuned
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Config(RunConfig):
         True, "Treat placeholders and tags of a source, such as %(name)s, as single marks.", source=OWN
     )
     longest: int = option(
-        128, "Pieces that a side may have; what is longer is left out of training.", low=1, source=OWN
+        128, "Pieces that a side may have; what is longer is left out of training.", low=1, source=TAKEN
     )
 
     beam: int = option(4, "Hypotheses that are followed at a time.", low=1, high=64, source=TAKEN)

@@ -71,14 +71,16 @@ class Recipe:
         for _ in seen.texts("text"):
             pass
         # Marks that were never seen would be three bytes each, of which none alone is a mark.
+        some = seen.placeholders or known["placeholders"]
         marks = placeholders.AS_PIECES if seen.placeholders else []
         pieces = {name: known[name] and text.extended(known[name], marks) for name in ("pieces", "source_pieces")}
-        return {**pieces, "pairs": seen.pairs, "placeholders": seen.placeholders}
+        return {**pieces, "pairs": seen.pairs, "placeholders": some}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         if config.epochs is None and config.max_minutes is None:
-            config = dataclasses.replace(config, epochs=min(max(round(SEEN / max(assets["pairs"], 1)), 5), 40))
+            most = 15 if config.init_from else 40
+            config = dataclasses.replace(config, epochs=min(max(round(SEEN / max(assets["pairs"], 1)), 5), most))
         units, layers = SIZES[config.model]
         return dataclasses.replace(config, units=config.units or units, layers=config.layers or layers)
 
@@ -117,8 +119,8 @@ class Recipe:
 
     def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
         """Vectors of pieces begin where pieces that translate each other are alike."""
-        if kept:
-            return  # pieces that are new are marks, which stand for nothing yet
+        if "pieces/table" in kept:
+            return
         ids = ((features["source"], target["target"]) for features, target in batches)
         count = (len(self.source_pieces), len(self.pieces))
         source, target = cooccurrence.vectors(ids, *count, self.config.units or 0, self.config.seed)
