@@ -16,7 +16,7 @@ except ModuleNotFoundError as missing:
 
 import recipes
 from common import __version__
-from common.config import RunConfig, as_toml, settings
+from common.config import GROUPS, RunConfig, as_toml, settings
 from common.errors import ConfigError
 from common.options import (
     Command,
@@ -109,7 +109,7 @@ main.add_command(
     RecipeGroup(
         "run",
         build=_build_run,
-        groups=("Model", "Data", "Training", "Fine-tuning"),
+        groups=GROUPS,
         extra=(
             _path("--run-dir", "Where the run is kept; go on if it is there.  [default: a new folder under runs/]"),
             _path(

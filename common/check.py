@@ -15,6 +15,7 @@ from common.errors import DataError
 from common.pipeline import ENCODE_BATCH, in_batches
 from common.problems import Problems
 from common.recipe import Source, Splits
+from common.sources import content
 
 SEVERAL = 3  # examples of a thing that are shown
 RARE = 5  # a label with fewer examples than this is hardly learned
@@ -45,8 +46,7 @@ def at_shares(counted: Counter[Any], places: Mapping[str, float]) -> dict[str, f
 
 def fingerprint(text: str) -> int:
     """A number that texts share if they differ in case and blanks only."""
-    digest = hashlib.blake2b(" ".join(text.lower().split()).encode("utf-8", "replace"), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
+    return int.from_bytes(hashlib.blake2b(content(text), digest_size=8).digest(), "big")
 
 
 def text_classification(

@@ -48,7 +48,7 @@ class Rivals:
     """What a fine-tuned model is compared with.
 
     Args:
-      recipe_class: of all.
+      recipe_class: of all, from settings and assets.
       held: what they are compared on.
       strategy: where models are made.
       source: what each held-out example adds to the measure of the source, by whose it is (see `Tally`).
@@ -63,16 +63,15 @@ class Rivals:
 
     def add_scratch(self, run: Run, config_class: Any) -> None:
         """The run that was trained on the new data alone."""
-        config, assets, weights = run.config(config_class), run.assets(), run.load_best()
-        self.scratch = self.parts(config, assets, weights, Held(self.held.new))
+        recipe = self.recipe_class(run.config(config_class), run.assets())
+        self.scratch = self.parts(recipe, run.load_best(), Held(self.held.new))
 
-    def parts(self, config: Any, assets: Any, weights: Mapping[str, np.ndarray], held: Held) -> dict[str, np.ndarray]:
+    def parts(self, recipe: Any, weights: Mapping[str, np.ndarray], held: Held) -> dict[str, np.ndarray]:
         """What a model makes of held-out examples."""
-        recipe = self.recipe_class(config, assets)
         with self.strategy.scope():
             model = recipe.build_model()
         set_model_weights(model, dict(weights))
-        found = tallies(of_model(recipe, model, config, self.strategy), held)
+        found = tallies(of_model(recipe, model, recipe.config, self.strategy), held)
         return {name: tally.parts for name, tally in found.items()}
 
     def compared(self, tuned: Mapping[str, Tally]) -> dict[str, Any]:
@@ -113,20 +112,19 @@ def _alike(one: Any, other: Any) -> bool:
     return bool(names[0] & names[1]) or not (names[0] or names[1])
 
 
-def rivals(task: Any, origin: Origin | None, splits: Splits, current: Run, peers: Any) -> Rivals:
+def rivals(
+    task: Any, origin: Origin | None, source: Any, splits: Splits, current: Run, peers: Any
+) -> Rivals:  # fmt: skip
     """What to compare with, the source's part of which is kept in the run's folder, so that it can go on without it.
 
     Args:
       task: the recipe of the run.
+      source: that of the origin, see `common.transfer.recipe_of`.
     """
     held, recipe_class = Held(held_out(splits)), type(task)
-    if (
-        origin is not None
-        and origin.config is not None
-        and not _alike(task, recipe_class(origin.config, origin.assets))
-    ):
+    if source is None or not _alike(task, source):
         origin = None
-    if origin is not None and origin.config is not None:
+    if origin is not None:
         try:
             old = data_of(origin, recipe_class)
             held.old = held_out(old)
@@ -140,8 +138,8 @@ def rivals(task: Any, origin: Origin | None, splits: Splits, current: Run, peers
     known = path.exists()
     if not peers.any(not known):
         found.source = load_arrays(path)
-    elif origin is not None and origin.config is not None:
-        found.source = found.parts(origin.config, origin.assets, origin.weights, held)
+    elif origin is not None:
+        found.source = found.parts(source, origin.weights, held)
         if peers.chief:
             save_arrays(path, found.source)
     return found

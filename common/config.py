@@ -18,6 +18,7 @@ from typing import Any
 from common.errors import ConfigError, suggestion
 
 TUNING = "Fine-tuning"  # the group of settings that need a source
+GROUPS = ("Model", "Data", "Training", TUNING)  # of settings, in the order in which people see them
 KEPT, TAKEN, OWN = "kept", "taken", "own"  # what a run that is fine-tuned does with a value of its source
 
 

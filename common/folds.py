@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
 from common.errors import ConfigError
-from common.opening import combined
-from common.problems import Problems
-from common.recipe import Example, Field, Source, Splits
+from common.opening import combined, joined
+from common.recipe import Field, Source, Splits
 from common.sources import by_share, picked
 from common.strata import strata
 
@@ -28,7 +27,7 @@ def folded(splits: Splits, fields: Sequence[Field], k: int) -> list[Splits]:
     Raises:
       ConfigError: there are too few examples.
     """
-    source = _together(splits)
+    source = joined("all examples", [source for _, source in splits.given()])
     labels = by_share(source, fields)
     places = list(chain(*strata(labels)))
     if len(places) - -(-len(places) // k) < 2 or len(places) < k:  # the rest of a fold is for two parts
@@ -57,21 +56,3 @@ def folded(splits: Splits, fields: Sequence[Field], k: int) -> list[Splits]:
 def _held_out(count: int) -> int:
     """How many of a label's examples are for validation; of a single one none, so that it can be learned."""
     return max(round(count / HELD_OUT), 1) if count > 1 else 0
-
-
-def _together(splits: Splits) -> Source:
-    """The examples of all parts, one part after the other."""
-    parts = [source for _, source in splits.given()]
-    problems, repairs = Problems(), Problems()
-
-    def read() -> Iterator[Example]:
-        problems.clear()
-        repairs.clear()
-        for part in parts:
-            yield from part
-        # Parts that were split off one source tell of all of it, each of them.
-        for whole, told in ((problems, [p.problems for p in parts]), (repairs, [p.repairs for p in parts])):
-            for one in {id(one): one for one in told}.values():
-                whole.merge(one)
-
-    return Source("all examples", read, problems, repairs)

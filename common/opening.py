@@ -312,7 +312,10 @@ def combined(parts: Sequence[str]) -> str:
 
 
 def joined(name: str, sources: Sequence[Source]) -> Source:
-    """The examples of several sources, one after the other."""
+    """The examples of several sources, one after the other.
+
+    Parts that were split off one file share its problems, and each tells of all of them; they count once.
+    """
     if len(sources) == 1:
         return sources[0]
     problems, repairs = Problems(), Problems()
@@ -320,9 +323,12 @@ def joined(name: str, sources: Sequence[Source]) -> Source:
     def read() -> Iterator[Example]:
         problems.clear()
         repairs.clear()
+        told: set[int] = set()
         for source in sources:
             yield from source
-            problems.merge(source.problems)
-            repairs.merge(source.repairs)
+            for whole, one in ((problems, source.problems), (repairs, source.repairs)):
+                if id(one) not in told:
+                    told.add(id(one))
+                    whole.merge(one)
 
     return Source(name, read, problems, repairs)

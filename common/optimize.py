@@ -218,8 +218,8 @@ class AdamW:
         for index, gradient in zip(chosen, gradients, strict=True):
             variable = self.variables[index]
             slots = (self.first[index], self.second[index], self.updates)
-            more = {"anchor": self.anchors.get(index), "average": self.averages[index] if self.average else None}
-            more["share"] = self.rates[index]
+            average = self.averages[index] if self.average else None
+            more = {"anchor": self.anchors.get(index), "average": average, "share": self.rates[index]}
             arguments = (*slots, gradient, factor, rate, finite)
             update = self._turn_one if index in self.orthogonal else self._update_one
             extended.update(variable, update, args=arguments, kwargs=more, group=False)

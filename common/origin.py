@@ -6,7 +6,6 @@ recipe begins with, such as pretrained vectors or a backbone; chance.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -129,10 +128,9 @@ def _exported(folder: Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-def tuned_defaults(config_class: type[RunConfig], config: RunConfig) -> dict[str, Any]:
-    """The settings of a fine-tuned run that have its recipe's defaults for fine-tuning."""
-    found = getattr(sys.modules[config_class.__module__], "TUNED", {})
-    return {name: value for name, value in found.items() if getattr(config, name) == value}
+def tuned_defaults(recipe: str) -> dict[str, Any]:
+    """A recipe's defaults where a run is fine-tuned, which take the place of its others."""
+    return dict(getattr(recipes.load_config(recipe), "TUNED", {}))
 
 
 def tuned(recipe: str, given: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
@@ -141,12 +139,9 @@ def tuned(recipe: str, given: Mapping[str, Any], origin: Origin) -> dict[str, An
     Raises:
       ConfigError: one that weights depend on is given, and differs.
     """
-    module = recipes.load_config(recipe)
-    values = dict(getattr(module, "TUNED", {}))
-    if given.get("max_minutes") is not None:
-        values.pop("epochs", None)  # train as long as that
+    values = tuned_defaults(recipe)
     if origin.config is not None:
-        for name, setting in settings(module.Config).items():
+        for name, setting in settings(type(origin.config)).items():
             kind, theirs = setting.metadata["source"], getattr(origin.config, name)
             if kind == OWN:
                 continue

@@ -14,15 +14,10 @@ from common.endpoints import Served
 from common.images import pixels
 from common.progress import display
 from common.recipe import Example
+from common.sources import content
 
 CANDIDATES, FEWEST = 20, 1_000  # kept for each input that is asked for, and at least; the others are forgotten
 SIDE = 16  # pixels of an image's thumbnail
-
-
-def _key(value: str | bytes) -> bytes:
-    """What copies have in common: the bytes of a file, or a text but for case and blanks."""
-    content = value if isinstance(value, bytes) else " ".join(value.lower().split()).encode("utf-8", "replace")
-    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _thumbnails(files: list[bytes]) -> list[uncertain.Vector]:
@@ -58,7 +53,8 @@ def most_worth(
             vectors = [] if images else [uncertain.hashed(example[first.name]) for example in batch]
             for places, _ in vectors:
                 pool.holding[places] += 1
-            keys = [_key(example[first.name]) for example in batch]
+            # Copies have one key.
+            keys = [hashlib.blake2b(content(example[first.name]), digest_size=16).digest() for example in batch]
             wanted = [i for i, key in enumerate(keys) if pool.wants(key, found[i][0])]
             if images:
                 small = iter(_thumbnails([batch[i][first.name] for i in wanted]))

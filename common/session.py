@@ -80,6 +80,7 @@ def train(
             # What was fitted to a machine's speed is fitted to that of worker 0.
             config = type(config)(**checked(type(config), peers.told(as_json(config)), "worker 0"))
             task = type(task)(config, ready.assets)
+        source = peers.together(lambda: transfer.recipe_of(origin, recipe_class))
         doubts = origin_doubts(origin, splits.train, recipe_class.fields) if origin else []
         for doubt in [*task.doubts(), *doubts]:
             say(f"Warning: {doubt}")
@@ -93,9 +94,9 @@ def train(
         folds = _folds(recipe, config, path, peers) if config.folds else None
         rivals = None
         if config.init_from is not None and fold is None:
-            rivals = comparison.rivals(task, origin, splits, current, peers)
+            rivals = comparison.rivals(task, origin, source, splits, current, peers)
             if config.compare:
-                _within(recipe, _from_scratch(asked), path / "scratch", peers)
+                _within(recipe, _from_scratch(recipe, asked), path / "scratch", peers)
                 rivals.add_scratch(Run.open(path / "scratch"), type(config))
         seed(config.seed)
         checkpoint = current.load_checkpoint()
@@ -103,7 +104,8 @@ def train(
         parts = (stores["train"], stores.get("valid"))
         inherited = None
         if config.init_from is not None:
-            inherited = transfer.of_run(current) if checkpoint else transfer.inherited(recipe_class, origin)
+            whose = None if source is None else source.axes()
+            inherited = transfer.of_run(current) if checkpoint else transfer.Inherited(origin, whose)
         trainer = Trainer(task, config, *parts, peers.strategy, checkpoint is None, inherited)
         if inherited is not None and checkpoint is None:
             _tell_transfer(inherited, current, peers)
@@ -163,11 +165,12 @@ def _origin(recipe: str, config: Any, begun: bool) -> Origin | None:
         return None
 
 
-def _from_scratch(config: Any) -> Any:
+def _from_scratch(recipe: str, config: Any) -> Any:
     """The settings of a run on the same data that begins with nothing: none is of fine-tuning."""
+    tuned = {name for name, value in tuned_defaults(recipe).items() if getattr(config, name) == value}
     defaults = {
         name: one.default for name, one in settings(type(config)).items()
-        if one.metadata["group"] == TUNING or name in tuned_defaults(type(config), config)
+        if one.metadata["group"] == TUNING or name in tuned
     }  # fmt: skip
     return replace(config, **defaults)
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import recipes
-from common.config import ConfigType, Setting, settings
+from common.config import GROUPS, ConfigType, Setting, settings
 from common.errors import RunError
 from common.files import replacing
 
-GROUPS = ("Model", "Data", "Training")  # in this order, as help has them
 INSTANCE = re.compile(r"such as ([^\s;]+?)[.,;]?(\s|$)")  # what the help of a setting gives as one
 NUMBER = 10  # shown for a setting without a default
 

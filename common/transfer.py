@@ -216,17 +216,20 @@ def alike(new: Sequence[str], old: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def inherited(recipe_class: Any, origin: Origin) -> Inherited:
-    """The weights of a source, with what its axes stand for."""
-    if origin.config is None or origin.assets is None:
-        return Inherited(origin, None)
+def recipe_of(origin: Origin | None, recipe_class: Any) -> Any:
+    """The recipe of a source, with its settings and assets; None of weights alone.
+
+    Raises:
+      RunError: it is damaged.
+    """
+    if origin is None or origin.config is None:
+        return None
     try:
-        axes = recipe_class(origin.config, origin.assets).axes()
+        return recipe_class(origin.config, origin.assets)
     except (KeyError, TypeError) as error:
         raise RunError(
             f"{origin.path} is damaged: its assets lack {error!r}. Restore it, or name another run."
         ) from None
-    return Inherited(origin, axes)
 
 
 def of_run(run: Run) -> Inherited:

@@ -23,7 +23,7 @@ from common.readers.pictures import png
 from common.recipe import Source
 from common.store import StoreWriter
 from common.train import Trainer
-from common.transfer import FILE, Inherited, inherited, of_run
+from common.transfer import FILE, Inherited, of_run, recipe_of
 from common.tuning import parts_of
 from common.weights import model_weights
 
@@ -304,7 +304,7 @@ def built(name, examples, origin=None, **more):
 
     encoder = pipeline.Encoder(encode, [field.name for field in recipe.fields])
     store = pipeline.encoded(examples, encoder, StoreWriter())
-    given = inherited(recipe_class, origin) if origin else None
+    given = Inherited(origin, recipe_of(origin, recipe_class).axes()) if origin else None
     return Trainer(recipe, config, store, store, tf.distribute.get_strategy(), inherited=given)
 
 
