@@ -27,7 +27,7 @@ run: setup
 	@echo "These commands want the environment first: . .venv/bin/activate" >&2
 
 test: setup lint
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 40
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

@@ -1,5 +1,6 @@
 """What all tests share: TensorFlow imported quietly, and the real data beside the checkout where it is."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ tf.config.set_logical_device_configuration(
 )
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items):
+    """Files with the most slow tests first, so that no process is left with a long file when the others are done."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)
