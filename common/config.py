@@ -124,7 +124,7 @@ class RunConfig:
 
     epochs: int | None = _training(None, "Passes over the training data.", low=1, shown="fits the data")
     max_minutes: float | None = _training(
-        None, "Stop cleanly after so many minutes of training; without --epochs, train as long as that.", above=0
+        None, "Stop cleanly after so many minutes of training, with a schedule that ends by then.", above=0
     )
     batch_size: int = _training(64, "Examples in a batch, over all replicas.", low=1)
     batch_type: str = _training(
@@ -199,6 +199,29 @@ class RunConfig:
         None, "Also train on all but one of so many parts of the data by turns, and score on the one left out.", low=2,
         high=100, shown="none",
     )  # fmt: skip
+
+
+def passes(config: RunConfig, examples: float, seen: int, least: int, most: int, fill: bool = True) -> int | None:
+    """How many epochs a run is to have: those asked for, or as many as make `seen` examples, within bounds.
+
+    >>> passes(RunConfig(), 5_000, seen=100_000, least=10, most=60)
+    20
+    >>> passes(RunConfig(max_minutes=10), 5_000, seen=100_000, least=10, most=60) is None
+    True
+
+    Args:
+      examples: of the training part.
+      fill: a longer training makes the model better, so that --max-minutes alone is used up. It never is where a run
+        is fine-tuned: little data is soon learned by heart.
+
+    Returns:
+      None for as many as the time allows.
+    """
+    if config.epochs is not None:
+        return config.epochs
+    if config.max_minutes is not None and fill and config.init_from is None:
+        return None
+    return min(max(round(seen / max(examples, 1)), least), most)
 
 
 ConfigType = type[RunConfig]

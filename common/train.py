@@ -341,10 +341,13 @@ class Trainer:
 
     @property
     def _by_time(self) -> bool:
-        return self.config.epochs is None
+        """Whether the time is used up before the epochs are, as it seems now; the schedule then follows the clock."""
+        if self.config.epochs is None:
+            return True
+        return bool(self.per_second) and self.seconds + self._seconds_of_epochs() > self._limit
 
     def _waited_too_long(self) -> bool:
-        patient = self._by_time or not self.config.patience or self.valid is None
+        patient = self.config.epochs is None or not self.config.patience or self.valid is None
         return not patient and self.epoch - self.best_epoch >= self.config.patience
 
     def finished(self) -> bool:
@@ -394,9 +397,13 @@ class Trainer:
         by_time = self._limit - self.seconds
         if self.config.epochs is None or not self.per_second:
             return by_time if by_time < math.inf else None
-        steps = (self.config.epochs - self.epoch) * self.steps - self.step
-        validations = (self.config.epochs - self.epoch) * self.validation_seconds
-        return min(by_time, steps / self.per_second + validations)
+        return min(by_time, self._seconds_of_epochs())
+
+    def _seconds_of_epochs(self) -> float:
+        """How long the epochs that are left take, at the present speed."""
+        assert self.config.epochs is not None
+        steps = self._total() - self._made()
+        return steps / self.per_second + (self.config.epochs - self.epoch) * self._validation_cost()
 
     def _order(self) -> Sequence[np.ndarray]:
         """Which examples stand in which batch of the present epoch."""

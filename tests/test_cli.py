@@ -201,10 +201,10 @@ def test_run_trains_on_a_public_set_by_name(tmp_path, tfds_folder, monkeypatch):
     assert json.loads(good("evaluate", tmp_path / "a", "--data", "tfds:tiny", "--json"))["examples"] == 15
 
 
-def test_max_minutes_alone_bounds_a_run_by_time(tmp_path, reviews):
+def test_max_minutes_alone_does_not_lengthen_what_more_epochs_make_worse(tmp_path, reviews):
     good("run", "sentiment", "--data", reviews, "--run-dir", tmp_path / "a", *SMALL[:4], "--max-minutes", "0.1")
     settings = json.loads((tmp_path / "a" / "config.json").read_text())["settings"]
-    assert (settings["epochs"], settings["max_minutes"]) == (None, 0.1)
+    assert (settings["epochs"], settings["max_minutes"]) == (8, 0.1)
     assert (tmp_path / "a" / "metrics.json").exists()
 
 

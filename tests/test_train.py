@@ -213,7 +213,7 @@ def test_restore_goes_on_in_and_after_a_warm_up(stop_at):
 
 
 def test_warm_up_ends_by_the_clock_where_training_does():
-    trainer = made(**WARMED, epochs=None, max_minutes=0.2)
+    trainer = made(**WARMED, epochs=1_000_000, max_minutes=0.2)
     first = layer_weights(trainer, "words")
     warmed = None
     for _ in trainer.fit():
@@ -272,8 +272,14 @@ def test_patience_stops_when_validation_does_not_improve():
     assert len(trained(trainer)) == 3  # the first is the best, then two in vain
 
 
+def test_schedule_does_not_heed_the_clock_where_the_epochs_end_first():
+    alone, bounded = made(epochs=3), made(epochs=3, max_minutes=600)
+    trained(alone), trained(bounded)
+    assert_same_weights(alone.weights(), bounded.weights())
+
+
 def test_max_minutes_alone_lifts_epochs_and_patience():
-    trainer = made(epochs=None, max_minutes=10, patience=1, learning_rate=1e-12)
+    trainer = made(name="music", epochs=None, max_minutes=10, patience=1, learning_rate=1e-12)
     epochs = 0
     for fact in trainer.fit():
         if isinstance(fact, EpochEnd):

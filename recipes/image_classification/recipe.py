@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import check, check_images, classifier, images, losses, metrics, sources
+from common.config import passes
 from common.errors import ConfigError
 from common.readers import pictures
 from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally, WarmUp
@@ -95,13 +96,12 @@ class Recipe:
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         examples = sum(assets["label_counts"])
-        if config.epochs is None and config.max_minutes is None:
-            config = dataclasses.replace(config, epochs=min(max(round(SEEN / max(examples, 1)), 10), 60))
+        # The width is chosen by the time given, so before the epochs.
         if config.width is None:
             found = cls(dataclasses.replace(config, width=fitting.WIDTH), assets)
             about = (found.height, found.width, found.channels, len(found.labels))
             config = dataclasses.replace(config, width=fitting.width(config, *about, examples))
-        return config
+        return dataclasses.replace(config, epochs=passes(config, examples, SEEN, 10, 60))
 
     @classmethod
     def check(cls, config: Config, splits: Splits) -> dict[str, Any]:

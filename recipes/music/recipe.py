@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import check_music, frames, metrics, sources
+from common.config import passes
 from common.errors import ConfigError
 from common.recipe import Answer, Ask, Assets, Axis, Batch, Endpoint, Example, Format, Made, Source, Splits, Tally
 
@@ -73,10 +74,8 @@ class Recipe:
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
-        if config.epochs is None and config.max_minutes is None:
-            epochs = min(max(round(SEEN / max(assets["frames"], 1)), 10), 30 if config.init_from else 150)
-            config = dataclasses.replace(config, epochs=epochs)
-        return config
+        most = 30 if config.init_from else 150
+        return dataclasses.replace(config, epochs=passes(config, assets["frames"], SEEN, 10, most))
 
     @classmethod
     def check(cls, config: Config, splits: Splits) -> dict[str, Any]:

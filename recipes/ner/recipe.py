@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import check, check_tags, metrics, pipeline, sources, text, uncertain
+from common.config import passes
 from common.errors import ConfigError, DataError
 from common.layers import crf
 from common.metrics import UNSEEN
@@ -123,10 +124,9 @@ class Recipe:
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
-        settled: dict[str, Any] = {}
-        if config.epochs is None and config.max_minutes is None:
-            # The linear part learns in a few passes, and more of them overfit.
-            settled["epochs"] = min(max(round(150_000 / assets["sentence_count"]), 3), 15 if config.init_from else 10)
+        # The linear part learns in a few passes, and more of them overfit.
+        most = 15 if config.init_from else 10
+        settled: dict[str, Any] = {"epochs": passes(config, assets["sentence_count"], 150_000, 3, most, fill=False)}
         if config.scheme is None:
             # The linear part has weights for each tag, and BIOES twice as many tags.
             settled["scheme"] = "bioes" if len(assets["types"]) <= 16 else "iob2"

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+UNKNOWN = 2**31 - 1  # stands for unknown words where pairs are hashed
+
 
 @keras.saving.register_keras_serializable("kerasserole")
 class WordDropout(keras.layers.Layer):
@@ -60,13 +62,17 @@ class Ends(keras.layers.Layer):
         return {**super().get_config(), "most": self.most}
 
 
-def bigrams(tokens: Any, buckets: int) -> Any:
+def bigrams(tokens: Any, buckets: int, unknown: int | None = None) -> Any:
     """Hashed ids of neighbouring word pairs, [batch, time - 1], from 1; 0 where the second is padding.
 
     Args:
       tokens: int [batch, time], a tensor or an array.
+      unknown: the id of unknown words, which are then hashed alike whatever it is.
     """
-    first, second = tf.cast(tokens[:, :-1], tf.int64), tf.cast(tokens[:, 1:], tf.int64)
+    ids = tf.cast(tokens, tf.int64)
+    if unknown is not None:
+        ids = tf.where(ids == unknown, tf.constant(UNKNOWN, tf.int64), ids)
+    first, second = ids[:, :-1], ids[:, 1:]
     mixed = (first * 1_000_003 + second * 8_191 + first * second % 65_537) % buckets + 1
     return tf.where(second > 0, mixed, tf.zeros_like(mixed))
 
@@ -116,6 +122,8 @@ class WideWords(keras.layers.Layer):
       labels: classes.
       buckets: hashed word pairs.
       rate: share of words and pairs left out in training.
+      moving: the unknown word's pairs are hashed by its id, which is the last one and moves as words are added; as runs
+        of old have it.
       speed: rows are kept divided by this, so that Adam, whose steps do not depend on the size of gradients, moves the
         logits this many times faster. Few texts with many words are else hardly learned from in few steps.
 
@@ -126,9 +134,12 @@ class WideWords(keras.layers.Layer):
     Returns: logits [batch, labels].
     """
 
-    def __init__(self, words: int, labels: int, buckets: int, rate: float, speed: float, **kwargs: Any):
+    def __init__(
+        self, words: int, labels: int, buckets: int, rate: float, speed: float, moving: bool = False, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.words, self.labels, self.buckets, self.rate, self.speed = words, labels, buckets, rate, speed
+        self.moving = moving
         self.dropout = keras.layers.Dropout(rate, name="dropout")
 
     def build(self, *shapes: Any) -> None:
@@ -138,12 +149,15 @@ class WideWords(keras.layers.Layer):
 
     def call(self, tokens: Any, lengths: Any, training: bool = False) -> Any:
         total = tf.zeros([tf.shape(tokens)[0], self.labels], tf.float32)
-        for rows, ids in ((self.word_rows, tokens), (self.pair_rows, bigrams(tokens, self.buckets))):
+        for rows, ids in ((self.word_rows, tokens), (self.pair_rows, self._pairs(tokens))):
             ids = once(ids)
             kept = self.dropout(tf.cast(ids > 0, tf.float32), training=training)
             vectors = tf.cast(tf.gather(rows.value, ids), tf.float32)
             total += tf.reduce_sum(vectors * tf.cast(kept, tf.float32)[:, :, None], axis=1)
         return self.speed * total / tf.sqrt(tf.cast(lengths, tf.float32))[:, None] + self.bias.value
+
+    def _pairs(self, tokens: Any) -> Any:
+        return bigrams(tokens, self.buckets, None if self.moving else self.words - 1)
 
     def compute_output_shape(self, tokens_shape: Any, lengths_shape: Any) -> Any:
         return (tokens_shape[0], self.labels)
@@ -160,7 +174,7 @@ class WideWords(keras.layers.Layer):
         texts = np.zeros(self.labels)
         for tokens, labels in batches:
             texts += np.bincount(labels[labels >= 0], minlength=self.labels)
-            for count, ids in zip(counts, (tokens, bigrams(tokens, self.buckets)), strict=True):
+            for count, ids in zip(counts, (tokens, self._pairs(tokens)), strict=True):
                 rows, found = _found(ids, labels)
                 np.add.at(count, (found, labels[rows]), 1)
         for table, count in zip(tables, counts, strict=True):
@@ -170,5 +184,5 @@ class WideWords(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         own = {"words": self.words, "labels": self.labels, "buckets": self.buckets}
-        own |= {"rate": self.rate, "speed": self.speed}
+        own |= {"rate": self.rate, "speed": self.speed, "moving": self.moving}
         return {**super().get_config(), **own}

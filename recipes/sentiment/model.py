@@ -16,7 +16,7 @@ from .layers import Ends, WideWords, WordDropout
 HEADS = ("lstm_logits", "wide_logits")
 
 
-def build(config: Config, words: int, labels: int) -> keras.Model:
+def build(config: Config, words: int, labels: int, moving: bool = False) -> keras.Model:
     """The model.
 
     Inputs: tokens int32 [batch, time], 0 where padded; affixes uint16 [batch, time, kinds].
@@ -26,6 +26,7 @@ def build(config: Config, words: int, labels: int) -> keras.Model:
 
     Args:
       words: how many word ids there are; the last one is the unknown word's.
+      moving: see WideWords.
     """
     noise = 1 if config.noise else 0
     tokens = keras.Input([None], dtype="int32", name="tokens")
@@ -49,7 +50,7 @@ def build(config: Config, words: int, labels: int) -> keras.Model:
     heads = [keras.layers.Dense(labels, dtype="float32", name="labels")(pooled)]
     if config.pair_buckets:
         wide = WideWords(
-            words, labels, config.pair_buckets, noise * config.wide_dropout, config.wide_rate, dtype="float32",
+            words, labels, config.pair_buckets, noise * config.wide_dropout, config.wide_rate, moving, dtype="float32",
             name="wide_words",
         )  # fmt: skip
         heads.append(wide(tokens, lengths))

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import check, classifier, losses, metrics, pipeline, sources, text
+from common.config import passes
 from common.layers.blend import fitted_shares
 from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
 
@@ -57,22 +58,22 @@ class Recipe:
 
         uses = text.counted(texts())
         words = text.frequent(uses, config.vocabulary, config.min_count)
-        return classifier.learned(labels, train, "example") | {"words": words, "word_count": sum(uses.values())}
+        own = {"words": words, "word_count": sum(uses.values()), "moving": False}
+        return classifier.learned(labels, train, "example") | own
 
     @classmethod
     def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
         found = cls.learn(config, train)
         alike = text.familiar(found["words"], known["words"])
-        return found | {"words": text.extended(known["words"], found["words"]), "familiar": alike}
+        words = text.extended(known["words"], found["words"])
+        return found | {"words": words, "familiar": alike, "moving": known.get("moving", True)}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
-        if config.epochs is None and config.max_minutes is None:
-            # The naive Bayes start leaves little to learn, and more passes overfit small sets. Long texts need fewer.
-            examples = max(sum(assets["label_counts"]), assets["word_count"] / LONG)
-            most = 20 if config.init_from else 8
-            return dataclasses.replace(config, epochs=min(max(round(25_000 / max(examples, 1)), 3), most))
-        return config
+        # The naive Bayes start leaves little to learn, and more passes overfit small sets. Long texts need fewer.
+        examples = max(sum(assets["label_counts"]), assets["word_count"] / LONG)
+        most = 20 if config.init_from else 8
+        return dataclasses.replace(config, epochs=passes(config, examples, 25_000, 3, most, fill=False))
 
     @classmethod
     def check(cls, config: Config, splits: Splits) -> dict[str, Any]:
@@ -96,7 +97,8 @@ class Recipe:
         return {"label": self.labels.ids(examples["label"])}
 
     def build_model(self) -> keras.Model:
-        return model.build(self.config, self.vocabulary.size, len(self.labels))
+        moving = self.assets.get("moving", True)  # runs of old do not say it
+        return model.build(self.config, self.vocabulary.size, len(self.labels), moving)
 
     def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
         if self.config.pair_buckets:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import check_pairs, cooccurrence, losses, metrics, pairs, pipeline, placeholders, sources, subwords, text
+from common.config import passes
 from common.layers.dropout import set_dropout
 from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
 from common.uncertain import of_confidence
@@ -78,11 +79,9 @@ class Recipe:
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
-        if config.epochs is None and config.max_minutes is None:
-            most = 15 if config.init_from else 40
-            config = dataclasses.replace(config, epochs=min(max(round(SEEN / max(assets["pairs"], 1)), 5), most))
         units, layers = SIZES[config.model]
-        return dataclasses.replace(config, units=config.units or units, layers=config.layers or layers)
+        epochs = passes(config, assets["pairs"], SEEN, 5, 15 if config.init_from else 40)
+        return dataclasses.replace(config, epochs=epochs, units=config.units or units, layers=config.layers or layers)
 
     @classmethod
     def check(cls, config: Config, splits: Splits) -> dict[str, Any]:

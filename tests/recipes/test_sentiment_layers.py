@@ -18,6 +18,18 @@ def test_bigrams_end_before_the_padding():
     assert found.max() <= 1000
 
 
+def test_pairs_with_an_unknown_word_are_the_same_when_words_are_added():
+    before, after = WideWords(words=6, labels=2, buckets=500, rate=0, speed=4), WideWords(9, 2, 500, 0, 4)
+    for layer in (before, after):
+        layer.build(None, None)
+    rows = np.random.default_rng(0).normal(size=[501, 2])
+    before.pair_rows.assign(rows), after.pair_rows.assign(rows)
+    lengths = tf.constant([4])
+    found = before(tf.constant([[2, 5, 3, 5]]), lengths)  # 5, then 8, is the unknown word
+    np.testing.assert_array_equal(found, after(tf.constant([[2, 8, 3, 8]]), lengths))
+    assert (found.numpy() != before(tf.constant([[2, 4, 3, 4]]), lengths).numpy()).any()
+
+
 def test_once_keeps_each_id_of_a_row_once():
     assert once(tf.constant([[3, 5, 3, 0], [2, 2, 2, 2]])).numpy().tolist() == [[5, 3, 0, 0], [2, 0, 0, 0]]
 
