@@ -205,6 +205,12 @@ class Run:
                 f"{error} The run was made by another version of its recipe: use that one, or train anew."
             ) from None
 
+    def grown(self, config: RunConfig) -> dict[str, Any]:
+        """The settings by name of which a config has more than this run had."""
+        stored = self.config(type(config))
+        pairs = ((name, getattr(stored, name), getattr(config, name)) for name in GROWING)
+        return {name: new for name, old, new in pairs if old is not None and new is not None and new > old}
+
     def recipe_name(self, named: str | None = None, trust_code: bool = False) -> str:
         """What to load the recipe by: one of ours by name; one's own only if the user names it or trusts the copy.
 

@@ -66,6 +66,7 @@ def train(
     lock = peers.together(lambda: old.lock() if old and peers.chief else None)
     assets, fingerprint = (old.assets(), old.about["data"]["fingerprint"]) if old else (None, None)
     begun = old is not None and (old.path / "checkpoint.npz").exists()
+    grown = old.grown(config) if old else {}
     origin = peers.together(lambda: _origin(recipe, config, begun))
     ready = peers.together(lambda: prepared(recipe, config, versions(), assets, fingerprint, origin, fold))
     task, config, splits, stores = ready.task, ready.config, ready.splits, ready.stores
@@ -84,6 +85,9 @@ def train(
         doubts = origin_doubts(origin, splits.train, recipe_class.fields) if origin else []
         for doubt in [*task.doubts(), *doubts]:
             say(f"Warning: {doubt}")
+        whose = None if source is None else source.axes()
+        if origin is not None and not begun:  # of which nothing may fit: that is known before anything is written
+            transfer.Inherited(origin, whose).plan(task, task.build_model())
         current, lock = peers.together(
             lambda: _begun(recipe, config, old, path, ready, lock) if peers.chief else (old, lock)
         )
@@ -91,12 +95,12 @@ def train(
         say("Examples: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
         seconds = {"data": time.perf_counter() - joined}
 
-        folds = _folds(recipe, config, path, peers) if config.folds else None
+        folds = _folds(recipe, config, path, peers, grown) if config.folds else None
         rivals = None
         if config.init_from is not None and fold is None:
             rivals = comparison.rivals(task, origin, source, splits, current, peers)
             if config.compare:
-                _within(recipe, _from_scratch(recipe, asked), path / "scratch", peers)
+                _within(recipe, _from_scratch(recipe, asked), path / "scratch", peers, grown)
                 rivals.add_scratch(Run.open(path / "scratch"), type(config))
         seed(config.seed)
         checkpoint = current.load_checkpoint()
@@ -104,7 +108,6 @@ def train(
         parts = (stores["train"], stores.get("valid"))
         inherited = None
         if config.init_from is not None:
-            whose = None if source is None else source.axes()
             inherited = transfer.of_run(current) if checkpoint else transfer.Inherited(origin, whose)
         trainer = Trainer(task, config, *parts, peers.strategy, checkpoint is None, inherited)
         if inherited is not None and checkpoint is None:
@@ -129,24 +132,31 @@ def train(
     return metrics, seconds["training"]
 
 
-def _within(recipe: str, config: Any, path: Path, peers: Any, fold: tuple[int, int] | None = None) -> dict[str, Any]:
-    """The measures of a run that is kept within another, which goes on where it was."""
+def _within(
+    recipe: str, config: Any, path: Path, peers: Any, grown: Mapping[str, Any], fold: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """The measures of a run that is kept within another, which goes on where it was.
+
+    Args:
+      grown: settings of which the outer run has been given more.
+    """
     old = peers.together(lambda: Run.open(path) if (path / "config.json").exists() else None)
-    if old is not None and (found := old.metrics()) is not None:
-        return found
     if old is not None:
         config = old.config(type(config))
+        config = replace(config, **old.grown(replace(config, **grown)))
+        if (found := old.metrics()) is not None and not old.grown(config):
+            return found
     say(f"Training in {path}")
     return train(recipe, config, old, path, peers, fold)[0]
 
 
-def _folds(recipe: str, config: Any, path: Path, peers: Any) -> dict[str, Any]:
+def _folds(recipe: str, config: Any, path: Path, peers: Any, grown: Mapping[str, Any]) -> dict[str, Any]:
     """The measures of a model for each fold of the data, trained on the others and scored on it."""
     from common.comparison import over_folds
 
     inner = replace(config, folds=None, compare=False)
     found = [
-        _within(recipe, inner, path / f"fold-{number + 1}", peers, (number, config.folds))
+        _within(recipe, inner, path / f"fold-{number + 1}", peers, grown, (number, config.folds))
         for number in range(config.folds)
     ]
     return over_folds([one["test"] for one in found])

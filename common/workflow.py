@@ -17,7 +17,7 @@ from common.config import TUNING, settings
 from common.errors import ConfigError, PeersLost, RunError, Stopped
 from common.origin import opened, tuned
 from common.progress import display, duration, leave_to_another, say
-from common.runs import GROWING, Run, new_path
+from common.runs import Run, new_path
 from common.session import say_unseen, seed, shared, train, versions
 
 
@@ -84,11 +84,10 @@ def _decided(
     recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume: Path | None
 ) -> tuple[Run | None, Any, Path, bool]:
     """(the run that goes on, the settings, the run's folder, whether nothing is left to do)."""
-    config_class = recipes.load_config(recipe).Config
     old = find(recipe, run_dir, resume)
     config = settings_of(recipe, given, old)
     path = old.path if old else run_dir or new_path(recipe, datetime.now())
-    return old, config, path, bool(old and old.metrics() is not None and not _grown(config, old.config(config_class)))
+    return old, config, path, bool(old and old.metrics() is not None and not old.grown(config))
 
 
 def settings_of(recipe: str, given: Mapping[str, Any], old: Run | None) -> Any:
@@ -148,10 +147,6 @@ def _resuming(path: Path | None) -> str:
 def _say_finished(recipe: str, path: Path) -> None:
     say(f"{path} is finished; nothing is left to do. More --epochs or --max-minutes would train it further.")
     _next_steps(recipe, path)
-
-
-def _grown(config: Any, stored: Any) -> bool:
-    return any(getattr(config, name) != getattr(stored, name) for name in GROWING)
 
 
 def _command(recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume: Path | None) -> dict[str, str]:

@@ -4,6 +4,9 @@ import dataclasses
 import json
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,12 +24,14 @@ from common.files import load_arrays, read_json
 from common.origin import Origin
 from common.readers.pictures import png
 from common.recipe import Source
+from common.runs import Run
 from common.store import StoreWriter
 from common.train import Trainer
 from common.transfer import FILE, Inherited, of_run, recipe_of
 from common.tuning import parts_of
 from common.weights import model_weights
 
+ROOT = Path(__file__).resolve().parent.parent
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SMALL_OF if name != "sentiment"]
 EACH = pytest.mark.parametrize("name", ["sentiment", *OTHERS])
 NEW = [(f"{text} zebra", label) for text, label in tiny_texts(60, seed=5)]
@@ -154,7 +159,7 @@ def test_what_cannot_be_begun_with_is_one_sentence(place, words, status, told):
     words = [word.format(place) for word in words]
     found = fails("run", "sentiment", "--data", place / "few.csv", "--run-dir", place / "bad", *words, status=status)
     assert told in found
-    shutil.rmtree(place / "bad", ignore_errors=True)
+    assert not (place / "bad").exists()
 
 
 def test_damaged_and_foreign_sources_are_refused(place, tmp_path):
@@ -172,7 +177,7 @@ def test_damaged_and_foreign_sources_are_refused(place, tmp_path):
     ):
         words = ("--data", place / "few.csv", "--run-dir", tmp_path / "run", "--init-from", tmp_path / name)
         assert told in fails("run", "sentiment", *words, *SMALL)
-        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        assert not (tmp_path / "run").exists()
 
 
 def test_doubtful_data_is_warned_of(place, tmp_path):
@@ -238,12 +243,40 @@ def test_a_finished_part_is_not_trained_again_and_the_source_may_be_gone(place, 
     first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/*/best.npz")}
     assert len(first) == 3
     shutil.rmtree(tmp_path / "source")
-    result = call("run", "sentiment", "--resume", tmp_path / "run", "--epochs", "3")
+    (tmp_path / "run" / "metrics.json").unlink()
+    result = call("run", "sentiment", "--resume", tmp_path / "run")
     assert result.exit_code == 0, result.stderr
     assert "What is forgotten is not measured" in result.stderr
     assert {path: path.stat().st_mtime_ns for path in first} == first
     rows = read_json(tmp_path / "run" / "metrics.json")["comparison"]["examples_of"]["new"]
     assert {"source", "scratch", "tuned"} <= rows.keys()
+    good("run", "sentiment", "--resume", tmp_path / "run", "--epochs", "3")
+    for part in (".", "scratch", "fold-1", "fold-2"):
+        assert len(Run.open(tmp_path / "run" / part).history()) == 3
+
+
+def test_a_run_killed_before_its_first_checkpoint_goes_on_from_the_source(place, compared, tmp_path):
+    shutil.copytree(place / "compared", tmp_path / "run")
+    for name in ("checkpoint.npz", "best.npz", "history.jsonl", "metrics.json", FILE):
+        (tmp_path / "run" / name).unlink()
+    good("run", "sentiment", "--resume", tmp_path / "run")
+    assert_same_weights(*(load_arrays(folder / "best.npz") for folder in (place / "compared", tmp_path / "run")))
+    assert read_json(tmp_path / "run" / FILE) == read_json(place / "compared" / FILE)
+
+
+@pytest.mark.slow
+def test_fine_tuning_on_several_devices_and_in_parts_gives_the_numbers_of_one(place, tmp_path):
+    words = ["--data", place / "few.csv", "--init-from", place / "large", "--epochs", "2", "--no-noise", "--compare"]
+    words += ["--anchor", "1", "--part-rate", "0.5", "--unfreeze", "0.3", "--batch-size", "16"]
+    good("run", "sentiment", *words, "--run-dir", tmp_path / "one")
+    line = [sys.executable, ROOT / "cli.py", "run", "sentiment", *words, "--run-dir", tmp_path / "two"]
+    line += ["--strategy", "mirrored", "--devices", "cpu:2", "--accumulate", "2"]
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = (load_arrays(tmp_path / name / "best.npz") for name in ("one", "two"))
+    assert_same_weights(one, two, tolerance=1e-4)
+    one, two = (read_json(tmp_path / name / "metrics.json")["comparison"] for name in ("one", "two"))
+    assert one["examples_of"].keys() == two["examples_of"].keys()
 
 
 def test_what_a_source_can_do_is_not_lost():
@@ -415,8 +448,6 @@ def test_frozen_parts_stay_and_the_others_learn(place):
 
 
 def test_a_run_that_goes_on_knows_what_was_kept(place, compared):
-    from common.runs import Run
-
     found = of_run(Run.open(place / "compared"))
     assert isinstance(found, Inherited)
     assert "labels/kernel" in found.kept and "words/embeddings" not in found.kept
