@@ -204,21 +204,19 @@ class PredictCommand(Command):
 
     shared = ("target", "texts", "source", "encoding", "devices", "recipe", "trust_code", "traceback")
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.usual = list(self.params)
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        found = super().get_params(ctx)
+        if ctx.obj is None:
+            return found
+        own: list[click.Parameter] = [ConfigOption(setting) for setting in settings(ctx.obj).values()]
+        return [one for one in found if one not in self.params or one.name in self.shared] + own
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        wishes = wishes_of(args)
-        ctx.obj = wishes
-        self.params = list(self.usual)
-        if wishes is not None:
-            own: list[click.Parameter] = [ConfigOption(setting) for setting in settings(wishes).values()]
-            self.params = [one for one in self.usual if one.name in self.shared] + own
+        ctx.obj = wishes_of(args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            if error.option_name in (flag for one in self.usual for flag in one.opts):
+            if error.option_name in (flag for one in self.params for flag in one.opts):
                 raise click.UsageError(
                     f"{error.option_name} is of predictions, and this recipe makes something up: leave it out.", ctx
                 ) from None

@@ -465,6 +465,9 @@ def test_images_are_brought_to_what_the_source_can_see():
     found = recipe.relearn(config, images_of(96, 128, grey=True), known)
     assert (found["size"], found["halved"], found["grey"]) == ([48, 64], 0, False)
     assert recipe(config, found).doubts() == []
+    # Which images may be mirrored is a matter of the images, not of what the source saw.
+    assert not recipe(config, found).flip
+    assert recipe(config, recipe.relearn(config, images_of(32, 32, grey=False), known)).flip
     # A source of larger images halves them first, and so does what begins with it, however small its images are.
     large = recipe.learn(config, images_of(100, 100, grey=True))
     small = recipe.relearn(config, images_of(32, 32, grey=False), large)

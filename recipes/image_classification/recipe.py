@@ -43,7 +43,8 @@ class Recipe:
         self.height, self.width = size(config.image_size) or [max(side, least) for side in assets["size"]]
         grey = assets["grey"] if config.channels == "auto" else config.channels == "grey"
         self.channels = 1 if grey and not config.backbone else 3
-        self.flip = not grey if config.flip == "auto" else config.flip == "on"
+        # A network that saw colours may be fine-tuned on grey images.
+        self.flip = not assets.get("images_grey", grey) if config.flip == "auto" else config.flip == "on"
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
@@ -88,7 +89,8 @@ class Recipe:
         # many convolutions as there halve them.
         shrunk = min(1.0, LARGER * max(known["size"]) / max(found["size"]))
         return found | {
-            "grey": known["grey"], "greyed": known["grey"] and not found["grey"] and not config.backbone,
+            "grey": known["grey"], "images_grey": found["grey"],
+            "greyed": known["grey"] and not found["grey"] and not config.backbone,
             "size": [max(round(side * shrunk), 1) for side in found["size"]],
             "halved": known.get("halved", model.halvings(*known["size"])),
         }  # fmt: skip
