@@ -71,7 +71,7 @@ def text_classification(
     warnings: list[str] = []
     train_labels: set[str] = set()
     told: list[Problems] = []
-    split = tf.function(words, input_signature=[tf.TensorSpec([None], tf.string)])
+    split = tf.function(words, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     vocabulary = known([e["text"] for e in batch] for batch in in_batches(splits.train, ENCODE_BATCH))
     for name, source in splits.given():
         labels: Counter[str] = Counter()

@@ -105,7 +105,7 @@ def named_entities(
     Raises:
       DataError: the training part has no entity.
     """
-    look_up = tf.function(normal, input_signature=[tf.TensorSpec([None], tf.string)])
+    look_up = tf.function(normal, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     vocabulary = known(_tokens(batch) for batch in in_batches(splits.train, ENCODE_BATCH))
     parts: dict[str, Any] = {}
     seen: dict[str, _Seen] = {}

@@ -166,7 +166,7 @@ def spread_random_states(strategy: tf.distribute.Strategy, states: Sequence[Any]
             shift = tf.bitwise.left_shift(tf.cast(replica, state.value.dtype), REPLICA_SHIFT)
             state.assign(state.value + tf.stack([shift, tf.zeros_like(shift)]))
 
-    tf.function(lambda: strategy.run(on_replica))()
+    tf.function(lambda: strategy.run(on_replica), autograph=False)()
 
 
 # What processes agree on
@@ -188,7 +188,7 @@ class Peers:
         found = cluster() if several else None
         self.index, self.count = (found.index, len(found.workers)) if found else (0, 1)
         self.local = strategy.num_replicas_in_sync // self.count  # replicas in this process
-        self._sum = tf.function(self._summed)
+        self._sum = tf.function(self._summed, autograph=False)
 
     def lost(self, error: BaseException) -> bool:
         """Whether this is how TensorFlow tells that another process is gone."""

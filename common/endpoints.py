@@ -117,7 +117,9 @@ def compiled(endpoint: Endpoint, peers: Peers | None = None) -> Call:
       peers: on whose replicas it runs.
     """
     peers = peers or Peers(tf.distribute.get_strategy())
-    several = tf.function(lambda *batches: peers.on_replicas(lambda batch: {**endpoint.function(**batch)}, batches))
+    several = tf.function(
+        lambda *batches: peers.on_replicas(lambda batch: {**endpoint.function(**batch)}, batches), autograph=False
+    )
     traced: list[Any] = []
 
     def on_replicas(batches: Sequence[Batch]) -> list[dict[str, np.ndarray]]:

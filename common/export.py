@@ -203,7 +203,7 @@ def export(source: Path, to: Path, named: str | None = None, trust_code: bool = 
         say("Writing the SavedModel")
         served_as = recipe.serve(model)
         functions = {
-            name: tf.function(endpoint.function).get_concrete_function(**endpoint.inputs)
+            name: tf.function(endpoint.function, autograph=False).get_concrete_function(**endpoint.inputs)
             for name, endpoint in served_as.items()
         }
         module = tf.Module()

@@ -111,7 +111,7 @@ class Encoder:
         with self.compiling:
             if self.compiled is None:
                 specs = {name: _spec(value) for name, value in batch.items()}
-                compiled = tf.function(self.encode, input_signature=[specs])
+                compiled = tf.function(self.encode, input_signature=[specs], autograph=False)
                 compiled.get_concrete_function()  # traced here, by one thread
                 self.compiled = compiled
         dense: dict[str, np.ndarray] = {}

@@ -20,7 +20,7 @@ def examples_per_second(model: Any, inputs: Mapping[str, Any], output: str) -> f
       output: the name of a float output [batch, ...]; the mean of its squares stands for a loss.
     """
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(batch: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(model(batch, training=True)[output]))

@@ -66,7 +66,7 @@ def train(texts: Iterable[str], size: int) -> list[str]:
     if size < _FIRST + 256:
         raise ConfigError(f"a vocabulary of {size} subwords is too small: it must be at least {_FIRST + 256}")
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def cut(batch: tf.Tensor) -> tf.Tensor:
         return _cut(batch)
 

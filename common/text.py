@@ -116,7 +116,7 @@ def counted(
       most: beyond so many distinct words, those seen once are forgotten, then those seen twice, and so on.
     """
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def distinct(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         found, _, uses = tf.unique_with_counts(words(batch))
         return found, uses

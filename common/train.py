@@ -161,7 +161,7 @@ class Trainer:
         self.tells_little = False  # the validation part, by which then no weights are chosen or fitted
         self._begin_phase(0)
         signature = [specs(train, None)] * self.peers.local
-        self._forward = tf.function(self._evaluate_batches, input_signature=signature)
+        self._forward = tf.function(self._evaluate_batches, input_signature=signature, autograph=False)
 
     def _begin_phase(self, number: int) -> None:
         """Compiles the steps anew, with the layers as they are that do not learn in this phase."""
@@ -175,7 +175,9 @@ class Trainer:
         if not any(self.learning):
             raise TrainingError("No weight is left that could learn. Freeze less of the network.")
         self._compiled = False
-        self._steps = tf.function(self._many_steps)
+        # No loop is one of Python's, which AutoGraph would have to rewrite: without it the first step comes in half the
+        # time.
+        self._steps = tf.function(self._many_steps, autograph=False)
 
     # The compiled part
 
@@ -218,38 +220,44 @@ class Trainer:
         self, iterator: Any, count: tf.Tensor, first: tf.Tensor, total: tf.Tensor, share: tf.Tensor
     ) -> tuple[Any, ...]:
         """Runs `count` steps; `first` steps were made before, of `total`; share >= 0 overrides first / total."""
-        loss, weight, waited = tf.zeros([]), tf.zeros([]), tf.zeros([], tf.float64)
-        bad = tf.constant(-1, tf.int64)
-        for index in tf.range(count):
-            # A replica that ran ahead into the next step would mix up the exchange of gradients (measured).
-            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+
+        def step(index: Any, bad: Any, loss: Any, weight: Any, waited: Any) -> tuple[Any, ...]:
             # Counted from the start of the training, so that a resumed run rounds as the uninterrupted one does.
             progress = tf.where(share >= 0, share, tf.cast(first + index, tf.float32) / total)
-            rate = self._rate(progress)
-            step_loss, step_weight, step_waited = self._one_step(iterator, rate, loss)
-            loss += step_loss
-            weight += step_weight
-            waited += step_waited
-            if not tf.math.is_finite(step_loss):
-                bad = first + index
-                break
-        return loss, weight, waited, bad
+            step_loss, step_weight, step_waited = self._one_step(iterator, self._rate(progress), loss)
+            bad = tf.where(tf.math.is_finite(step_loss), bad, first + index)
+            return index + 1, bad, loss + step_loss, weight + step_weight, waited + step_waited
+
+        start = (
+            tf.zeros([], tf.int64),
+            tf.constant(-1, tf.int64),
+            tf.zeros([]),
+            tf.zeros([]),
+            tf.zeros([], tf.float64),
+        )
+        # A replica that ran ahead into the next step would mix up the exchange of gradients (measured).
+        _, bad, *sums = tf.while_loop(
+            lambda index, bad, *_: (index < count) & (bad < 0), step, start, parallel_iterations=1
+        )  # fmt: skip
+        return *sums, bad
 
     def _one_step(self, iterator: Any, rate: tf.Tensor, before: tf.Tensor) -> tuple[Any, Any, Any]:
         """(loss, weight, seconds of waiting for input) of a step that begins once `before` is there."""
         if self.config.accumulate == 1:
             rows, real, waited = self._next(iterator, before)
             return *self._over_replicas(self.strategy.run(self._replica_step, args=(rows, real, rate))), waited
-        loss, weight, waited = before * 0, tf.zeros([]), tf.zeros([], tf.float64)
-        for _ in tf.range(self.config.accumulate):
-            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+
+        def part(number: Any, loss: Any, weight: Any, waited: Any) -> tuple[Any, ...]:
             rows, real, part_waited = self._next(iterator, loss)
             part_loss, part_weight = self._over_replicas(self.strategy.run(self._replica_part, args=(rows, real)))
-            loss += part_loss
-            weight += part_weight
-            waited += part_waited
+            return number + 1, loss + part_loss, weight + part_weight, waited + part_waited
+
+        start = (tf.constant(0), before * 0, tf.zeros([]), tf.zeros([], tf.float64))
+        _, *sums = tf.while_loop(
+            lambda number, *_: number < self.config.accumulate, part, start, parallel_iterations=1
+        )  # fmt: skip
         self.strategy.run(self._replica_end, args=(rate,))
-        return loss, weight, waited
+        return tuple(sums)
 
     def _next(self, iterator: Any, before: tf.Tensor) -> tuple[Any, Any, Any]:
         """(rows, whether they are real, seconds of waiting for them), asked for once `before` is there."""

@@ -94,7 +94,7 @@ def _all_decoded() -> Any:
     """A function that decodes files, string [batch], and gives their numbers of values."""
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def decode(files: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(
             lambda data: tf.size(tf.io.decode_image(data, channels=0, expand_animations=False)),

@@ -70,7 +70,8 @@ class Recipe:
     @classmethod
     def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
         found = cls.learn(config, train)
-        return found | {"held": found["held"] or known["held"]}  # what the source can sustain, it still can
+        # What the source can sustain, it still can; if the new pieces do not tell what goes on, repeated notes do.
+        return found | {"held": found["held"] or known["held"], "joined": known["held"] and not found["held"]}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
@@ -85,7 +86,7 @@ class Recipe:
         events, steps = features["events"], features["steps"]
         if isinstance(events, tf.Tensor):
             events = tf.RaggedTensor.from_tensor(events, ragged_rank=1)
-        tokens = frames.from_events(events, steps, self.assets["held"])
+        tokens = frames.from_events(events, steps, self.assets["held"], self.assets.get("joined", False))
         return {"frames": tokens, "bar": features["bar"], "key": features["key"]}
 
     def encode_target(self, examples: Batch) -> Batch:
@@ -134,9 +135,12 @@ class Recipe:
         return serving.Player(self, model).endpoints()
 
     def doubts(self) -> list[str]:
-        if self.assets["bar"]:
-            return []
-        return ["No bar lines are known, so that pieces are made of steps alone."]
+        found = []
+        if not self.assets["bar"]:
+            found.append("No bar lines are known, so that pieces are made of steps alone.")
+        if self.assets.get("joined"):
+            found.append("No piece tells whether a note goes on or begins anew: repeated ones are taken to go on.")
+        return found
 
     def odd_inputs(self) -> list[Example]:
         chord = [[0, 4, 72], [0, 4, 60], [0, 4, 60], [2, 1, 72]]  # a note twice, and one struck while it sounds

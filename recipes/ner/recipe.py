@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -52,6 +53,7 @@ class Recipe:
         self.characters = features.CharacterIds(assets["characters"])
         numbers = tf.range(len(self.types), dtype=tf.int32)
         self.type_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.types, numbers), -1)
+        self.decoder: tuple[keras.Model, Callable[[Any, Any], Any]] | None = None
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
@@ -219,10 +221,12 @@ class Recipe:
         return best * tf.sequence_mask(lengths, tf.shape(best)[1], tf.int32)
 
     def measures(self, model: keras.Model) -> _Validation:
-        specs = [tf.TensorSpec([None, None, None], tf.float32), tf.TensorSpec([None], tf.int32)]
-        decode = tf.function(lambda emissions, lengths: self.decoded(model, emissions, lengths), input_signature=specs)
+        if self.decoder is None or self.decoder[0] is not model:  # compiled once, not for each epoch
+            specs = [tf.TensorSpec([None, None, None], tf.float32), tf.TensorSpec([None], tf.int32)]
+            decode = tf.function(functools.partial(self.decoded, model), input_signature=specs, autograph=False)
+            self.decoder = model, decode
         bias = float(model.get_layer("outside").bias.numpy())
-        return _Validation([*self.types, UNSEEN], self.config.scheme, decode, bias)
+        return _Validation([*self.types, UNSEEN], self.config.scheme, self.decoder[1], bias)
 
     def conclude(self, model: keras.Model, measures: _Validation) -> None:
         model.get_layer("outside").bias.assign(measures.fit())
