@@ -284,8 +284,13 @@ def test_what_a_source_can_do_is_not_lost():
     recipe, config = recipes.load("music"), recipes.load_config("music").Config()
     struck = made_up("music", 8)
     assert recipe.learn(config, Source("made up", lambda: iter(struck)))["held"] is False
-    known = {"held": True}
-    assert recipe.relearn(config, Source("made up", lambda: iter(struck)), known)["held"] is True
+    found = recipe.relearn(config, Source("made up", lambda: iter(struck)), {"held": True})
+    assert (found["held"], found["joined"]) == (True, True)  # a repeated note is read as one that goes on
+    assert "taken to go on" in recipe(config, found).doubts()[-1]
+    first = struck[0]
+    longer = [{**first, "events": first["events"] * [1, 2, 1], "steps": first["steps"] + 1}, *struck[1:]]
+    assert recipe.relearn(config, Source("made up", lambda: iter(longer)), {"held": True})["joined"] is False
+    assert recipe.relearn(config, Source("made up", lambda: iter(struck)), {"held": False})["joined"] is False
     recipe, config = recipes.load("translation"), recipes.load_config("translation").Config(pieces=300)
     plain = [{"text": "one two", "target": "eins zwei"}] * 4
     marked = [{"text": "%(n)s of {0}", "target": "{0} von %(n)s"}] * 4
