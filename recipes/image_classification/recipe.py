@@ -21,7 +21,7 @@ from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, S
 from . import backbones, data, explain, fitting, model
 from .config import Config
 
-SEEN = 100_000  # images that a training sees without --epochs, over 10 to 60 epochs
+SEEN = 100_000  # images that a training sees without --epochs, over 10 to 200 epochs
 LARGER = 2  # times the size of a source's images, to which at most those of a fine-tuned run are brought
 LARGEST = 128  # height and width that are taken without --image-size
 
@@ -103,7 +103,7 @@ class Recipe:
             found = cls(dataclasses.replace(config, width=fitting.WIDTH), assets)
             about = (found.height, found.width, found.channels, len(found.labels))
             config = dataclasses.replace(config, width=fitting.width(config, *about, examples))
-        return dataclasses.replace(config, epochs=passes(config, examples, SEEN, 10, 60))
+        return dataclasses.replace(config, epochs=passes(config, examples, SEEN, 10, 200))
 
     @classmethod
     def check(cls, config: Config, splits: Splits) -> dict[str, Any]:

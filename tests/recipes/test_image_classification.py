@@ -364,7 +364,7 @@ def settled(**settings):
     return Recipe.settle(Config(**settings), assets)
 
 
-@pytest.mark.parametrize(("examples", "epochs"), [(10, 60), (4000, 25), (100_000, 10)])
+@pytest.mark.parametrize(("examples", "epochs"), [(10, 200), (4000, 25), (100_000, 10)])
 def test_epochs_fit_the_data(examples, epochs):
     assets = {"labels": ["a", "b"], "label_counts": [examples - 5, 5], "size": [12, 9], "grey": False}
     config = Recipe.settle(Config(), assets)
