@@ -20,9 +20,7 @@ def pitches(tokens: tf.Tensor) -> tf.Tensor:
     return tf.where(tokens >= STRUCK, (tokens - STRUCK) % PITCHES, -1)
 
 
-def from_events(
-    events: tf.RaggedTensor, steps: tf.Tensor, held: bool = True, joined: bool = False
-) -> tf.RaggedTensor:  # fmt: skip
+def from_events(events: tf.RaggedTensor, steps: tf.Tensor, held: bool = True) -> tf.RaggedTensor:
     """Tokens of each piece, int32 [batch, (tokens)].
 
     Notes of one pitch that overlap become one that is struck again. What lies beyond the piece's steps is cut.
@@ -32,7 +30,6 @@ def from_events(
         a pitch that MIDI has not, they are no notes.
       steps: int32 [batch], frames of each piece.
       held: whether notes that go on differ from those that begin; else all begin anew in each frame.
-      joined: a pitch that sounded in the frame before goes on, however it is written: for pieces that do not tell.
 
     >>> one = tf.RaggedTensor.from_row_lengths(tf.constant([[0, 2, 60], [0, 1, 64]]), [2])
     >>> from_events(one, tf.constant([3])).to_list()
@@ -57,16 +54,10 @@ def from_events(
     keys = tf.sort(tf.concat([keys, ends_of_frames * 2], axis=0))
     fresh = tf.concat([[True], keys[1:] // 2 != keys[:-1] // 2], axis=0)[: tf.size(keys)]
     keys = tf.boolean_mask(keys, fresh)
-    cells_of = keys // 2
-    place = cells_of % (PITCHES + 1)
-    goes_on = keys % 2 == 1
-    if joined:
-        earlier = cells_of - (PITCHES + 1)
-        found = tf.gather(cells_of, tf.minimum(tf.searchsorted(cells_of, earlier), tf.size(cells_of) - 1))
-        goes_on |= tf.logical_and(found == earlier, cells_of // (PITCHES + 1) % tf.maximum(most, 1) > 0)
-    notes = tf.where(goes_on, HELD, STRUCK) + tf.cast(PITCHES - 1 - place, tf.int32)
+    place = keys // 2 % (PITCHES + 1)
+    notes = tf.where(keys % 2 == 1, HELD, STRUCK) + tf.cast(PITCHES - 1 - place, tf.int32)
     tokens = tf.where(place == PITCHES, FRAME, notes)
-    owners = cells_of // (PITCHES + 1) // tf.maximum(most, 1)
+    owners = keys // 2 // (PITCHES + 1) // tf.maximum(most, 1)
     return tf.RaggedTensor.from_value_rowids(tokens, owners, tf.size(steps, tf.int64), validate=False)
 
 

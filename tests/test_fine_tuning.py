@@ -16,7 +16,7 @@ from calls import SMALL, call, fails, good, small_data, tiny_texts, write
 from test_train import SMALL_OF, assert_same_weights, made_up, trained
 
 import recipes
-from common import pipeline, workflow
+from common import frames, pipeline, workflow
 from common.config import settings
 from common.endpoints import of_model
 from common.errors import ConfigError
@@ -30,6 +30,7 @@ from common.train import Trainer
 from common.transfer import FILE, Inherited, of_run, recipe_of
 from common.tuning import parts_of
 from common.weights import model_weights
+from recipes.music.recipe import octaves_above
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SMALL_OF if name != "sentiment"]
@@ -284,13 +285,8 @@ def test_what_a_source_can_do_is_not_lost():
     recipe, config = recipes.load("music"), recipes.load_config("music").Config()
     struck = made_up("music", 8)
     assert recipe.learn(config, Source("made up", lambda: iter(struck)))["held"] is False
-    found = recipe.relearn(config, Source("made up", lambda: iter(struck)), {"held": True})
-    assert (found["held"], found["joined"]) == (True, True)  # a repeated note is read as one that goes on
-    assert "taken to go on" in recipe(config, found).doubts()[-1]
-    first = struck[0]
-    longer = [{**first, "events": first["events"] * [1, 2, 1], "steps": first["steps"] + 1}, *struck[1:]]
-    assert recipe.relearn(config, Source("made up", lambda: iter(longer)), {"held": True})["joined"] is False
-    assert recipe.relearn(config, Source("made up", lambda: iter(struck)), {"held": False})["joined"] is False
+    known = {**recipe.learn(config, Source("made up", lambda: iter(struck))), "held": True}
+    assert recipe.relearn(config, Source("made up", lambda: iter(struck)), known)["held"] is True
     recipe, config = recipes.load("translation"), recipes.load_config("translation").Config(pieces=300)
     plain = [{"text": "one two", "target": "eins zwei"}] * 4
     marked = [{"text": "%(n)s of {0}", "target": "{0} von %(n)s"}] * 4
@@ -395,6 +391,30 @@ def test_a_model_on_the_same_data_is_the_source_before_it_learns(name):
 
 def tuned_report(trainer):
     return trainer.inherited.report.kinds()
+
+
+@pytest.mark.parametrize(
+    ("new", "octaves"),
+    [((48, 93), 1), ((36, 81), 0), ((60, 84), 0), ((30, 86), 0), ((24, 60), -1), ((84, 105), 2), ((0, 127), 0)],
+)
+def test_pieces_are_lowered_by_octaves_only_where_they_leave_the_sources_range(new, octaves):
+    assert octaves_above((36, 81), new) == octaves
+
+
+def test_music_an_octave_higher_begins_with_the_weights_of_the_notes_below():
+    examples = made_up("music", 40)
+    source = built("music", examples)
+    trained(source)
+    higher = [{**one, "events": one["events"] + np.array([0, 0, 12], np.int32)} for one in examples]
+    tuned = built("music", higher, origin_of(source))
+    theirs, mine = (model_weights(one.model) for one in (source, tuned))
+    note = frames.STRUCK  # of pitch 0
+    for path in ("frames_before/all", "slots/table", "slots/bias"):
+        np.testing.assert_array_equal(theirs[path][:note], mine[path][:note])
+        np.testing.assert_array_equal(theirs[path][note : note + 116], mine[path][note + 12 : note + 128])
+    # What is fine-tuned next finds the same weights under their own notes again.
+    next_one = built("music", higher, origin_of(tuned))
+    assert_same_weights(mine, model_weights(next_one.model))
 
 
 # A linear part beside the LSTM has features of its own for words that are known, so that the LSTM alone is compared.

@@ -52,22 +52,6 @@ def test_tokens_are_those_of_each_frame_from_high_to_low(many, held):
 
 
 @given(st.lists(pieces(), min_size=1, max_size=4))
-@settings(max_examples=100, deadline=None)
-def test_joined_notes_go_on_wherever_their_pitch_sounded_before(many):
-    found = frames.from_events(ragged(many), tf.constant([steps for _, steps in many]), joined=True)
-    for piece, tokens in zip(many, found.to_list(), strict=True):
-        before, frame, expected = set(), set(), []
-        for token in tokens_by_hand(*piece, False):
-            if token == FRAME:
-                before, frame = frame, set()
-                expected.append(FRAME)
-            else:
-                frame.add(token - STRUCK)
-                expected.append(token - STRUCK + (HELD if token - STRUCK in before else STRUCK))
-        assert tokens == expected
-
-
-@given(st.lists(pieces(), min_size=1, max_size=4))
 @settings(max_examples=150, deadline=None)
 def test_whatever_stands_on_the_grid_comes_back_as_it_was(many):
     tokens = frames.from_events(ragged(many), tf.constant([steps for _, steps in many]))

@@ -20,7 +20,26 @@ from . import asking, copies, data, layers, model, scoring, serving
 from .config import Config, Wishes
 from .likelihood import log_probabilities
 
+OCTAVE = 12  # semitones
 SEEN = 1_500_000  # frames that a training sees without --epochs, over 10 to 150 epochs
+
+
+def octaves_above(source: tuple[int, int], new: tuple[int, int]) -> int:
+    """By how many octaves to lower new pieces so that they stand where a source's pieces do; by none if they nearly do.
+
+    >>> octaves_above(source=(36, 81), new=(48, 93)), octaves_above((36, 81), (60, 84))
+    (1, 0)
+
+    Args:
+      source, new: the lowest and the highest pitch.
+    """
+
+    def beyond(octaves: int) -> int:
+        low, high = (pitch - OCTAVE * octaves for pitch in new)
+        # A source has heard its pieces moved by some semitones.
+        return max(max(0, source[0] - low) + max(0, high - source[1]) - OCTAVE // 2, 0)
+
+    return min(range(-10, 11), key=lambda octaves: (beyond(octaves), abs(octaves)))
 
 
 class Recipe:
@@ -70,8 +89,8 @@ class Recipe:
     @classmethod
     def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
         found = cls.learn(config, train)
-        # What the source can sustain, it still can; if the new pieces do not tell what goes on, repeated notes do.
-        return found | {"held": found["held"] or known["held"], "joined": known["held"] and not found["held"]}
+        octaves = known.get("octaves", 0) + octaves_above((known["low"], known["high"]), (found["low"], found["high"]))
+        return found | {"held": found["held"] or known["held"], "octaves": octaves}  # what it can sustain, it still can
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
@@ -86,7 +105,7 @@ class Recipe:
         events, steps = features["events"], features["steps"]
         if isinstance(events, tf.Tensor):
             events = tf.RaggedTensor.from_tensor(events, ragged_rank=1)
-        tokens = frames.from_events(events, steps, self.assets["held"], self.assets.get("joined", False))
+        tokens = frames.from_events(events, steps, self.assets["held"])
         return {"frames": tokens, "bar": features["bar"], "key": features["key"]}
 
     def encode_target(self, examples: Batch) -> Batch:
@@ -99,8 +118,13 @@ class Recipe:
         pass
 
     def axes(self) -> Mapping[str, Mapping[int, Axis]]:
-        tokens = Axis([str(one) for one in range(self.tokens)])
-        ranked = Axis([f"{one} at rank {rank}" for rank in range(layers.SLOTS) for one in range(self.tokens)])
+        notes = frames.pitches(tf.range(self.tokens)).numpy()
+        kinds = ["held" if one >= frames.HELD else "note" for one in range(self.tokens)]
+        moved = OCTAVE * self.assets.get("octaves", 0)
+        each = [f"{kind} {note - moved}" for kind, note in zip(kinds, notes, strict=True)]
+        each[: frames.STRUCK] = ["padding", "end of a frame"]
+        tokens = Axis(each)
+        ranked = Axis([f"{one} at rank {rank}" for rank in range(layers.SLOTS) for one in each])
         names = ("frames_before/all", "slots/table", "slots/bias", "slots/beside", "slots/below")
         return {"frames_before/ranked": {0: ranked}, **{name: {0: tokens} for name in names}}
 
@@ -135,12 +159,9 @@ class Recipe:
         return serving.Player(self, model).endpoints()
 
     def doubts(self) -> list[str]:
-        found = []
-        if not self.assets["bar"]:
-            found.append("No bar lines are known, so that pieces are made of steps alone.")
-        if self.assets.get("joined"):
-            found.append("No piece tells whether a note goes on or begins anew: repeated ones are taken to go on.")
-        return found
+        if self.assets["bar"]:
+            return []
+        return ["No bar lines are known, so that pieces are made of steps alone."]
 
     def odd_inputs(self) -> list[Example]:
         chord = [[0, 4, 72], [0, 4, 60], [0, 4, 60], [2, 1, 72]]  # a note twice, and one struck while it sounds

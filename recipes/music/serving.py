@@ -103,13 +103,13 @@ class Player:
         written = midi.midi_bytes(found, lengths, self.config.steps_per_beat, tempo)
         return {"events": found, "lengths": lengths, "midi_bytes": written}
 
-    def _tokens(self, events: tf.Tensor, steps: tf.Tensor, joined: bool = False) -> tf.Tensor:
+    def _tokens(self, events: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
         """[batch, time], padded."""
         shape = tf.shape(events)
         ragged = tf.RaggedTensor.from_row_lengths(
             tf.reshape(events, [-1, 3]), tf.fill([shape[0]], shape[1]), validate=False
         )
-        return frames.from_events(ragged, steps, self.assets["held"], joined).to_tensor(PADDING)
+        return frames.from_events(ragged, steps, self.assets["held"]).to_tensor(PADDING)
 
     def scored(self, events: tf.Tensor, steps: tf.Tensor, bar: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """How likely pieces are, in their own key, each frame given those before it.
@@ -121,7 +121,7 @@ class Player:
           frames; correct and either int32 [batch], notes that both the frames and the model's choices for them hold,
           and that either does.
         """
-        tokens = self._tokens(events, steps, self.assets.get("joined", False))
+        tokens = self._tokens(events, steps)
 
         def some(first: tf.Tensor, *found: tf.Tensor) -> tuple[tf.Tensor, ...]:
             rows = slice(first, first + ROWS)
