@@ -94,7 +94,7 @@ class Recipe:
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
-        most = 30 if config.init_from else 150
+        most = 60 if config.init_from else 150
         return dataclasses.replace(config, epochs=passes(config, assets["frames"], SEEN, 10, most))
 
     @classmethod
