@@ -128,7 +128,6 @@ def noted_shapes(optimizer: Any) -> list[list[int]]:
     shapes: list[list[int]] = []
     apply = optimizer.apply
 
-    @tf.autograph.experimental.do_not_convert
     def noting(gradients: Sequence[Any], weight: Any, rate: Any) -> None:
         found = [[]]  # the sum of weights is a number
         for variable, gradient in zip(optimizer.variables, gradients, strict=True):
@@ -152,15 +151,15 @@ def reducing(strategy: Any, shapes: Sequence[Sequence[int]]) -> Any:
         summed = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
         return tf.add_n([tf.reshape(one, [-1])[0] for one in summed])
 
-    @tf.function
+    def again(number: Any, value: Any) -> tuple[Any, Any]:
+        results = strategy.experimental_local_results(strategy.run(once, args=(value,)))
+        return number + 1, tf.minimum(tf.add_n(list(results)), 1.0)
+
+    @tf.function(autograph=False)
     def many(count: Any) -> Any:
         # Each one needs a number out of the one before, so that none is left out or done ahead; it is always 1.
-        value = tf.ones([])
-        for _ in tf.range(count):
-            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            results = strategy.experimental_local_results(strategy.run(once, args=(value,)))
-            value = tf.minimum(tf.add_n(list(results)), 1.0)
-        return value
+        start = (tf.constant(0), tf.ones([]))
+        return tf.while_loop(lambda number, _: number < count, again, start, parallel_iterations=1)[1]
 
     return lambda count: float(many(tf.constant(count)))
 

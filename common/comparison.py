@@ -112,9 +112,7 @@ def _alike(one: Any, other: Any) -> bool:
     return bool(names[0] & names[1]) or not (names[0] or names[1])
 
 
-def rivals(
-    task: Any, origin: Origin | None, source: Any, splits: Splits, current: Run, peers: Any
-) -> Rivals:  # fmt: skip
+def rivals(task: Any, origin: Origin | None, source: Any, splits: Splits, current: Run, peers: Any) -> Rivals:
     """What to compare with, the source's part of which is kept in the run's folder, so that it can go on without it.
 
     Args:

@@ -6,13 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from calls import SMALL, call, fails, good, small_data, tiny_texts, write
+from conftest import ROOT
 from test_train import SMALL_OF, assert_same_weights, made_up, trained
 
 import recipes
@@ -32,7 +32,6 @@ from common.tuning import parts_of
 from common.weights import model_weights
 from recipes.music.recipe import octaves_above
 
-ROOT = Path(__file__).resolve().parent.parent
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SMALL_OF if name != "sentiment"]
 EACH = pytest.mark.parametrize("name", ["sentiment", *OTHERS])
 NEW = [(f"{text} zebra", label) for text, label in tiny_texts(60, seed=5)]
