@@ -16,7 +16,7 @@ except ModuleNotFoundError as missing:
 
 import recipes
 from common import __version__
-from common.config import GROUPS, RunConfig, as_toml, settings
+from common.config import GROUPS, RunConfig, as_toml
 from common.errors import ConfigError
 from common.options import (
     Command,
@@ -96,11 +96,11 @@ def _build_run(name: str, config_class: type[RunConfig]) -> Any:
 
         if print_config:
             old = workflow.find(name, run_dir, resume)
-            merged = workflow.settings_of(name, given, old)
-            before = dict.fromkeys(settings(config_class), str(old.path)) if old else {}
+            merged, before = workflow.settings_of(name, given, old)
             click.echo(as_toml(merged, before | origins))
             return
-        click.echo(workflow.run(name, given, run_dir, resume))
+        if (path := workflow.run(name, given, run_dir, resume)) is not None:  # the first of several workers tells it
+            click.echo(path)
 
     return command
 

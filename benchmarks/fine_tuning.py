@@ -4,12 +4,13 @@
     python benchmarks/fine_tuning.py sentiment runs/large --seeds 3 -- --data few.csv --test other.csv
 
 What follows `--` are flags of `run`; each seed is a run with --init-from and --compare of its own. A gain counts where
-the 95% interval of the difference on the same held-out examples (paired bootstrap) leaves 0 out, for every seed.
+its 95% interval leaves 0 out.
 
 What the columns say:
   source, scratch, tuned   the measure of the run that is fine-tuned, of one that was trained on the few examples alone,
                            and of the fine-tuned one, on the held-out examples of the new data; means over seeds
-  gain                     tuned less scratch, the mean, and the widest bounds of the intervals of all seeds
+  gain                     tuned less scratch: the mean over seeds, and its interval of 95% by resampling the examples,
+                           the same ones of all models (paired bootstrap); what other seeds would give is not in it
   forgotten                tuned less source on the source's own held-out examples, in the same way
   seconds                  of training: tuned, scratch
 """
@@ -18,51 +19,79 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from common.quiet import import_tensorflow  # noqa: E402
+
+import_tensorflow()
+from common.bootstrap import mean_difference  # noqa: E402
+from common.comparison import COMPARED, NEW, OLD  # noqa: E402
+from common.endpoints import load_recipe  # noqa: E402
+from common.files import load_arrays  # noqa: E402
+from common.recipe import Tally  # noqa: E402
+from common.runs import Run  # noqa: E402
+
 COLUMNS = ("source", "scratch", "tuned")
 
 
-def tuned(recipe: str, source: Path, seed: int, flags: Sequence[str], folder: Path) -> dict[str, Any]:
-    """What one run measured: its comparison, and seconds of training."""
+@dataclass(frozen=True)
+class Found:
+    """What one run measured.
+
+    Args:
+      measure: by which models are compared, without examples.
+      parts: what each held-out example adds to it, such as "tuned new", see `common.comparison`.
+      seconds: of training: tuned, scratch.
+    """
+
+    measure: Tally
+    parts: Mapping[str, np.ndarray]
+    seconds: Sequence[float]
+
+    def of(self, name: str) -> Tally:
+        return replace(self.measure, parts=self.parts[name])
+
+
+def tuned(recipe: str, source: Path, seed: int, flags: Sequence[str], folder: Path) -> Found:
+    """A run with --compare, in the folder."""
     words = ["run", recipe, "--init-from", str(source), "--compare", "--seed", str(seed), "--run-dir", str(folder)]
     done = subprocess.run([sys.executable, str(ROOT / "cli.py"), *words, *flags], stdout=subprocess.DEVNULL)
     if done.returncode:
         sys.exit(f"seed {seed} failed; its error is above.")
-    measured = [json.loads((one / "metrics.json").read_text(encoding="utf-8")) for one in (folder, folder / "scratch")]
-    if "new" not in measured[0]["comparison"].get("examples_of", {}):
+    parts = load_arrays(folder / COMPARED)
+    if f"tuned {NEW}" not in parts:
         sys.exit(f"{folder} has no held-out examples to compare on: give --test.")
-    return {**measured[0]["comparison"], "seconds": [one["seconds"]["training"] for one in measured]}
+    task, _ = load_recipe(Run.open(folder), None, False)
+    measured = [json.loads((one / "metrics.json").read_text(encoding="utf-8")) for one in (folder, folder / "scratch")]
+    return Found(task.tally([], lambda *asked: iter(())), parts, [one["seconds"]["training"] for one in measured])
 
 
-def bounds(intervals: Sequence[Sequence[float]]) -> tuple[float, float, float]:
-    """The mean value, and the lowest and highest bound of all.
-
-    >>> bounds([(0.5, 0.25, 0.75), (1.0, 0.5, 1.25)])
-    (0.75, 0.25, 1.25)
-    """
-    values, lows, highs = zip(*intervals, strict=True)
-    return sum(values) / len(values), min(lows), max(highs)
-
-
-def row(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def row(found: Sequence[Found]) -> dict[str, Any]:
     """The columns of the table, out of what each seed measured."""
-    new = [one["examples_of"]["new"] for one in found]
-    old = [one["examples_of"]["source's"] for one in found if "source's" in one["examples_of"]]
-    columns: dict[str, Any] = {"measure": found[0]["measure"], "examples": new[0]["examples"], "seeds": len(found)}
+    first = found[0]
+    columns: dict[str, Any] = {
+        "measure": first.measure.measure, "examples": len(first.parts[f"tuned {NEW}"]), "seeds": len(found),
+    }  # fmt: skip
     for name in COLUMNS:
-        if name in new[0]:
-            columns[name] = bounds([one[name] for one in new])[0]
-    columns["gain"] = bounds([one["tuned_less_scratch"] for one in new])
-    if old:
-        columns["forgotten"] = bounds([one["tuned_less_source"] for one in old])
-    columns["seconds"] = [sum(one["seconds"][place] for one in found) / len(found) for place in (0, 1)]
+        if f"{name} {NEW}" in first.parts:
+            each = [one.of(f"{name} {NEW}") for one in found]
+            columns[name] = statistics.fmean(float(tally.of(tally.parts.sum(axis=0))) for tally in each)
+    columns["gain"] = mean_difference([(one.of(f"tuned {NEW}"), one.of(f"scratch {NEW}")) for one in found])
+    if f"source {OLD}" in first.parts:
+        columns["forgotten"] = mean_difference([(one.of(f"tuned {OLD}"), one.of(f"source {OLD}")) for one in found])
+    columns["seconds"] = [statistics.fmean(one.seconds[place] for one in found) for place in (0, 1)]
     return columns
 
 

@@ -1,7 +1,9 @@
 """A model of a step's time on n workers, t(n) = compute(batch / n) + allreduce(n); `scaling.py --model` prints it.
 
-The all-reduce is a ring's: 2 (n - 1) / n * bytes / bandwidth + 2 (n - 1) * latency. It is assumed that nothing of it
-is hidden behind computing, that all workers are equally fast and have a network of their own, and that input is there.
+The all-reduce is a ring's: 2 (n - 1) / n * bytes / bandwidth + 2 (n - 1) * latency. The statistics of each batch
+normalization are exchanged, too, and their gradients; they are small, so that only their latency counts. It is assumed
+that nothing of it is hidden behind computing, that all workers are equally fast and have a network of their own, and
+that input is there.
 """
 
 from __future__ import annotations
@@ -93,7 +95,11 @@ def table(results: dict[str, Any], latency: float) -> list[str]:
         one = next(row for row in found["layouts"] if row["replicas"] == 1)
         compute, size = one["step"] - one["input"], found["gradient_bytes"]
         for network in NETWORKS:
-            reduces = [ring_seconds(count, size, network * GIGABIT, latency) for count in WORKERS]
+            reduces = [
+                ring_seconds(count, size, network * GIGABIT, latency)
+                + found["norms"] * 2 * ring_seconds(count, 0.0, network * GIGABIT, latency)
+                for count in WORKERS
+            ]
             same = [step_seconds(compute, one["rows"], *pair) for pair in zip(WORKERS, reduces, strict=True)]
             cells = [
                 " / ".join(f"{1000 * reduce:.1f}" for reduce in reduces),

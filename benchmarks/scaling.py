@@ -95,6 +95,7 @@ def child(recipe: str, config_file: Path, devices: str) -> None:
         ready = prepared(recipe, config, workflow.versions())
     except ValueError as error:  # of common.errors: one sentence
         sys.exit(f"Error: {error}")
+    from common.layers.normalization import BatchNormalization
     from common.train import Trainer
 
     workflow.seed(config.seed)
@@ -105,7 +106,8 @@ def child(recipe: str, config_file: Path, devices: str) -> None:
     reduce = reducing(strategy, shapes)
     reduce(1)
     size = 4 * sum(map(math.prod, shapes))
-    answer({"parameters": trainer.model.count_params(), "gradient_bytes": size})
+    norms = sum(isinstance(layer, BatchNormalization) for layer in trainer.model.layers)
+    answer({"parameters": trainer.model.count_params(), "gradient_bytes": size, "norms": norms})
     for line in sys.stdin:
         what, number = line.split()
         if what == "reduce":

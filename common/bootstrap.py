@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -41,18 +41,41 @@ def difference(
     Raises:
       ValueError: they are of different measures or numbers of examples.
     """
-    if new.measure != old.measure:
-        raise ValueError(f"The difference of {new.measure} and {old.measure} was asked for, which are not the same.")
-    if len(new.parts) != len(old.parts):
-        raise ValueError(
-            f"One {new.measure} is of {len(new.parts)} examples and the other of {len(old.parts)}: take the same ones."
-        )
-    width = new.parts.shape[1]
+    return mean_difference([(new, old)], level, samples, seed)
+
+
+def mean_difference(
+    pairs: Sequence[tuple[Tally, Tally]], level: float = 0.95, samples: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """(value, low, high): the mean of the differences of several pairs, such as those of several seeds of training.
+
+    See `difference`: all are of the same examples, and each sample is of all. What one seed got right by luck another
+    one often did not, so that the mean is known better than the difference of one pair; how far those of other seeds
+    would be from it is not in the interval.
+
+    Raises:
+      ValueError: they are of different measures or numbers of examples, or there are none.
+    """
+    every = [tally for pair in pairs for tally in pair]
+    if not every:
+        raise ValueError("The mean of no differences was asked for.")
+    for tally in every[1:]:
+        if tally.measure != every[0].measure:
+            raise ValueError(
+                f"The difference of {every[0].measure} and {tally.measure} was asked for, which are not the same."
+            )
+        if len(tally.parts) != len(every[0].parts):
+            raise ValueError(
+                f"One {tally.measure} is of {len(every[0].parts)} examples and the other of {len(tally.parts)}: take"
+                " the same ones."
+            )
+    ends = np.cumsum([tally.parts.shape[1] for tally in every])[:-1]
 
     def of(sums: np.ndarray) -> np.ndarray:
-        return np.asarray(new.of(sums[..., :width])) - old.of(sums[..., width:])
+        of_each = [tally.of(own) for tally, own in zip(every, np.split(sums, ends, axis=-1), strict=True)]
+        return np.mean([new - old for new, old in zip(of_each[::2], of_each[1::2], strict=True)], axis=0)
 
-    return _interval(np.concatenate([new.parts, old.parts], axis=1), of, level, samples, seed)
+    return _interval(np.concatenate([tally.parts for tally in every], axis=1), of, level, samples, seed)
 
 
 def tellable(tally: Tally) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from common.bootstrap import difference, interval
+from common.bootstrap import ALIKE, difference, interval
 from common.endpoints import Served, of_model
 from common.errors import ConfigError, DataError
 from common.files import load_arrays, save_arrays
@@ -22,6 +22,7 @@ from common.weights import set_model_weights
 
 MOST = 1_000  # examples that are compared: intervals are narrow enough, and some recipes are slow to predict
 FILE = "source.npz"  # what the source got right, so that a run can go on without it
+COMPARED = "compared.npz"  # what all of them got right, to compare several runs by
 NEW, OLD = "new", "source's"  # the held-out examples of the new data, and those of the source's own
 
 
@@ -73,6 +74,11 @@ class Rivals:
         set_model_weights(model, dict(weights))
         found = tallies(of_model(recipe, model, recipe.config, self.strategy), held)
         return {name: tally.parts for name, tally in found.items()}
+
+    def all_parts(self, tuned: Mapping[str, Tally]) -> dict[str, np.ndarray]:
+        """What each held-out example adds to the measure of each model, by the model's name and whose it is."""
+        every = {"source": self.source, "scratch": self.scratch, "tuned": {of: one.parts for of, one in tuned.items()}}
+        return {f"{model} {of}": parts for model, each in every.items() for of, parts in each.items()}
 
     def compared(self, tuned: Mapping[str, Tally]) -> dict[str, Any]:
         """See `compared`."""
@@ -163,10 +169,18 @@ def known_to(served: Served, held: tuple[str, Source]) -> dict[str, Any]:
 def doubt(found: Mapping[str, Any]) -> str:
     """A sentence for people on what `known_to` gave."""
     value, low, high = found["values"]
+    known = f"{found['measure']} {value:.4f} is known to lie between {low:.4f} and {high:.4f} (95%)"
+    if _tells_nothing(found["examples"], low, high):
+        known = f"little is known of {found['measure']} on others"
     return (
-        f"Warning: the {found['part']} part has only {found['examples']:,} examples, by which {found['measure']}"
-        f" {value:.4f} is known to lie between {low:.4f} and {high:.4f} (95%). --folds 5 scores on all of the data."
+        f"Warning: the {found['part']} part has only {found['examples']:,} examples, by which {known}."
+        " --folds 5 scores on all of the data."
     )
+
+
+def _tells_nothing(examples: int, low: float, high: float) -> bool:
+    """Whether an interval is that of few examples that are all alike, and so but a point."""
+    return examples < ALIKE and low == high
 
 
 def compared(
@@ -255,6 +269,8 @@ def verdicts(comparison: Mapping[str, Any]) -> list[str]:
                 continue
             _, low, high = rows[f"tuned_less_{other}"]
             where = "" if name == NEW else " on the source's own task"
+            if _tells_nothing(rows["examples"], low, high):
+                low, high = -np.inf, np.inf
             if low * better > 0 and high * better > 0:
                 found.append(f"Fine-tuned is better than {words}{where}.")
             elif low * better < 0 and high * better < 0:

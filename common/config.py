@@ -11,7 +11,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +222,21 @@ def passes(config: RunConfig, examples: float, seen: int, least: int, most: int,
     if config.max_minutes is not None and fill and config.init_from is None:
         return None
     return min(max(round(seen / max(examples, 1)), least), most)
+
+
+def refuse(config: RunConfig, names: Sequence[str], why: str) -> None:
+    """Sees that settings that mean nothing to a recipe are left out.
+
+    Raises:
+      ConfigError: one of them is not its default.
+
+    >>> refuse(RunConfig(class_weights="balanced"), ["class_weights"], "it is of labels")
+    Traceback (most recent call last):
+    common.errors.ConfigError: --class-weights is given, but it is of labels: leave it out.
+    """
+    for name in names:
+        if getattr(config, name) != settings(type(config))[name].default:
+            raise ConfigError(f"--{name.replace('_', '-')} is given, but {why}: leave it out.")
 
 
 ConfigType = type[RunConfig]

@@ -52,8 +52,8 @@ def strategy(wanted: str = "auto", devices: str | None = None) -> tuple[tf.distr
         )
     if wanted == "workers" and not found:
         raise ConfigError(
-            "--strategy workers needs a cluster in the environment, and TF_CONFIG names none. Start the workers by:"
-            " python cli.py launch --workers 2 run ..."
+            "--strategy workers needs several workers, but TF_CONFIG in the environment is not set, or names one alone."
+            " Start them by: python cli.py launch --workers 2 run ..."
         )
     names = _devices(devices, wanted, found is not None)
     if found:
@@ -115,6 +115,7 @@ def _devices(devices: str | None, wanted: str, in_cluster: bool) -> list[str]:
         if in_cluster:
             raise ConfigError(f"--devices {devices}: each worker has one CPU device. Start more workers instead.")
         _divide_cpu(int(number))
+        tf.config.set_visible_devices([], "GPU")  # else operations and LSTM kernels are placed there
         return [f"CPU:{one}" for one in range(int(number))]
     gpus = tf.config.list_physical_devices("GPU")
     if devices is not None:

@@ -11,6 +11,7 @@ import os
 import shlex
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -25,6 +26,9 @@ from common.supervising import LOST, Outcome, Worker, supervise
 
 PROGRAM = Path(__file__).resolve().parent.parent / "cli.py"
 USAGE = 2  # exit status of a command that was typed wrongly
+# Seconds before a restart among several machines: what of the old job runs on another one notices in about ten, and
+# until then would take in a worker of the new one, and lose it.
+PAUSE = 20
 
 
 def cluster(addresses: Sequence[str], index: int) -> str:
@@ -113,18 +117,20 @@ def shares(workers: int) -> list[dict[str, str]]:
 # The command
 
 
-def restarted(start: Callable[[], Sequence[Worker]], restarts: int) -> Outcome:
+def restarted(start: Callable[[], Sequence[Worker]], restarts: int, pause: float = 0) -> Outcome:
     """How the workers ended at last: all are started anew after one was killed or lost the others, but not for ever.
 
     Args:
       start: gives the workers, whose free ports may differ each time.
       restarts: at most so many times.
+      pause: seconds before each.
     """
     outcome = supervise(start())
     for number in range(1, restarts + 1):
         if outcome.stopped or not (outcome.status < 0 or outcome.status == LOST):
             break
-        say(f"Restart {number} of {restarts}: {outcome.reason}.")
+        say(f"Restart {number} of {restarts}{f' in {pause:g} s' if pause else ''}: {outcome.reason}.")
+        time.sleep(pause)
         outcome = supervise(start())
     return outcome
 
@@ -210,7 +216,7 @@ def launch(
         addresses = parse_hosts(hosts) if hosts is not None else free_addresses(len(environments))
         return [Worker(i, command, {**more, "TF_CONFIG": cluster(addresses, i)}) for i, more in environments.items()]
 
-    outcome = restarted(start, restarts)
+    outcome = restarted(start, restarts, 0 if hosts is None else PAUSE)
     if outcome.blamed is None:
         return outcome.printed
     go_on = f" Go on with: {shlex.join([*again, 'run', *resuming(words, path)])}" if path else ""

@@ -118,8 +118,9 @@ def _exported(folder: Path) -> dict[str, np.ndarray]:
         raise RunError(f"{folder} does not tell what its weights are. Give the run, or export that again.")
     from common.quiet import import_tensorflow
 
-    reader = import_tensorflow().train.load_checkpoint(str(folder / "variables" / "variables"))
+    tf = import_tensorflow()
     try:
+        reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
         named = {path: f"variables_of_model/{place}/.ATTRIBUTES/VARIABLE_VALUE" for place, path in enumerate(paths)}
         return {path: np.asarray(reader.get_tensor(key)) for path, key in named.items() if path}
     except Exception as error:  # TensorFlow raises many kinds for a damaged file
@@ -133,13 +134,17 @@ def tuned_defaults(recipe: str) -> dict[str, Any]:
     return dict(getattr(recipes.load_config(recipe), "TUNED", {}))
 
 
-def tuned(recipe: str, given: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
+def tuned(recipe: str, given: Mapping[str, Any], origin: Origin) -> tuple[dict[str, Any], dict[str, str]]:
     """The settings of a run that is fine-tuned: those given, the source's, and defaults for fine-tuning.
+
+    Returns:
+      The values, and where each came from that was not given, for people.
 
     Raises:
       ConfigError: one that weights depend on is given, and differs.
     """
     values = tuned_defaults(recipe)
+    where = dict.fromkeys(values, "default of fine-tuning")
     if origin.config is not None:
         for name, setting in settings(type(origin.config)).items():
             kind, theirs = setting.metadata["source"], getattr(origin.config, name)
@@ -150,5 +155,5 @@ def tuned(recipe: str, given: Mapping[str, Any], origin: Origin) -> dict[str, An
                     f"{setting.flag} is {shown_value(given[name])}, but {origin.path} has {shown_value(theirs)}, and"
                     f" its weights depend on it. Leave {setting.flag} out, or train without --init-from."
                 )
-            values[name] = theirs
-    return values | dict(given)
+            values[name], where[name] = theirs, str(origin.path)
+    return values | dict(given), where

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -130,7 +131,7 @@ def _replayed(splits: Splits, recipe_class: Any, part: float, origin: Origin) ->
     note = f"and again {part:.0%} of {old.train.name}, on which {origin.path} was trained"
     return replace(
         splits,
-        train=joined(f"{splits.train.name} + {again.name}", [splits.train, again]),
+        train=replace(joined(f"{splits.train.name} + {again.name}", [splits.train, again]), own=splits.train),
         notes=(*splits.notes, note),
         fingerprint=combined([splits.fingerprint, old.fingerprint, str(part)]),
     )
@@ -302,10 +303,11 @@ def _scratch(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".*"):
-            number = left.name[1:].partition("-")[0]
-            if number.isdecimal() and not _runs(int(number)):
+            number, _, rest = left.name[1:].partition("-")
+            # Another machine's processes may use the same folder.
+            if number.isdecimal() and rest.startswith(f"{platform.node()}-") and not _runs(int(number)):
                 shutil.rmtree(left, ignore_errors=True)
-        return Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-", dir=folder))
+        return Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-{platform.node()}-", dir=folder))
     except OSError as error:
         raise DataError(
             f"{folder} cannot be written to ({error.strerror or error}): allow it, make room there, or set"

@@ -61,12 +61,14 @@ class Source:
       read: starts a pass.
       problems: what the last pass could not use.
       repairs: what it mended, such as tags that their scheme does not allow.
+      own: those of them that are of a run's own data, where the others are its source's (`--replay`).
     """
 
     name: str
     read: Callable[[], Iterator[Example]]
     problems: Problems = field(default_factory=Problems)
     repairs: Problems = field(default_factory=Problems)
+    own: Source | None = None
 
     def __iter__(self) -> Iterator[Example]:
         return self.read()
@@ -220,6 +222,7 @@ class Recipe(Protocol):
 
         Args:
           config: has the other's settings where weights depend on them.
+          train: with `own`, whose examples alone tell what the new data is like.
           known: the other's assets.
         """
 

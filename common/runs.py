@@ -132,10 +132,10 @@ class Run:
         """Writes metrics.json; do so last."""
         write_json(self.path / "metrics.json", metrics)
 
-    def reopen(self, config: RunConfig) -> None:
-        """Makes a finished run an unfinished one, with settings that may have grown."""
+    def reopen(self, config: RunConfig, asked: RunConfig) -> None:
+        """Makes a finished run an unfinished one, with settings that may have grown; `asked` is what gives these."""
         (self.path / "metrics.json").unlink(missing_ok=True)
-        self.about["settings"] = as_json(config)
+        self.about |= {"settings": as_json(config), "asked": as_json(asked)}
         write_json(self.path / "config.json", self.about)
 
     def save_checkpoint(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
@@ -210,6 +210,16 @@ class Run:
         stored = self.config(type(config))
         pairs = ((name, getattr(stored, name), getattr(config, name)) for name in GROWING)
         return {name: new for name, old, new in pairs if old is not None and new is not None and new > old}
+
+    def asked(self, config: RunConfig) -> RunConfig:
+        """The settings as they were asked for, before the recipe fitted some to its data.
+
+        Args:
+          config: of the run as it goes on, of which it may have been given more than it had.
+        """
+        stored = checked(type(config), self.about.get("asked", self.about["settings"]), str(self.path / "config.json"))
+        here = {name: getattr(config, name) for name in FREE}
+        return type(config)(**{**stored, **here, **self.grown(config)})
 
     def recipe_name(self, named: str | None = None, trust_code: bool = False) -> str:
         """What to load the recipe by: one of ours by name; one's own only if the user names it or trusts the copy.

@@ -19,7 +19,7 @@ import recipes
 from common import __version__
 from common.config import TUNING, as_json, checked, settings
 from common.errors import RunError, Stopped
-from common.files import write_json
+from common.files import save_arrays, write_json
 from common.metrics import UNSEEN
 from common.origin import Origin, opened, tuned_defaults
 from common.origin import doubts as origin_doubts
@@ -58,16 +58,17 @@ def train(
     from common.distribute import kernel
     from common.prepare import prepared
     from common.train import Trainer, check_batches
-    from common.tuning import check_plan
+    from common.tuning import check_plan, parts_of
+    from common.weights import named_weights
 
-    recipe_class, asked = recipes.load(recipe), config
+    recipe_class, asked = recipes.load(recipe), old.asked(config) if old else config
     check_batches(recipe_class, config)
     check_plan(config, list(recipe_class.parts))
     lock = peers.together(lambda: old.lock() if old and peers.chief else None)
     assets, fingerprint = (old.assets(), old.about["data"]["fingerprint"]) if old else (None, None)
     begun = old is not None and (old.path / "checkpoint.npz").exists()
-    grown = old.grown(config) if old else {}
     origin = peers.together(lambda: _origin(recipe, config, begun))
+    source = peers.together(lambda: transfer.recipe_of(origin, recipe_class))
     ready = peers.together(lambda: prepared(recipe, config, versions(), assets, fingerprint, origin, fold))
     task, config, splits, stores = ready.task, ready.config, ready.splits, ready.stores
     try:
@@ -81,26 +82,28 @@ def train(
             # What was fitted to a machine's speed is fitted to that of worker 0.
             config = type(config)(**checked(type(config), peers.told(as_json(config)), "worker 0"))
             task = type(task)(config, ready.assets)
-        source = peers.together(lambda: transfer.recipe_of(origin, recipe_class))
         doubts = origin_doubts(origin, splits.train, recipe_class.fields) if origin else []
         for doubt in [*task.doubts(), *doubts]:
             say(f"Warning: {doubt}")
         whose = None if source is None else source.axes()
         if origin is not None and not begun:  # of which nothing may fit: that is known before anything is written
-            transfer.Inherited(origin, whose).plan(task, task.build_model())
+            network, planned = task.build_model(), transfer.Inherited(origin, whose)
+            planned.plan(task, network)
+            check_plan(config, list(parts_of(network, recipe_class.parts)))
+            _tell_unlike(planned.report)
         current, lock = peers.together(
-            lambda: _begun(recipe, config, old, path, ready, lock) if peers.chief else (old, lock)
+            lambda: _begun(recipe, config, asked, old, path, ready, lock) if peers.chief else (old, lock)
         )
         current = peers.together(lambda: current or shared(path, peers))
         say("Examples: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
         seconds = {"data": time.perf_counter() - joined}
 
-        folds = _folds(recipe, config, path, peers, grown) if config.folds else None
+        folds = _folds(recipe, config, asked, path, peers) if config.folds else None
         rivals = None
         if config.init_from is not None and fold is None:
             rivals = comparison.rivals(task, origin, source, splits, current, peers)
             if config.compare:
-                _within(recipe, _from_scratch(recipe, asked), path / "scratch", peers, grown)
+                _within(recipe, _from_scratch(recipe, asked), asked, path / "scratch", peers)
                 rivals.add_scratch(Run.open(path / "scratch"), type(config))
         seed(config.seed)
         checkpoint = current.load_checkpoint()
@@ -111,11 +114,12 @@ def train(
             inherited = transfer.of_run(current) if checkpoint else transfer.Inherited(origin, whose)
         trainer = Trainer(task, config, *parts, peers.strategy, checkpoint is None, inherited)
         if inherited is not None and checkpoint is None:
-            _tell_transfer(inherited, current, peers)
+            _tell_transfer(inherited, trainer, current)
         if checkpoint:
             trainer.restore(*checkpoint)
             say(f"Resumed {path} at epoch {trainer.epoch + 1}, step {trainer.step}.")
-        say(f"{_batches(config, peers)}; LSTM kernel: {kernel()}")
+        lstm = any("lstm_cell" in path for path, _ in named_weights(trainer.model))
+        say(_batches(config, peers) + (f"; LSTM kernel: {kernel()}" if lstm else ""))
         say(f"Training {trainer.model.count_params():,} weights for {_bound(config)} into {path}")
         _fit(trainer, current, config)
         seconds["training"] = trainer.seconds
@@ -133,30 +137,30 @@ def train(
 
 
 def _within(
-    recipe: str, config: Any, path: Path, peers: Any, grown: Mapping[str, Any], fold: tuple[int, int] | None = None
+    recipe: str, config: Any, asked: Any, path: Path, peers: Any, fold: tuple[int, int] | None = None
 ) -> dict[str, Any]:
     """The measures of a run that is kept within another, which goes on where it was.
 
     Args:
-      grown: settings of which the outer run has been given more.
+      config: with which it begins.
+      asked: the settings that the outer run was asked for, of which it may have been given more since.
     """
     old = peers.together(lambda: Run.open(path) if (path / "config.json").exists() else None)
     if old is not None:
-        config = old.config(type(config))
-        config = replace(config, **old.grown(replace(config, **grown)))
+        config = replace(old.config(type(config)), **old.grown(asked))
         if (found := old.metrics()) is not None and not old.grown(config):
             return found
     say(f"Training in {path}")
     return train(recipe, config, old, path, peers, fold)[0]
 
 
-def _folds(recipe: str, config: Any, path: Path, peers: Any, grown: Mapping[str, Any]) -> dict[str, Any]:
+def _folds(recipe: str, config: Any, asked: Any, path: Path, peers: Any) -> dict[str, Any]:
     """The measures of a model for each fold of the data, trained on the others and scored on it."""
     from common.comparison import over_folds
 
     inner = replace(config, folds=None, compare=False)
     found = [
-        _within(recipe, inner, path / f"fold-{number + 1}", peers, grown, (number, config.folds))
+        _within(recipe, inner, asked, path / f"fold-{number + 1}", peers, (number, config.folds))
         for number in range(config.folds)
     ]
     return over_folds([one["test"] for one in found])
@@ -185,30 +189,44 @@ def _from_scratch(recipe: str, config: Any) -> Any:
     return replace(config, **defaults)
 
 
-def _tell_transfer(inherited: Any, current: Run, peers: Any) -> None:
-    """What was made of the source's weights, for people and for the run's folder."""
-    from common.transfer import FILE
-
-    report = inherited.report
-    say(f"Weights of {inherited.origin.path}:")
-    for line in report.lines():
-        say(line)
+def _tell_unlike(report: Any) -> None:
+    """Labels and the like that are new here and resemble one of the source's, for people."""
     for mine, theirs in report.unlike:
         say(
             f'Warning: "{mine}" is new, and the source has "{theirs}". If they are the same, give them one name, such'
             " as by --label-names, so that what is known of it is kept."
         )
-    if peers.chief:
+
+
+def _tell_transfer(inherited: Any, trainer: Any, current: Run) -> None:
+    """What was made of the source's weights, for people and for the run's folder."""
+    from common.transfer import FILE
+    from common.weights import named_weights
+
+    report = inherited.report
+    say(f"Weights of {inherited.origin.path}:")
+    for line in report.lines():
+        say(line)
+    still = {id(variable) for layer in trainer.plan.phases[-1].still for variable in layer.variables}
+    fresh = report.kinds()["fresh"]
+    random = [path for path, variable in named_weights(trainer.model) if id(variable) in still and path in fresh]
+    if random:
+        say(
+            f"Warning: --freeze keeps {', '.join(random)} as they began, which have nothing of the source. Leave it"
+            " out, or freeze fewer parts."
+        )
+    if trainer.peers.chief:
         write_json(current.path / FILE, report.as_json())
 
 
-def _begun(recipe: str, config: Any, old: Run | None, path: Path, ready: Any, lock: Any) -> tuple[Run, Any]:
+def _begun(recipe: str, config: Any, asked: Any, old: Run | None, path: Path, ready: Any, lock: Any) -> tuple[Run, Any]:
     """(the run's folder, made or opened again; what keeps others from it)."""
     if old:
-        old.reopen(config)
+        old.reopen(config, asked)
         return old, lock
     splits = ready.splits
     facts = {
+        "asked": as_json(asked),
         "versions": versions(),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "data": {
@@ -232,7 +250,7 @@ def shared(path: Path, peers: Any) -> Run:
 
 def _batches(config: Any, peers: Any) -> str:
     """How batches are divided, for people."""
-    kind = "pieces" if config.batch_type == "tokens" else "examples"
+    kind = "tokens" if config.batch_type == "tokens" else "examples"
     replicas, parts = peers.strategy.num_replicas_in_sync, config.accumulate
     share = -(-config.batch_size // (replicas * parts))
     in_parts = f" in {parts} parts" if parts > 1 else ""
@@ -341,8 +359,11 @@ def _final(
                 metrics[part] = {k: v for k, v in measured.items() if k != "examples"}
                 counts[part] = measured["examples"]
     if rivals is not None:
-        metrics["comparison"] = rivals.compared(comparison.tallies(served, rivals.held))
-    elif fold is None and (held := comparison.held_out(splits)) is not None and 0 < counts.get(held[0], 0) < FEW:
+        tallies = comparison.tallies(served, rivals.held)
+        metrics["comparison"] = rivals.compared(tallies)
+        if trainer.peers.chief:
+            save_arrays(current.path / comparison.COMPARED, rivals.all_parts(tallies))
+    if fold is None and (held := comparison.held_out(splits)) is not None and 0 < counts.get(held[0], 0) < FEW:
         metrics["interval"] = comparison.known_to(served, held)
     if folds is not None:
         metrics["folds"] = folds

@@ -130,6 +130,17 @@ def _table(pairs: dict[bytes, int], default: int) -> tf.lookup.StaticHashTable:
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), default)
 
 
+def familiar(words: Sequence[str], pieces: Iterable[str]) -> float:
+    """The share of words that are a piece as they are, alone or after a blank; 1 where there are no words.
+
+    >>> familiar(["the", "cat"], ["t", "the", "\u0120dog"]), familiar(["dog"], ["\u0120dog"])
+    (0.5, 1.0)
+    """
+    known = set(pieces)
+    spelt = ["".join(_SYMBOLS[byte] for byte in f" {word}".encode("utf-8", "replace")) for word in words]
+    return sum(one in known or one[1:] in known for one in spelt) / len(spelt) if spelt else 1.0
+
+
 class Subwords:
     """Ids of subwords in graph, and texts out of ids.
 

@@ -162,15 +162,21 @@ def familiar(words: Sequence[str], known: Iterable[str]) -> float:
       words: the most frequent first.
     """
     most, other = words[:COMMON], set(known)
-    return sum(word in other for word in most) / max(len(most), 1)
+    return sum(word in other for word in most) / len(most) if most else 1.0
 
 
-def strange(share: float | None) -> list[str]:
-    """A sentence for people where few frequent words are familiar, in a list."""
-    if share is None or share >= 0.5:
+def strange(share: float | None, least: float = 0.5, of: str = "") -> list[str]:
+    """A sentence for people where few frequent words are familiar, in a list.
+
+    Args:
+      least: the share of them that is enough.
+      of: whose words these are, where there are several fields.
+    """
+    if share is None or share >= least:
         return []
+    words = f"words of {of}" if of else "words"
     return [
-        f"Only {share:.0%} of the most frequent words are known to the run that --init-from names: is it of another"
+        f"Only {share:.0%} of the most frequent {words} are known to the run that --init-from names: is it of another"
         " language?"
     ]
 

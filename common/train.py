@@ -19,6 +19,7 @@ import tensorflow as tf
 from common.config import RunConfig
 from common.distribute import Peers, spread_random_states
 from common.errors import RunError, TrainingError
+from common.layers.normalization import counting
 from common.metrics import Nothing
 from common.optimize import AdamW, learning_rate
 from common.pipeline import (
@@ -187,7 +188,7 @@ class Trainer:
         share = (real.shape[0] or tf.shape(real)[0]) // self.peers.local
         start = self.peers.replica() * share
         rows, real = tf.nest.map_structure(lambda whole: whole[start : start + share], (rows, real))
-        with tf.GradientTape() as tape:
+        with counting(self._counted(start, share)), tf.GradientTape() as tape:
             outputs = self.model(self._inputs(rows), training=True)
             sums, weights = self.recipe.loss(self.model, _part(rows, TARGET), outputs)
             loss, weight = tf.reduce_sum(sums * real), tf.reduce_sum(weights * real)
@@ -197,6 +198,20 @@ class Trainer:
         learning = [v for v, learns in zip(self.optimizer.variables, self.learning, strict=True) if learns]
         found = iter(tape.gradient(scaled, learning))
         return [next(found) if learns else None for learns in self.learning], loss, weight
+
+    def _counted(self, start: Any, share: Any) -> Any:
+        """Of a replica's rows, which are those that the batch would have on one device: float32 [share]; None for all.
+
+        The others only make it divisible. A part of a batch has statistics of its own, on any device.
+
+        Args:
+          start, share: of the rows of all replicas in this process, the first that are this one's, and how many.
+        """
+        config = self.config
+        if config.accumulate > 1 or config.batch_type == "tokens" or config.batch_size % self.rows == 0:
+            return None
+        first = self.peers.index * self.peers.local * share + start
+        return tf.cast(first + tf.range(share) < config.batch_size, tf.float32)
 
     def _replica_step(self, rows: dict[str, tf.Tensor], real: tf.Tensor, rate: tf.Tensor) -> tuple[Any, Any]:
         gradients, loss, weight = self._replica_gradients(rows, real)
@@ -355,8 +370,11 @@ class Trainer:
         return bool(self.per_second) and self.seconds + self._seconds_of_epochs() > self._limit
 
     def _waited_too_long(self) -> bool:
-        patient = self.config.epochs is None or not self.config.patience or self.valid is None
-        return not patient and self.epoch - self.best_epoch >= self.config.patience
+        if self.config.epochs is None or not self.config.patience or self.valid is None:
+            return False
+        # Layers that learn only later may yet make it better.
+        all_learn = first_step(self.plan.phases, len(self.plan.phases) - 1, self._total()) / self.steps
+        return self.epoch - max(self.best_epoch, all_learn) >= self.config.patience
 
     def finished(self) -> bool:
         """Whether the epochs or the time are used up, or patience is at its end."""

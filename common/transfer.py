@@ -227,9 +227,8 @@ def recipe_of(origin: Origin | None, recipe_class: Any) -> Any:
     try:
         return recipe_class(origin.config, origin.assets)
     except (KeyError, TypeError) as error:
-        raise RunError(
-            f"{origin.path} is damaged: its assets lack {error!r}. Restore it, or name another run."
-        ) from None
+        what = f"lack {error}" if isinstance(error, KeyError) else f"do not fit ({error})"
+        raise RunError(f"{origin.path} is damaged: its assets {what}. Restore it, or name another run.") from None
 
 
 def of_run(run: Run) -> Inherited:

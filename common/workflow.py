@@ -85,23 +85,24 @@ def _decided(
 ) -> tuple[Run | None, Any, Path, bool]:
     """(the run that goes on, the settings, the run's folder, whether nothing is left to do)."""
     old = find(recipe, run_dir, resume)
-    config = settings_of(recipe, given, old)
+    config, _ = settings_of(recipe, given, old)
     path = old.path if old else run_dir or new_path(recipe, datetime.now())
     return old, config, path, bool(old and old.metrics() is not None and not old.grown(config))
 
 
-def settings_of(recipe: str, given: Mapping[str, Any], old: Run | None) -> Any:
-    """All settings of a run that goes on, or of a new one."""
+def settings_of(recipe: str, given: Mapping[str, Any], old: Run | None) -> tuple[Any, dict[str, str]]:
+    """All settings of a run that goes on, or of a new one; and where those came from that are no defaults."""
     config_class = recipes.load_config(recipe).Config
     if old is not None:
-        return old.merged(config_class, given)
+        return old.merged(config_class, given), dict.fromkeys(settings(config_class), str(old.path))
     if given.get("init_from") is not None:
-        return config_class(**tuned(recipe, given, opened(given["init_from"], recipe)))
+        values, where = tuned(recipe, given, opened(given["init_from"], recipe))
+        return config_class(**values), where
     for name, setting in settings(config_class).items():
         alone = setting.metadata["group"] != TUNING or name == "folds"  # folds are of use without a source, too
         if name in given and not alone and given[name] != setting.default:
             raise ConfigError(f"{setting.flag} is of fine-tuning: name by --init-from the run to begin with, too.")
-    return config_class(**given)
+    return config_class(**given), {}
 
 
 def _run_together(
@@ -122,7 +123,7 @@ def _run_together(
         goes_on, name, finished = peers.told([mine[0] is not None, str(mine[2]), mine[3]] if mine else None)
         path = Path(name)
         old = peers.together(lambda: mine[0] if mine else shared(path, peers) if goes_on else None)
-        config = peers.together(lambda: settings_of(recipe, given, old))
+        config, _ = peers.together(lambda: settings_of(recipe, given, old))
         if finished:
             _say_finished(recipe, path)
         else:

@@ -5,9 +5,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from calls import SMALL, good, tiny_texts, write
 from conftest import ROOT
+
+from common.metrics import tally_of_shares
 
 SCRIPT = ROOT / "benchmarks" / "fine_tuning.py"
 
@@ -16,22 +19,28 @@ SCRIPT = ROOT / "benchmarks" / "fine_tuning.py"
 def benchmark():
     spec = importlib.util.spec_from_file_location("benchmark_fine_tuning", SCRIPT)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses look their types up
     spec.loader.exec_module(module)
     return module
 
 
-def test_a_row_is_means_and_the_widest_bounds(benchmark):
-    def measured(tuned, scratch, low, high):
-        new = {"examples": 50, "tuned": [tuned, 0, 1], "scratch": [scratch, 0, 1], "source": [0.5, 0, 1]}
-        new["tuned_less_scratch"] = [tuned - scratch, low, high]
-        old = {"examples": 9, "tuned_less_source": [-0.25, -0.5, 0.0]}
-        return {"measure": "accuracy", "examples_of": {"new": new, "source's": old}, "seconds": [1.0, 3.0]}
+def test_a_row_is_means_over_seeds_and_an_interval_of_the_same_examples(benchmark):
+    def measured(tuned, scratch, seconds):
+        hits = {"tuned new": tuned, "scratch new": scratch, "source new": [1, 0, 1, 0], "tuned source's": [0, 0],
+                "source source's": [1, 1]}  # fmt: skip
+        parts = {name: np.array([[hit, 1.0] for hit in each]) for name, each in hits.items()}
+        return benchmark.Found(tally_of_shares("accuracy", []), parts, seconds)
 
-    found = benchmark.row([measured(0.75, 0.5, 0.1, 0.4), measured(1.0, 0.5, 0.2, 0.6)])
-    assert found["tuned"] == 0.875 and found["scratch"] == 0.5 and found["source"] == 0.5
-    assert found["gain"] == (0.375, 0.1, 0.6) and found["forgotten"] == (-0.25, -0.5, 0.0)
-    assert (found["seeds"], found["examples"], found["seconds"]) == (2, 50, [1.0, 3.0])
-    assert "| +0.3750 [+0.1000, +0.6000] |" in benchmark.table(found)
+    # What one seed has right the other one has not, so that the mean gain is a half of whatever examples are drawn.
+    found = benchmark.row([
+        measured([1, 1, 1, 1], [0, 1, 0, 1], [1.0, 3.0]), measured([1, 1, 1, 1], [1, 0, 1, 0], [3.0, 5.0]),
+    ])  # fmt: skip
+    assert (found["source"], found["scratch"], found["tuned"]) == (0.5, 0.5, 1)
+    assert found["gain"] == (0.5, 0.5, 0.5) and found["forgotten"] == (-1, -1, -1)
+    assert (found["seeds"], found["examples"], found["seconds"]) == (2, 4, [2.0, 4.0])
+    assert "| +0.5000 [+0.5000, +0.5000] |" in benchmark.table(found)
+    one = benchmark.row([measured([1, 1, 1, 1], [0, 1, 0, 1], [1.0, 3.0])])
+    assert one["gain"] == (0.5, 0, 1)
 
 
 @pytest.mark.slow

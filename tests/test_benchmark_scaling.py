@@ -86,11 +86,12 @@ def test_fit_has_no_bandwidth_below_none():
     assert networks.fitted([(2, 100, 2.0), (2, 200, 1.0)]) == pytest.approx((float("inf"), 0.6))
 
 
-def results(gradient_bytes):
+def results(gradient_bytes, norms=0):
     """Of a made-up recipe: a step of 9 ms on one device, of which 1 ms waits for 16 rows."""
     one = {"replicas": 1, "processes": 1, "rate": 1777.8, "step": 0.009, "rows": 16, "input": 0.001, "bytes": 0}
     two = one | {"replicas": 2, "processes": 2, "reduce": 0.002}
-    return {"made-up": {"parameters": 781250, "gradient_bytes": gradient_bytes, "layouts": [one | {"reduce": 0}, two]}}
+    layouts = [one | {"reduce": 0}, two]
+    return {"made-up": {"parameters": 781250, "gradient_bytes": gradient_bytes, "norms": norms, "layouts": layouts}}
 
 
 def test_table_of_networks_is_worked_by_hand():
@@ -109,6 +110,9 @@ def test_latency_counts_each_message():
     # 14, 126 and 1022 messages of 20 microseconds, and nothing to send.
     lines = networks.modelled(results(0.001), 20e-6).splitlines()
     assert "| 0.3 / 2.5 / 20.4 |" in lines[-1]
+    # Three batch normalizations are two exchanges more each.
+    lines = networks.modelled(results(0.001, norms=3), 20e-6).splitlines()
+    assert "| 2.0 / 17.6 / 143.1 |" in lines[-1]
 
 
 def test_document_has_the_tables_that_the_model_prints():

@@ -105,6 +105,26 @@ def test_difference_of_a_model_and_itself_is_nothing():
     assert bootstrap.difference(tally, tally) == (0, 0, 0)
 
 
+def test_mean_difference_is_that_of_the_means_where_these_add_up():
+    random = np.random.default_rng(7)
+    hits = random.random((6, 300)) < 0.7
+    pairs = [(accuracy(new), accuracy(old)) for new, old in zip(hits[:3], hits[3:], strict=True)]
+    value, low, high = bootstrap.mean_difference(pairs)
+    each = hits[:3].mean(axis=0) - hits[3:].mean(axis=0)  # of an example
+    assert value == pytest.approx(each.mean())
+    assert ((low - value) / each.std(), (high - value) / each.std()) == pytest.approx(
+        (-1.96 / 300**0.5, 1.96 / 300**0.5), rel=0.1
+    )
+    assert bootstrap.mean_difference(pairs[:1]) == bootstrap.difference(*pairs[0])
+    with pytest.raises(ValueError, match="no differences"):
+        bootstrap.mean_difference([])
+
+
+def test_mean_difference_of_ratios_is_of_each_and_not_of_their_sums():
+    (a, b), (c, d) = [(f1([[1, 2]]), f1([[1, 4]])), (f1([[30, 40]]), f1([[10, 40]]))]
+    assert bootstrap.mean_difference([(a, b), (c, d)])[0] == pytest.approx((0.25 + 0.5) / 2)
+
+
 def test_difference_of_other_measures_or_examples_is_refused():
     with pytest.raises(ValueError, match=r"accuracy and f1 was asked for, which are not the same\."):
         bootstrap.difference(accuracy([1]), f1([[1, 1]]))

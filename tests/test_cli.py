@@ -78,6 +78,12 @@ def test_config_file_with_an_unknown_setting_is_a_usage_error(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["ner", "music", "translation"])
+def test_settings_that_mean_nothing_to_a_recipe_are_refused(name, tmp_path):
+    message = fails("run", name, "--class-weights", "balanced", "--run-dir", tmp_path / "run", status=2)
+    assert message.startswith("--class-weights is given, but ") and not (tmp_path / "run").exists()
+
+
 # A run
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 
 import numpy as np
 import pytest
@@ -169,12 +170,13 @@ def test_what_was_used_last_stays(cache, data, monkeypatch):
 
 
 def test_leftovers_of_processes_that_are_gone_are_removed(cache, data):
-    gone = cache / ".999999999-abc"
-    mine = cache / f".{os.getpid()}-other"
-    for folder in (gone, mine):
+    gone = cache / f".999999999-{platform.node()}-abc"
+    mine = cache / f".{os.getpid()}-{platform.node()}-other"
+    elsewhere = cache / ".999999999-another-machine-abc"  # whose processes cannot be known here
+    for folder in (gone, mine, elsewhere):
         folder.mkdir(parents=True)
     ready(data)
-    assert not gone.exists() and mine.exists()
+    assert not gone.exists() and mine.exists() and elsewhere.exists()
 
 
 def test_run_that_goes_on_keeps_its_assets(cache, data, capsys):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from conftest import ROOT
 import cli
 import recipes
 from common.config import settings
+from common.launching import free_addresses
 from common.packaged import cache_dir
 
 DOCUMENTS = sorted(
@@ -27,7 +29,7 @@ NEEDED = ("cli.py", "common", "recipes", "Makefile", "requirements.txt", "requir
 # The only change to a command of README.md: `run` lines get these flags appended, so that they take seconds.
 SMALLER = " --limit 300 --epochs 1"
 # Lines that set up what a test already has; `make X` and `pip install -r FILE` are checked but not carried out.
-SET_UP = re.compile(r"make (?P<target>\S+)$|pip install -r (?P<file>\S+)$")
+SET_UP = re.compile(r"make (?P<target>\S+)(?: GPU=1)?$|pip install -r (?P<file>\S+)$")
 
 
 def blocks(text):
@@ -45,7 +47,8 @@ def made_small(source):
     >>> made_small("python cli.py run x\\npython cli.py run x --print-config\\n").splitlines()
     ['python cli.py run x --limit 300 --epochs 1', 'python cli.py run x --print-config']
     """
-    return re.sub(r"^python cli\.py run (?!.*--print-config).*$", rf"\g<0>{SMALLER}", source, flags=re.MULTILINE)
+    training = r"^python cli\.py (?:launch .*)?run (?!.*--print-config).*$"
+    return re.sub(training, rf"\g<0>{SMALLER}", source, flags=re.MULTILINE)
 
 
 @pytest.fixture
@@ -94,6 +97,30 @@ def test_readme_commands_run_in_order(place):
     assert (folder / "runs/first/metrics.json").exists()
     assert (folder / "exports/sentiment/1/saved_model.pb").exists()
     assert (folder / "runs/mine/source/model.py").exists()
+
+
+@pytest.mark.slow
+def test_commands_of_the_page_on_several_machines_run(place):
+    folder, environment = place
+    page = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
+    lines = [line for language, source in blocks(page) if language == "sh" for line in source.splitlines()]
+    assert len(lines) == 6
+    for number, line in enumerate(lines):
+        if set_up := SET_UP.match(line):
+            check_set_up(folder, **set_up.groupdict())
+            continue
+        line = re.sub(r"--run-dir \S+", f"--run-dir runs/{number}", made_small(line))
+        line = re.sub(r"--hosts \S+", f"--hosts {','.join(free_addresses(2))}", line)
+        started = [
+            subprocess.Popen(
+                shlex.split(one), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            for one in dict.fromkeys([line, line.replace("--index 0", "--index 1")])
+        ]
+        for process in started:
+            printed, told = process.communicate(timeout=300)
+            assert process.returncode == 0, f"{line}\nends with status {process.returncode}:\n{printed}{told}"
+        assert "--run-dir" not in line or (folder / f"runs/{number}/metrics.json").exists()
 
 
 def check_set_up(folder, target, file):

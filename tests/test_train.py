@@ -240,6 +240,13 @@ def test_mirrored_replicas_give_the_numbers_of_one_device(three_replicas, name):
 
 
 @pytest.mark.slow
+def test_rows_that_only_make_a_batch_divisible_count_in_no_statistics(three_replicas):
+    # Batches of 16 have 18 rows on three replicas.
+    settings = {"name": "image_classification", "epochs": 2, "noise": False, "batch_size": 16}
+    assert_same_training(made(53, **settings), made(53, strategy=three_replicas, **settings))
+
+
+@pytest.mark.slow
 def test_batches_by_tokens_give_the_numbers_of_one_device(three_replicas):
     settings = {"name": "translation", "epochs": 2, "noise": False, "batch_type": "tokens", "batch_size": 120}
     one, many = made(31, **settings), made(31, strategy=three_replicas, **settings)

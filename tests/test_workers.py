@@ -17,6 +17,7 @@ from test_train import SMALL_OF, assert_same_weights, made, made_up, trained
 
 from common import endpoints
 from common.launching import cluster, free_addresses, processors
+from common.supervising import LOST
 
 pytestmark = pytest.mark.slow
 SHARED = {"noise": False, "epochs": 2}
@@ -26,11 +27,18 @@ JOBS = {
         name: {**SHARED, "name": name, "count": 53, "batch_size": 18, "average": 0.9, "weight_decay": 0.01}
         for name in SMALL_OF
     },
-    "odd": {**SHARED, "name": "sentiment", "count": 53, "batch_size": 16},  # which 3 workers fill up
+    # Which 3 workers fill up, with rows that must not count in the statistics of batches.
+    "odd": {**SHARED, "name": "image_classification", "count": 53, "batch_size": 16},
     "parts": {**SHARED, "name": "ner", "count": 31, "batch_size": 12, "accumulate": 2},
     "tokens": {**SHARED, "name": "translation", "count": 31, "batch_type": "tokens", "batch_size": 120},
 }
+OF_ONE_POOL = {"odd": 3, "parts": 2, "tokens": 2}  # for each job takes all workers of a pool some seconds
 TIMEOUT = 600
+
+
+def jobs_of(workers):
+    """The jobs that so many workers do."""
+    return {name: job for name, job in JOBS.items() if OF_ONE_POOL.get(name, workers) == workers}
 
 
 def environments(count):
@@ -60,7 +68,7 @@ def all_of(commands, environments):
 def pool(request, tmp_path_factory):
     """The folder of what so many workers have made of all jobs."""
     folder = tmp_path_factory.mktemp("workers")
-    (folder / "jobs.json").write_text(json.dumps(JOBS))
+    (folder / "jobs.json").write_text(json.dumps(jobs_of(request.param)))
     command = [sys.executable, "tests/worker.py", folder]
     for told, status in all_of([command] * request.param, environments(request.param)):
         assert status == 0, told[-3000:]
@@ -84,7 +92,10 @@ def alone():
     return of
 
 
-def told_by(folder, job, index):
+def told_by(pool, job, index):
+    count, folder = pool
+    if job not in jobs_of(count):
+        pytest.skip(f"this job is done by {OF_ONE_POOL[job]} workers")
     facts, measured = json.loads((folder / f"{job}-{index}.json").read_text())
     with np.load(folder / f"{job}-{index}.npz") as stored:
         return facts, dict(stored), measured
@@ -92,31 +103,31 @@ def told_by(folder, job, index):
 
 @pytest.mark.parametrize("job", JOBS)
 def test_workers_give_the_numbers_of_one_device(pool, alone, job):
-    count, folder = pool
+    count = pool[0]
+    found = [told_by(pool, job, index) for index in range(count)]
     expected, weights, _ = alone(job)
-    for index in range(count):
-        facts, found, _ = told_by(folder, job, index)
+    for facts, theirs, _ in found:
         for first, second in zip(expected, facts, strict=True):
             assert first["steps"] == second["steps"]
             assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)  # sums of floats in another order
             # Adam moves a weight by its gradient's sign, however small, so that rounding shows in a few of them.
             assert first["valid_loss"] == pytest.approx(second["valid_loss"], abs=5e-4)
-        assert_same_weights(weights, found, tolerance=1e-4)
+        assert_same_weights(weights, theirs, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_workers_end_with_one_set_of_weights(pool, job):
-    count, folder = pool
-    first = told_by(folder, job, 0)[1]
+    count = pool[0]
+    first = told_by(pool, job, 0)[1]
     for index in range(1, count):
-        assert_same_weights(first, told_by(folder, job, index)[1])
+        assert_same_weights(first, told_by(pool, job, index)[1])
 
 
 def test_each_example_is_scored_once_by_several_workers(pool, alone):
-    count, folder = pool
+    count = pool[0]
     _, _, expected = alone("sentiment")
     for index in range(count):
-        found = told_by(folder, "sentiment", index)[2]
+        found = told_by(pool, "sentiment", index)[2]
         assert found["examples"] == 300
         assert found["confusion_matrix"] == expected["confusion_matrix"]
         assert found["log_loss"] == pytest.approx(expected["log_loss"], abs=1e-5)
@@ -204,6 +215,37 @@ def test_run_that_was_stopped_and_lost_a_worker_ends_as_the_uninterrupted_one(re
     for told, status in all_of(launchers, [os.environ | threads] * 2):
         assert status == 0, told
     assert_same_weights(weights_of(whole), weights_of(cut))
+
+
+def test_a_worker_that_lost_the_other_one_ends_by_itself_and_can_be_started_anew(reviews, tmp_path):
+    """As a scheduler starts them, without our launcher, which would end it."""
+    command = [
+        sys.executable,
+        "cli.py",
+        "run",
+        "sentiment",
+        "--data",
+        reviews,
+        *TRAINING,
+        "--run-dir",
+        tmp_path / "run",
+    ]
+    started = [
+        subprocess.Popen([*command, "--epochs", "4000"], cwd=ROOT, env=one, stderr=subprocess.PIPE, text=True)
+        for one in environments(2)
+    ]
+    try:
+        wait_for_epochs(tmp_path / "run", 2, started[0])
+        started[1].kill()
+        told = started[0].communicate(timeout=60)[1]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+            process.stderr.close()
+    assert started[0].returncode == LOST, told
+    assert told.splitlines()[-1].startswith("Error: Another worker is gone, so this one cannot go on. Start all again")
+    assert (tmp_path / "run" / "checkpoint.npz").exists()
 
 
 def test_workers_that_were_started_otherwise_are_told_how(reviews, tmp_path):

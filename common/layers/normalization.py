@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+_COUNTED = threading.local()  # replicas of a process are traced by a thread each
+
+
+@contextmanager
+def counting(rows: Any) -> Iterator[None]:
+    """Within it, and in this thread, statistics of batches are of some of a replica's rows alone.
+
+    Args:
+      rows: float32 [batch], 1 for a row that counts and 0 for one that does not; None if all count.
+    """
+    _COUNTED.rows = rows
+    try:
+        yield
+    finally:
+        _COUNTED.rows = None
 
 
 @keras.saving.register_keras_serializable("kerasserole")
@@ -41,6 +60,22 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self.moving_mean.assign(mean * self.momentum + batch_mean * (1 - self.momentum))
             self.moving_variance.assign(variance * self.momentum + batch_variance * (1 - self.momentum))
         return normal
+
+    def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
+        """Mean and variance, [channels] each, over all replicas, by one exchange where Keras has three."""
+        replicas = tf.distribute.get_replica_context()
+        if mask is not None or replicas is None:
+            return super()._moments(inputs, mask)
+        rows, axes, channels = getattr(_COUNTED, "rows", None), list(range(len(inputs.shape) - 1)), inputs.shape[-1]
+        counted, count = inputs, tf.cast(tf.shape(inputs)[0], inputs.dtype)
+        if rows is not None:
+            counted = inputs * tf.reshape(tf.cast(rows, inputs.dtype), [-1] + [1] * (len(inputs.shape) - 1))
+            count = tf.reduce_sum(tf.cast(rows, inputs.dtype))
+        count *= tf.cast(tf.reduce_prod(tf.shape(inputs)[1:-1]), inputs.dtype)
+        sums = [tf.reduce_sum(counted, axes), tf.reduce_sum(counted * inputs, axes), count[None]]
+        total = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat(sums, axis=0))
+        mean, squares = total[:channels] / total[-1], total[channels:-1] / total[-1]
+        return mean, tf.maximum(squares - tf.square(mean), 0.0)
 
     def get_config(self) -> dict[str, Any]:
         return {"momentum": self.momentum, "epsilon": self.epsilon, "name": self.name, "dtype": self.dtype_policy.name}

@@ -85,13 +85,14 @@ class Recipe:
                 f"--channels is {config.channels}, but the run that --init-from names saw {saw}. Leave --channels out."
             )
         found = cls.learn(config, train)
+        own = found if train.own is None else cls.learn(config, train.own)
         # What the source learned to see has a size in pixels: so images are not brought to a much larger one, and as
         # many convolutions as there halve them.
-        shrunk = min(1.0, LARGER * max(known["size"]) / max(found["size"]))
+        shrunk = min(1.0, LARGER * max(known["size"]) / max(own["size"]))
         return found | {
-            "grey": known["grey"], "images_grey": found["grey"],
-            "greyed": known["grey"] and not found["grey"] and not config.backbone,
-            "size": [max(round(side * shrunk), 1) for side in found["size"]],
+            "grey": known["grey"], "images_grey": own["grey"],
+            "greyed": known["grey"] and not own["grey"] and not config.backbone,
+            "size": [max(round(side * shrunk), 1) for side in own["size"]],
             "halved": known.get("halved", model.halvings(*known["size"])),
         }  # fmt: skip
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import check_music, frames, metrics, sources
-from common.config import passes
+from common.config import passes, refuse
 from common.errors import ConfigError
 from common.recipe import Answer, Ask, Assets, Axis, Batch, Endpoint, Example, Format, Made, Source, Splits, Tally
 
@@ -62,6 +62,7 @@ class Recipe:
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
+        refuse(config, ("label_smoothing", "class_weights"), "pieces have no labels")
         return sources.splits(config, data.FIELDS, lambda: data.chorales(config.steps_per_beat, config.offline))
 
     @classmethod
@@ -159,9 +160,15 @@ class Recipe:
         return serving.Player(self, model).endpoints()
 
     def doubts(self) -> list[str]:
-        if self.assets["bar"]:
-            return []
-        return ["No bar lines are known, so that pieces are made of steps alone."]
+        found = [] if self.assets["bar"] else ["No bar lines are known, so that pieces are made of steps alone."]
+        if octaves := self.assets.get("octaves", 0):
+            away = f"{abs(octaves)} octave{'s' if abs(octaves) > 1 else ''}"
+            here, there = ("higher", "lower") if octaves > 0 else ("lower", "higher")
+            found.append(
+                f"Pieces stand {away} {here} than those that the weights come from: each note begins with the weights"
+                f" of the one {away} {there}."
+            )
+        return found
 
     def odd_inputs(self) -> list[Example]:
         chord = [[0, 4, 72], [0, 4, 60], [0, 4, 60], [2, 1, 72]]  # a note twice, and one struck while it sounds

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import check, check_tags, metrics, pipeline, sources, text, uncertain
-from common.config import passes
+from common.config import passes, refuse
 from common.errors import ConfigError, DataError
 from common.layers import crf
 from common.metrics import UNSEEN
@@ -57,12 +57,7 @@ class Recipe:
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        for name in ("label_smoothing", "class_weights"):
-            if getattr(config, name) != getattr(Config, name):
-                flag = name.replace("_", "-")
-                raise ConfigError(
-                    f"--{flag} is of single labels, and this recipe learns whole sentences: leave it out."
-                )
+        refuse(config, ("label_smoothing", "class_weights"), "this recipe learns whole sentences, not single labels")
         splits = sources.splits(config, data.FIELDS, lambda: data.addresses(config.offline))
         if config.vectors:
             fingerprint = combined([splits.fingerprint, digest(located(config.vectors))])
@@ -113,6 +108,7 @@ class Recipe:
                 f"{config.vectors} has vectors of {found['vector_units']} numbers, and those of the run that"
                 f" --init-from names have {known['vector_units'] or 'none'}. Leave --vectors out."
             )
+        own = found if train.own is None else cls.learn(config, train.own)
         words = text.extended(known["words"], found["words"])
         counts = Counter(dict(zip(known["words"], known["word_counts"], strict=True)))
         counts.update(dict(zip(found["words"], found["word_counts"], strict=True)))
@@ -121,7 +117,7 @@ class Recipe:
             "word_counts": [counts[word] for word in words],
             "vector_units": known["vector_units"],
             "characters": text.extended(known["characters"], found["characters"]),
-            "familiar": text.familiar(found["words"], known["words"]),
+            "familiar": text.familiar(own["words"], known["words"]),
         }
 
     @classmethod

@@ -64,7 +64,8 @@ class Recipe:
     @classmethod
     def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
         found = cls.learn(config, train)
-        alike = text.familiar(found["words"], known["words"])
+        own = found if train.own is None else cls.learn(config, train.own)
+        alike = text.familiar(own["words"], known["words"])
         words = text.extended(known["words"], found["words"])
         return found | {"words": words, "familiar": alike, "moving": known.get("moving", True)}
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+import re
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import check_pairs, cooccurrence, losses, metrics, pairs, pipeline, placeholders, sources, subwords, text
-from common.config import passes
+from common.config import passes, refuse
 from common.layers.dropout import set_dropout
 from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
 from common.uncertain import of_confidence
@@ -24,6 +27,11 @@ from .config import Config
 SEEN = 600_000  # pairs that a training sees without --epochs, over 5 to 40 epochs
 JOINT, SEPARATE = 8000, 4000  # pieces of a vocabulary
 SIZES = {"transformer": (128, 4), "lstm": (256, 2)}  # units and layers
+# Of so many of the most frequent words 0.6 to 1 were pieces of a vocabulary of their own language (Multi30k's, of 4,000
+# pieces), of other texts, too, and 0.1 to 0.35 of one of another language in the same script.
+COMMON, FAMILIAR = 50, 0.45
+ENOUGH = 1000  # pieces; in fewer there may be too little room for frequent words
+WORD = re.compile(r"[A-Za-z\u00c0-\u024f\u0370-\u052f\u0531-\u0587\u10a0-\u10ff]{2,}")  # of scripts with blanks
 
 
 class Recipe:
@@ -50,6 +58,7 @@ class Recipe:
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
+        refuse(config, ("class_weights",), "translations have no labels")
         fields = data.fields(config.source_language, config.target_language)
         found = sources.splits(
             config, fields, lambda: data.catalogues(config.target_language or "de", config.offline)
@@ -68,14 +77,20 @@ class Recipe:
 
     @classmethod
     def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
-        seen = _Seen(config, train)
-        for _ in seen.texts("text"):
+        seen, words = _Seen(config, train), {"text": Counter[str](), "target": Counter[str]()}
+        own = seen if train.own is None else _Seen(config, train.own)
+        for counts, one in zip(itertools.cycle(words.values()), own.texts(*words), strict=False):
+            counts.update(WORD.findall(one))
+        for _ in () if own is seen else seen.texts(*words):
             pass
         # Marks that were never seen would be three bytes each, of which none alone is a mark.
         some = seen.placeholders or known["placeholders"]
         marks = placeholders.AS_PIECES if seen.placeholders else []
         pieces = {name: known[name] and text.extended(known[name], marks) for name in ("pieces", "source_pieces")}
-        return {**pieces, "pairs": seen.pairs, "placeholders": some}
+        of = {"text": known["source_pieces"] or known["pieces"], "target": known["pieces"]}
+        most = {name: [word for word, _ in counts.most_common(COMMON)] for name, counts in words.items()}
+        alike = {name: subwords.familiar(most[name], of[name]) for name in of if len(of[name]) >= ENOUGH}
+        return {**pieces, "pairs": seen.pairs, "placeholders": some, "familiar": alike}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
@@ -198,7 +213,8 @@ class Recipe:
         return serving.Translator(self, model).endpoints()
 
     def doubts(self) -> list[str]:
-        return []
+        alike = self.assets.get("familiar", {})
+        return [doubt for name, share in alike.items() for doubt in text.strange(share, FAMILIAR, name)]
 
     def odd_inputs(self) -> list[Example]:
         texts = [
