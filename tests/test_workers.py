@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calls import SMALL, fails, good
+from calls import SMALL, fails, good, tiny_texts, write
 from conftest import ROOT
 from test_train import SMALL_OF, assert_same_weights, made, made_up, trained
 
@@ -274,15 +274,25 @@ def test_virtual_devices_by_a_flag_give_the_numbers_of_one(reviews, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Strategy: mirrored on CPU:0, CPU:1 (several devices)" in done.stderr
-    assert "Batches of 16 examples on 2 replicas, 8 at a time on each" in done.stderr
+    assert "Batches of 16 examples on 2 replicas, 8 at a time on each; LSTM kernel: plain" in done.stderr
     assert_same_weights(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"), tolerance=1e-4)
-    words = ("evaluate", tmp_path / "one", "--data", reviews, "--json")
-    command = [sys.executable, "cli.py", *map(str, words), "--devices", "cpu:2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    expected, found = json.loads(good(*words)), json.loads(done.stdout)
-    assert found["examples"] == 200
+
+    # Two batches and a rest for two devices.
+    many = write(tmp_path / "many.csv", tiny_texts(2 * endpoints.BATCH + 77))
+
+    def by_two(*words):
+        command = [sys.executable, "cli.py", *map(str, words), "--devices", "cpu:2"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    words = ("evaluate", tmp_path / "one", "--data", many, "--json")
+    expected, found = json.loads(good(*words)), json.loads(by_two(*words))
+    assert found["examples"] == 2 * endpoints.BATCH + 77
     assert found["confusion_matrix"] == expected["confusion_matrix"]
     assert found["log_loss"] == pytest.approx(expected["log_loss"], abs=1e-5)
+    words = ("predict", tmp_path / "one", "--input", many)
+    lines = [[json.loads(line) for line in text.splitlines()] for text in (good(*words), by_two(*words))]
+    assert [line["text"] for line in lines[1]] == [text for text, _ in tiny_texts(2 * endpoints.BATCH + 77)]
+    assert [line["score"] for line in lines[1]] == pytest.approx([line["score"] for line in lines[0]], abs=1e-5)
 
 
 def test_worker_that_cannot_listen_says_at_which_address(tmp_path):
