@@ -154,6 +154,11 @@ def test_workers_agree_on_what_they_exchange(pool):
 TRAINING = (*SMALL, "--epochs", "30", "--patience", "0")
 
 
+def training(data, folder):
+    """The command of a worker that trains, as a scheduler starts it."""
+    return [sys.executable, "cli.py", "run", "sentiment", "--data", data, *TRAINING, "--run-dir", folder]
+
+
 def weights_of(folder):
     with np.load(folder / "best.npz") as stored:
         return dict(stored)
@@ -219,17 +224,7 @@ def test_run_that_was_stopped_and_lost_a_worker_ends_as_the_uninterrupted_one(re
 
 def test_a_worker_that_lost_the_other_one_ends_by_itself_and_can_be_started_anew(reviews, tmp_path):
     """As a scheduler starts them, without our launcher, which would end it."""
-    command = [
-        sys.executable,
-        "cli.py",
-        "run",
-        "sentiment",
-        "--data",
-        reviews,
-        *TRAINING,
-        "--run-dir",
-        tmp_path / "run",
-    ]
+    command = training(reviews, tmp_path / "run")
     started = [
         subprocess.Popen([*command, "--epochs", "4000"], cwd=ROOT, env=one, stderr=subprocess.PIPE, text=True)
         for one in environments(2)
@@ -249,17 +244,7 @@ def test_a_worker_that_lost_the_other_one_ends_by_itself_and_can_be_started_anew
 
 
 def test_workers_that_were_started_otherwise_are_told_how(reviews, tmp_path):
-    command = [
-        sys.executable,
-        "cli.py",
-        "run",
-        "sentiment",
-        "--data",
-        reviews,
-        *TRAINING,
-        "--run-dir",
-        tmp_path / "run",
-    ]
+    command = training(reviews, tmp_path / "run")
     found = all_of([[*command, "--seed", "1"], [*command, "--seed", "2"]], environments(2))
     for told, status in found:
         assert status == 1
