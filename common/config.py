@@ -190,7 +190,7 @@ class RunConfig:
         0.0, "Share of the training in which layers with kept weights stay as they are.", low=0, below=1
     )
     anchor: float = _tuning(
-        0.0, "Pull kept weights towards those they began with, per unit of learning rate; in place of --weight-decay.",
+        0.0, "Pull weights from the source to where they began, per unit of learning rate; in place of --weight-decay.",
         low=0,
     )  # fmt: skip
     replay: float = _tuning(0.0, "Share of the source's own training data that is trained on, too.", low=0, high=1)

@@ -35,6 +35,15 @@ def json_lines(rows: Iterable[Any]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
+def json_list(rows: Iterable[Any]) -> bytes:
+    """One JSON list, with an object or list on each line.
+
+    >>> json_list([{"text": "schön"}, {"text": "no"}]).decode()
+    '[{"text": "schön"},\\n{"text": "no"}]\\n'
+    """
+    return ("[" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "]\n").encode()
+
+
 def parquet(rows: Sequence[Row]) -> bytes:
     """A Parquet file whose columns are the keys of the rows."""
     import pyarrow

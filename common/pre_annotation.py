@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common import predict
+from common.annotating import ENTITIES, LABEL, Names, doccano, kind_of, label_studio
 from common.endpoints import Served, export_folder
 from common.errors import ConfigError
 from common.files import replacing
@@ -16,84 +16,7 @@ from common.readers import files
 from common.recipe import Example
 
 LABEL_STUDIO, DOCCANO = "label-studio", "doccano"
-LABEL, ENTITIES = "label", "entities"  # keys of a prediction, by which its kind is known
 TAGS = {LABEL: "Choices", ENTITIES: "Labels"}  # of Label Studio's labelling interface
-
-
-@dataclass(frozen=True)
-class Names:
-    """What Label Studio calls things.
-
-    Args:
-      version: of the model.
-      data: the text in a task's data.
-      annotation, text: the tags of the labelling interface, by the kind of prediction.
-    """
-
-    version: str
-    data: str
-    annotation: Mapping[str, str]
-    text: str
-
-
-def label_studio(text: str, shown: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    """A task with one prediction.
-
-    Args:
-      shown: what the recipe presents: "label" and "score", or "entities".
-    """
-    kind = kind_of(shown)
-    if kind == ENTITIES:
-        values = [
-            (
-                "labels",
-                {
-                    "start": one["start"],
-                    "end": one["end"],
-                    "text": text[one["start"] : one["end"]],
-                    "labels": [one["label"]],
-                },
-                one.get("score"),
-            )
-            for one in shown[ENTITIES]
-        ]
-    else:
-        values = [("choices", {"choices": [shown[LABEL]]}, shown.get("score"))]
-    tags = {"from_name": names.annotation[kind], "to_name": names.text}
-    result = [
-        {"id": str(number), **tags, "type": type, "value": value} | ({} if score is None else {"score": score})
-        for number, (type, value, score) in enumerate(values, 1)
-    ]
-    # A text is as sure as its least sure entity, so that sorted by score the doubtful ones come first.
-    scores = [score for _, _, score in values if score is not None]
-    prediction = {"model_version": names.version} | ({"score": min(scores)} if scores else {}) | {"result": result}
-    return {"data": {names.data: text}, "predictions": [prediction]}
-
-
-def doccano(text: str, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of a file.
-
-    >>> doccano("Ann slept", {"entities": [{"start": 0, "end": 3, "label": "PER"}]})
-    {'text': 'Ann slept', 'label': [[0, 3, 'PER']]}
-    >>> doccano("fine", {"label": "pos", "score": 0.9})
-    {'text': 'fine', 'label': ['pos']}
-    """
-    if kind_of(shown) == LABEL:
-        return {"text": text, "label": [shown[LABEL]]}
-    return {"text": text, "label": [[one["start"], one["end"], one["label"]] for one in shown[ENTITIES]]}
-
-
-def kind_of(shown: Mapping[str, Any]) -> str:
-    """Whether a label or entities were predicted.
-
-    Raises:
-      ConfigError: neither.
-    """
-    for kind in (ENTITIES, LABEL):
-        if kind in shown:
-            return kind
-    keys = ", ".join(f'"{key}"' for key in shown)
-    raise ConfigError(f"export-predictions is for recipes that predict a label or entities, and this one gives {keys}.")
 
 
 def export_predictions(

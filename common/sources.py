@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -17,6 +18,7 @@ from common.opening import combined, joined, opened
 from common.readers.grid import fingerprint as music_fingerprint
 from common.recipe import Example, Field, Source, Splits
 from common.strata import cut, strata
+from common.tags import entities
 
 SMALL = 1_000  # examples; fewer are split by label and rank, for cutting the range of hashes is too uneven
 FILLED = 10  # different examples; so many are enough for no part to be empty
@@ -86,12 +88,19 @@ def limited(source: Source, limit: int) -> Source:
 
 
 def by_share(examples: Iterable[Example], fields: Sequence[Field]) -> dict[float, list[str]]:
-    """The labels of the examples of each `share`; "" where they have none."""
+    """The examples of each `share`, each by its label, or by the rarest kind of its entities; "" where it has none."""
     label = next((field.name for field in fields if field.kind == "label"), None)
-    found: dict[float, list[str]] = {}
+    tags = next((field.name for field in fields if field.kind == "tags"), None)
+    found: dict[float, list[set[str]]] = {}
+    examples_of: Counter[str] = Counter()
     for example in examples:
-        found.setdefault(share(example, fields), []).append(str(example[label]) if label else "")
-    return found
+        names = {str(example[label])} if label else {kind for _, _, kind in entities(example[tags])} if tags else set()
+        found.setdefault(share(example, fields), []).append(names)
+        examples_of.update(names)
+    return {
+        place: [min(names, key=lambda name: (examples_of[name], name), default="") for names in each]
+        for place, each in found.items()
+    }
 
 
 def picked(source: Source, name: str, fields: Sequence[Field], within: Callable[[float], bool]) -> Source:

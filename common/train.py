@@ -132,7 +132,7 @@ class Trainer:
             warm_up = recipe.warm_up(self.model)
             if inherited:
                 rate = warm_up.rate if warm_up else 1.0
-                self.plan = fine_tuned(config, self.model, recipe.parts, inherited.kept, rate)
+                self.plan = fine_tuned(config, self.model, recipe.parts, inherited.kept, inherited.extended, rate)
             else:
                 self.plan = warmed_up(warm_up)
             named = {path: v.value for path, v in named_weights(self.model) if v.trainable}

@@ -63,6 +63,11 @@ class Report:
         """Paths of the weights that are wholly the source's."""
         return frozenset(self.kinds()["kept"])
 
+    @property
+    def extended(self) -> frozenset[str]:
+        """Paths of the weights of which rows are the source's."""
+        return frozenset(self.kinds()["extended"])
+
     def lines(self) -> list[str]:
         """For people."""
 
@@ -105,6 +110,10 @@ class Inherited:
     @property
     def kept(self) -> frozenset[str]:
         return self.report.kept
+
+    @property
+    def extended(self) -> frozenset[str]:
+        return self.report.extended
 
     def plan(self, recipe: Any, model: Any) -> frozenset[str]:
         """Works out what becomes of each weight; returns the paths of those that are wholly kept.
@@ -232,14 +241,17 @@ def recipe_of(origin: Origin | None, recipe_class: Any) -> Any:
 
 
 def of_run(run: Run) -> Inherited:
-    """What a run that goes on has to know of its source: which weights are wholly from there.
+    """What a run that goes on has to know of its source: which weights are from there, wholly or in part.
 
     Raises:
       RunError: its report is missing or damaged.
     """
-    kept = read_json(run.path / FILE).get("kept")
-    if not isinstance(kept, dict):
+    report = read_json(run.path / FILE)
+    kept, extended = report.get("kept"), report.get("extended")
+    if not (isinstance(kept, dict) and isinstance(extended, dict)):
         raise RunError(f"{run.path / FILE} is damaged: it does not tell which weights were kept. Restore it.")
     found = Inherited(Origin(run.path, {}), None)
-    found.report = Report({path: Moved(int(count), 0) for path, count in kept.items()})
+    moved = {path: Moved(int(count), 0) for path, count in kept.items()}
+    moved |= {path: Moved(int(counts["kept"]), int(counts["fresh"])) for path, counts in extended.items()}
+    found.report = Report(moved)
     return found

@@ -92,8 +92,9 @@ def check_plan(config: RunConfig, parts: Sequence[str]) -> None:
 
 
 def fine_tuned(
-    config: RunConfig, model: Any, parts: Mapping[str, Sequence[str]], kept: Collection[str], rate: float = 1.0
-) -> Plan:
+    config: RunConfig, model: Any, parts: Mapping[str, Sequence[str]], kept: Collection[str],
+    extended: Collection[str] = (), rate: float = 1.0,
+) -> Plan:  # fmt: skip
     """The plan of a training that begins with the weights of another.
 
     Frozen parts stay as they are (`--freeze`). First only layers that are not wholly kept learn (`--fresh-first`), then
@@ -103,6 +104,8 @@ def fine_tuned(
     Args:
       parts: of the model, from its input to its output; see `parts_of`.
       kept: paths of the variables that have the other's values throughout.
+      extended: paths of those that have some of the other's rows. These are anchored, too (`--anchor`), fresh rows by
+        what they begin with.
       rate: of the last phase, as after a warm-up.
 
     Raises:
@@ -132,7 +135,7 @@ def fine_tuned(
         for layer in found[name]
         for variable in layer.trainable_variables
     }
-    return Plan(phases, rates if config.part_rate != 1 else {}, frozenset(kept) if config.anchor else ())
+    return Plan(phases, rates if config.part_rate != 1 else {}, {*kept, *extended} if config.anchor else ())
 
 
 def phase_at(phases: Sequence[Phase], share: float) -> int:

@@ -571,6 +571,7 @@ def test_a_run_that_goes_on_knows_what_was_kept(place, compared):
     found = of_run(Run.open(place / "compared"))
     assert isinstance(found, Inherited)
     assert "labels/kernel" in found.kept and "words/embeddings" not in found.kept
+    assert "words/embeddings" in found.extended
 
 
 def images_of(height, width, grey):

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import endpoints
+from common.annotating import Names, doccano, kind_of, label_studio
 from common.errors import ConfigError
 from common.opening import reader
-from common.pre_annotation import Names, doccano, export_predictions, kind_of, label_studio
+from common.pre_annotation import export_predictions
 from common.problems import Problems
 from recipes.ner.data import FIELDS as NER
 from recipes.sentiment.data import FIELDS as SENTIMENT

@@ -15,6 +15,7 @@ from common.config import RunConfig
 from common.errors import ConfigError, DataError
 from common.recipe import Field, Source
 from common.strata import cut, strata
+from recipes.ner.data import FIELDS as NER
 
 FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))
 
@@ -166,6 +167,23 @@ def test_few_examples_without_labels_have_their_shares(tmp_path):
     assert [len(list(part)) for _, part in found.given()] == [32, 4, 4]
     assert found.notes[-1] == "40 examples are few, so each part gets just its share (32, 4 and 4)"
     assert found.train.name.endswith("(train, by rank)")
+
+
+def test_few_sentences_are_split_by_the_rarest_type_of_their_entities(tmp_path):
+    # All name a person; each tenth a place, too, and one in twenty nothing.
+    lines = []
+    for number in range(100):
+        tags = "O O" if number % 20 == 1 else "B-PER B-LOC" if number % 10 == 0 else "B-PER O"
+        lines += [f"{word}{number}\t{tag}" for word, tag in zip("ab", tags.split(), strict=True)] + [""]
+    path = tmp_path / "a.conll"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    found = sources.splits(RunConfig(data=(str(path),)), NER, own)
+    counts = [Counter(" ".join(example["tags"]) for example in part) for _, part in found.given()]
+    assert counts == [
+        {"B-PER O": 68, "B-PER B-LOC": 8, "O O": 4}, {"B-PER O": 8, "B-PER B-LOC": 1, "O O": 1},
+        {"B-PER O": 9, "B-PER B-LOC": 1},
+    ]  # fmt: skip
+    assert found.notes[-1] == "100 examples are few, so they are split by label (80, 10 and 10)"
 
 
 @pytest.mark.parametrize(

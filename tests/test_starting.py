@@ -224,7 +224,7 @@ def test_a_recipe_of_ones_own_has_its_samples_or_the_config_alone(tmp_path):
     folder, config, sources = begin(str(mine), tmp_path / "a")
     assert config.name == "mine.toml"
     assert (folder / "reviews.csv").exists()
-    assert len(sources) == 6
+    assert len(sources) == 8
     shutil.copytree(mine, tmp_path / "other", ignore=shutil.ignore_patterns("samples.py", "__pycache__"))
     result = call("init", tmp_path / "other", tmp_path / "b")
     assert result.exit_code == 0

@@ -43,6 +43,12 @@ def test_without_settings_all_learn_at_once():
     assert (found.rates, found.anchored) == ({}, ())
 
 
+def test_weights_of_which_any_are_the_others_are_anchored():
+    given = {"kept": ["a_1/kernel"], "extended": ["c/kernel"]}
+    assert fine_tuned(RunConfig(anchor=0.5), network(), PARTS, **given).anchored == {"a_1/kernel", "c/kernel"}
+    assert not fine_tuned(RunConfig(), network(), PARTS, **given).anchored
+
+
 def test_freeze_keeps_a_part_and_all_before_it():
     assert names(plan(freeze="middle").phases[0].still) == ["a_1", "a_2", "b"]
 

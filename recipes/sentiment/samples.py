@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from common import formats
+from common.annotating import Names, doccano, label_studio
 
 SOURCES = (
     "--data {}/reviews.csv", "--data {}/reviews.tsv", "--data {}/reviews.jsonl", "--data {}/reviews.parquet",
-    "--data {}/reviews", "--data {}/texts.txt,{}/labels.txt",
+    "--data {}/reviews", "--data {}/texts.txt,{}/labels.txt", "--data {}/label-studio.json", "--data {}/doccano.jsonl",
 )  # fmt: skip
 
 REVIEWS = (
@@ -31,4 +32,7 @@ def files() -> dict[str, bytes]:
         found[f"reviews/{label}/{number:02}.txt"] = formats.lines([text])
     found["texts.txt"] = formats.lines(text for text, _ in REVIEWS)
     found["labels.txt"] = formats.lines(label for _, label in REVIEWS)
+    names = Names(None, "text", {"label": "sentiment"}, "text")
+    found["label-studio.json"] = formats.json_list(label_studio(row["text"], row, names) for row in rows)
+    found["doccano.jsonl"] = formats.json_lines(doccano(row["text"], row) for row in rows)
     return found
