@@ -4,10 +4,11 @@ The loop knows nothing of the model. It calls a step, and whatever the model rem
 
     step(state, tokens, position) -> (state, logits)  or  (state, logits, attention)
 
-- state: any structure of tensors with the axis of rows first, of the same shapes at each step. Beam search reorders
-  it. What does not change, such as the encoder's memory, is captured by the function, `repeated` for each beam.
+- state: any structure of tensors with the axis of rows first. Other axes may grow from step to step where their size
+  is not known when the graph is made. Beam search reorders it. What does not change, such as the encoder's memory, is
+  captured by the function: `repeated` for each beam, or once, for the beams of a row follow each other.
 - tokens: int32 [rows], the last ones; position: int32 scalar, from 0. It reaches `longest`, where the end's
-  probability is asked for; so a cache of earlier steps needs `longest` + 1 places.
+  probability is asked for; so a cache of a size of its own needs `longest` + 1 places.
 - logits: floats [rows, vocabulary]; -inf is a token that may not come.
 - attention: floats [rows, source].
 

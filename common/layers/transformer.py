@@ -211,22 +211,25 @@ class DecoderBlock(_Block):
         return self._inner(states, training)
 
     def step(
-        self, states: Any, cache: tuple[Any, Any], memory: tuple[Any, Any], position: Any, unseen: Any
+        self, states: Any, cache: tuple[Any, Any], memory: tuple[Any, Any], unseen: Any
     ) -> tuple[Any, tuple[Any, Any], Any]:
-        """(states [batch, 1, units], cache, attention over the memory [batch, places]) of one step.
+        """(states [rows, 1, units], cache, attention over the memory [rows, places]) of one step.
+
+        Each row of the memory belongs to as many rows in succession as there are for each, such as the beams of a
+        sentence. They look at it as steps of one sequence would, so that it need not be there for each of them.
 
         Args:
-          states: [batch, 1, units].
-          cache: keys and values of the steps so far, [batch, heads, longest, size] each, zeros after them.
-          memory: its keys and values, as `across.keys_values` gives them.
-          position: of the step, from 0.
+          states: [rows, 1, units].
+          cache: keys and values of the steps so far, [rows, heads, steps, size] each.
+          memory: its keys and values, as `across.keys_values` gives them, [batch, heads, places, size] each.
           unseen: hides places of the memory, [batch, 1, 1, places].
         """
         seen = self.own_norm(states)
-        here = tf.one_hot(position, tf.shape(cache[0])[2], dtype=cache[0].dtype)[None, None, :, None]
-        keys, values = (old + here * new for old, new in zip(cache, self.own.keys_values(seen), strict=True))
-        later = tf.where(tf.range(tf.shape(keys)[2]) > position, MASKED, 0.0)[None, None, None, :]
-        states += self.own.attended(seen, keys, values, later)[0]
-        looked, weights = self.across.attended(self.across_norm(states), *memory, unseen)
-        states = self._inner(states + looked, training=False)
-        return states, (keys, values), tf.reduce_mean(tf.cast(weights, tf.float32), axis=1)[:, 0]
+        keys, values = (tf.concat(pair, axis=2) for pair in zip(cache, self.own.keys_values(seen), strict=True))
+        states += self.own.attended(seen, keys, values, 0.0)[0]
+        rows, batch = tf.shape(states)[0], tf.shape(memory[0])[0]
+        asked = tf.reshape(self.across_norm(states), [batch, rows // tf.maximum(batch, 1), self.units])
+        looked, weights = self.across.attended(asked, *memory, unseen)
+        states = self._inner(states + tf.reshape(looked, [rows, 1, self.units]), training=False)
+        weights = tf.reduce_mean(tf.cast(weights, tf.float32), axis=1)
+        return states, (keys, values), tf.reshape(weights, [rows, tf.shape(memory[0])[2]])

@@ -70,13 +70,13 @@ def _joined(config: Config, states: Any, looked: Any, name: str) -> Any:
 class Stepper:
     """The model one step at a time; see that of the Transformer."""
 
-    def __init__(self, config: Config, model: keras.Model, source: tf.Tensor, beam: int, longest: tf.Tensor):
+    def __init__(self, config: Config, model: keras.Model, source: tf.Tensor, beam: int):
         self.config, self.get = config, model.get_layer
         encoder = keras.Model(self.get("source").output, [self.get("memory").output, self.get("mean").output])
         memory, mean = encoder(source, training=False)
         self.across = self.get("across")
-        self.memory = repeated(self.across.keys_values(memory), beam)
-        self.unseen = repeated(self.get("unseen")(source), beam)
+        # The beams of a sentence look at one memory, as steps of one sequence would.
+        self.memory, self.unseen, self.beam = self.across.keys_values(memory), self.get("unseen")(source), beam
         numbers = range(1, config.layers + 1)
         bridges = [[self.get(f"bridge_{number}_{part}")(mean) for part in ("state", "cell")] for number in numbers]
         self.state = repeated(bridges, beam)
@@ -90,8 +90,10 @@ class Stepper:
             kept.append(carried)
             if looked is None:
                 states = new
-                found, weights = self.across.attended(states[:, None], *self.memory, self.unseen)
-                looked, attention = found[:, 0], tf.cast(weights[:, 0, 0], tf.float32)
+                asked = tf.reshape(states, [-1, self.beam, self.config.units])
+                found, weights = self.across.attended(asked, *self.memory, self.unseen)
+                looked = tf.reshape(found, tf.shape(states))
+                attention = tf.reshape(tf.cast(weights, tf.float32), [-1, tf.shape(weights)[3]])
             else:
                 states += new
         last = self.get("states")(tf.concat([states, looked], axis=1))

@@ -80,8 +80,7 @@ class Translator:
         source = _dense(ids)
         longest = tf.cast(self.config.max_length_ratio * lengths, tf.int32) + SPARE
         longest = tf.minimum(longest, PLACES - 1)
-        most = tf.reduce_max(tf.concat([longest, [1]], axis=0))
-        step = self.recipe.network.Stepper(self.config, self.model, source, self.config.beam, most)
+        step = self.recipe.network.Stepper(self.config, self.model, source, self.config.beam)
         heeding, state = step, step.state
         if owed is not None:
             held = tf.constant([placeholders.held(piece) for piece in self.recipe.pieces.raw], tf.float32)

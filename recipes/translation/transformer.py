@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from common.decode import repeated
 from common.layers.normalization import LayerNormalization
 from common.layers.transformer import DecoderBlock, EncoderBlock
 
@@ -55,18 +54,17 @@ class Stepper:
       model: as built.
       source: int32 [batch, places].
       beam: rows for each source.
-      longest: int32 [], steps that there may be.
     """
 
-    def __init__(self, config: Config, model: keras.Model, source: tf.Tensor, beam: int, longest: tf.Tensor):
+    def __init__(self, config: Config, model: keras.Model, source: tf.Tensor, beam: int):
         self.pieces, self.last = model.get_layer("pieces"), model.get_layer("states")
         self.blocks = [model.get_layer(f"decoder_{number}") for number in range(1, config.layers + 1)]
         outputs = [model.get_layer(name).output for name in ("memory", "unseen")]
         memory, unseen = keras.Model(model.get_layer("source").output, outputs)(source, training=False)
-        self.unseen = repeated(unseen, beam)
-        self.memories = [repeated(block.across.keys_values(memory), beam) for block in self.blocks]
-        rows = tf.shape(source)[0] * beam
-        shape = [rows, config.heads, longest + 1, config.units // config.heads]
+        self.unseen = unseen
+        self.memories = [block.across.keys_values(memory) for block in self.blocks]
+        steps = 0 * tf.shape(source)[1]  # none yet; the graph must not know it, for there will be more
+        shape = [tf.shape(source)[0] * beam, config.heads, steps, config.units // config.heads]
         self.state = [(tf.zeros(shape, memory.dtype), tf.zeros(shape, memory.dtype)) for _ in self.blocks]
 
     def __call__(self, state: Any, tokens: tf.Tensor, position: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
@@ -74,6 +72,6 @@ class Stepper:
         states = self.pieces(tokens[:, None], position)
         caches, attention = [], None
         for block, cache, memory in zip(self.blocks, state, self.memories, strict=True):
-            states, new, attention = block.step(states, cache, memory, position, self.unseen)
+            states, new, attention = block.step(states, cache, memory, self.unseen)
             caches.append(new)
         return caches, self.pieces.logits(self.last(states))[:, 0], attention

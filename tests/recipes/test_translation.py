@@ -42,7 +42,7 @@ def test_steps_give_what_whole_sequences_give(name):
     config, model = network(name)
     whole = model({"source": SOURCE, "target": TARGET}, training=False)["states"]
     expected = model.get_layer("pieces").logits(whole)
-    step = NETWORKS[name].Stepper(config, model, tf.constant(SOURCE), 1, tf.constant(5))
+    step = NETWORKS[name].Stepper(config, model, tf.constant(SOURCE), 1)
     state, before = step.state, np.full(2, subwords.START, np.int32)
     for position in range(4):
         state, logits, attention = step(state, tf.constant(before), tf.constant(position))

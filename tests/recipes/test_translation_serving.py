@@ -50,7 +50,7 @@ def test_likelihood_is_that_of_each_piece_after_those_before_it(network):
         wanted = recipe.encode_target({name: tf.constant([example[name]]) for name in ("text", "target")})[
             "target"
         ].numpy()[0]
-        step = recipe.network.Stepper(recipe.config, model, source, 1, tf.constant(len(wanted)))
+        step = recipe.network.Stepper(recipe.config, model, source, 1)
         state, before, expected = step.state, subwords.START, 0.0
         for position, piece in enumerate(wanted):
             state, logits, _ = step(state, tf.constant([before]), tf.constant(position))
