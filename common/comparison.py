@@ -20,7 +20,7 @@ from common.runs import Run
 from common.sources import limited, picked, share
 from common.weights import set_model_weights
 
-MOST = 1_000  # examples that are compared: intervals are narrow enough, and some recipes are slow to predict
+MOST = 2_500  # examples that are compared: intervals are narrow enough, and some recipes are slow to predict
 FILE = "source.npz"  # what the source got right, so that a run can go on without it
 COMPARED = "compared.npz"  # what all of them got right, to compare several runs by
 NEW, OLD = "new", "source's"  # the held-out examples of the new data, and those of the source's own

@@ -2,7 +2,7 @@
 
 The loop knows nothing of the model. It calls a step, and whatever the model remembers is the step's state:
 
-    step(state, tokens, position) -> (state, logits)  or  (state, logits, attention)
+    step(state, tokens, position[, memory]) -> (state, logits)  or  (state, logits, attention)
 
 - state: any structure of tensors with the axis of rows first. Other axes may grow from step to step where their size
   is not known when the graph is made. Beam search reorders it. What does not change, such as the encoder's memory, is
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-Step = Callable[[Any, tf.Tensor, tf.Tensor], tuple[Any, ...]]
+Step = Callable[..., tuple[Any, ...]]
 NEVER = -float("inf")
 TINY = 1.1754944e-38  # the smallest float32 that has full precision
 _SCALAR = tf.TensorShape([])
@@ -79,6 +79,13 @@ class _Row(NamedTuple):
     sums: tf.Tensor  # [batch]
 
 
+class _About(NamedTuple):
+    row: tf.Tensor  # [batch], which of all it is
+    longest: tf.Tensor  # [batch]
+    memory: Any
+    mask: tf.Tensor | None  # [batch, source]
+
+
 class _Finished(NamedTuple):
     scores: tf.Tensor  # [batch, n_best], best first; -inf where there is none yet
     log_probs: tf.Tensor  # [batch, n_best]
@@ -102,6 +109,7 @@ def beam_search(
     blocked: int = 0,
     attention: bool | None = None,
     source_mask: tf.Tensor | None = None,
+    memory: Any = None,
 ) -> Decoded:
     """The `n_best` best hypotheses that a beam finds for each row.
 
@@ -129,6 +137,9 @@ def beam_search(
       blocked: no sequence of so many tokens comes twice in a hypothesis; 0 allows all.
       attention: whether it is returned.
       source_mask: [batch, source], true or 1 where the source is, for coverage; without it, everywhere.
+      memory: any structure of tensors [batch, ...] that stay the same. The step is then given it, too, as its last
+        argument. So rows that are done can be taken out of the batch, which is done whenever they are half of it, and
+        steps cost what the rows cost that still go on; unless attention is returned.
 
     Raises:
       ValueError: a number is out of range, or the step returns no attention where it is needed.
@@ -139,60 +150,71 @@ def beam_search(
         raise ValueError(f"coverage_penalty must not be negative; it is {coverage_penalty}.")
     attend = bool(attention) or coverage_penalty > 0
     starts, longest, time = _prepared(batch, start, longest, blocked)
-    rows = tf.range(batch)[:, None] * beam  # the first of each row's beams
-    last_norm = _normaliser(longest + 1, length_penalty)
     width = time if attention else 0
 
-    def going(position: tf.Tensor, state: Any, live: _Live, *_: Any) -> tf.Tensor:
-        # The first step is taken even for an empty batch, since it tells how long the source is.
-        return tf.logical_or(position == 0, tf.reduce_any(live.sums > NEVER))
+    def searched(position: tf.Tensor, state: Any, live: _Live, finished: _Finished, about: _About, still: float) -> Any:
+        """Steps, as long as more than a share `still` of the rows go on."""
+        there = tf.shape(about.longest)[0]
+        rows = tf.range(there)[:, None] * beam  # the first of each row's beams
+        last_norm = _normaliser(about.longest + 1, length_penalty)
+        more = () if memory is None else (about.memory,)
+        least = tf.cast(still * tf.cast(there, tf.float32), tf.int32)
 
-    def body(position: tf.Tensor, state: Any, live: _Live, finished: _Finished, attentions: Any) -> Any:
-        moved, log_probs, looked = _called(step, state, tf.reshape(live.last, [-1]), position, attend)
-        end_log_probs = log_probs[:, end]
-        if blocked:
-            log_probs = _without_repeats(log_probs, tf.reshape(live.tokens, [batch * beam, time]), position, blocked)
+        def going(position: tf.Tensor, state: Any, live: _Live, *_: Any) -> tf.Tensor:
+            # The first step is taken even for an empty batch, since it tells how long the source is.
+            return tf.logical_or(position == 0, tf.math.count_nonzero(_goes_on(live), dtype=tf.int32) > least)
 
-        # The best of each beam, then the best of these: far fewer to sort than beam * vocabulary.
-        count = min(beam, log_probs.shape[1]) if log_probs.shape[1] else tf.minimum(beam, tf.shape(log_probs)[1])
-        values, tokens = tf.math.top_k(log_probs, count)  # [batch * beam, count]
-        forced = tf.repeat(position >= longest, beam)[:, None]
-        only_end = tf.where(tf.range(count) == 0, end_log_probs[:, None], NEVER)
-        values = _numbers(tf.where(forced, only_end, values))
-        tokens = tf.where(forced, end, tokens)
-        values = tf.reshape(values, [batch, beam, count]) + live.sums[:, :, None]
-        sums, places = tf.math.top_k(tf.reshape(values, [batch, beam * count]), beam)
-        tokens = tf.gather(tf.reshape(tokens, [batch, beam * count]), places, batch_dims=1)
-        parents = places // count  # [batch, beam]
+        def body(position: tf.Tensor, state: Any, live: _Live, finished: _Finished, attentions: Any) -> Any:
+            last = tf.reshape(live.last, [-1])
+            moved, log_probs, looked = _called(step, state, last, position, attend, more)
+            end_log_probs = log_probs[:, end]
+            if blocked:
+                written = tf.reshape(live.tokens, [there * beam, time])
+                log_probs = _without_repeats(log_probs, written, position, blocked)
 
-        past, origins = (tf.gather(one, parents, batch_dims=1) for one in (live.tokens, live.origins))
-        seen = live.seen
-        if coverage_penalty > 0:
-            source = tf.shape(looked)[1]
-            seen = tf.pad(seen, [[0, 0], [0, 0], [0, source - tf.shape(seen)[2]]])  # at the first step alone
-            seen = tf.gather(seen + tf.reshape(looked, [batch, beam, source]), parents, batch_dims=1)
-        if attention:
-            attentions = attentions.write(position, looked)
+            # The best of each beam, then the best of these: far fewer to sort than beam * vocabulary.
+            count = min(beam, log_probs.shape[1]) if log_probs.shape[1] else tf.minimum(beam, tf.shape(log_probs)[1])
+            values, tokens = tf.math.top_k(log_probs, count)  # [there * beam, count]
+            forced = tf.repeat(position >= about.longest, beam)[:, None]
+            only_end = tf.where(tf.range(count) == 0, end_log_probs[:, None], NEVER)
+            values = _numbers(tf.where(forced, only_end, values))
+            tokens = tf.where(forced, end, tokens)
+            values = tf.reshape(values, [there, beam, count]) + live.sums[:, :, None]
+            sums, places = tf.math.top_k(tf.reshape(values, [there, beam * count]), beam)
+            tokens = tf.gather(tf.reshape(tokens, [there, beam * count]), places, batch_dims=1)
+            parents = places // count  # [there, beam]
 
-        scores = sums / _normaliser(position + 1, length_penalty)
-        if coverage_penalty > 0:
-            scores += coverage_penalty * _coverage(seen, source_mask)
-        ended = tf.logical_and(tokens == end, sums > NEVER)
-        fresh = _Finished(tf.where(ended, scores, NEVER), sums, tf.fill([batch, beam], position), past, origins)
-        finished = _best(finished, fresh, n_best)
+            past, origins = (tf.gather(one, parents, batch_dims=1) for one in (live.tokens, live.origins))
+            seen = live.seen
+            if coverage_penalty > 0:
+                source = tf.shape(looked)[1]
+                seen = tf.pad(seen, [[0, 0], [0, 0], [0, source - tf.shape(seen)[2]]])  # at the first step alone
+                seen = tf.gather(seen + tf.reshape(looked, [there, beam, source]), parents, batch_dims=1)
+            if attention:
+                attentions = attentions.write(position, looked)
 
-        # Log probabilities only fall and coverage is at most 0. The norm that a hypothesis has at its end is between
-        # that of ending next and that of the longest.
-        sums = tf.where(ended, NEVER, sums)
-        norm = tf.maximum(_normaliser(position + 2, length_penalty), last_norm)
-        done = tf.reduce_max(sums, axis=1) / norm <= finished.scores[:, -1]
-        sums = tf.where(done[:, None], NEVER, sums)
-        past, origins = _written(past, tokens, position), _written(origins, parents, position)
-        live = _Live(sums, tokens, past, origins, seen)
-        if beam > 1:
-            chosen = tf.reshape(rows + parents, [-1])
-            moved = tf.nest.map_structure(lambda one: tf.gather(one, chosen), moved)
-        return position + 1, moved, live, finished, attentions
+            scores = sums / _normaliser(position + 1, length_penalty)
+            if coverage_penalty > 0:
+                scores += coverage_penalty * _coverage(seen, about.mask)
+            ended = tf.logical_and(tokens == end, sums > NEVER)
+            fresh = _Finished(tf.where(ended, scores, NEVER), sums, tf.fill([there, beam], position), past, origins)
+            finished = _best(finished, fresh, n_best)
+
+            # Log probabilities only fall and coverage is at most 0. The norm that a hypothesis has at its end is
+            # between that of ending next and that of the longest.
+            sums = tf.where(ended, NEVER, sums)
+            norm = tf.maximum(_normaliser(position + 2, length_penalty), last_norm)
+            done = tf.reduce_max(sums, axis=1) / norm <= finished.scores[:, -1]
+            sums = tf.where(done[:, None], NEVER, sums)
+            past, origins = _written(past, tokens, position), _written(origins, parents, position)
+            live = _Live(sums, tokens, past, origins, seen)
+            if beam > 1:
+                chosen = tf.reshape(rows + parents, [-1])
+                moved = tf.nest.map_structure(lambda one: tf.gather(one, chosen), moved)
+            return position + 1, moved, live, finished, attentions
+
+        shapes = (_SCALAR, _state_shapes(state), _shapes(live, beam), _shapes(finished, n_best), _SCALAR)
+        return tf.while_loop(going, body, (position, state, live, finished, _attentions(time)), shapes)
 
     state = tf.nest.map_structure(tf.convert_to_tensor, state)
     first = tf.concat([tf.zeros([batch, 1]), tf.fill([batch, beam - 1], NEVER)], axis=1)
@@ -202,11 +224,26 @@ def beam_search(
     never, lengths = tf.fill([batch, n_best], NEVER), tf.zeros([batch, n_best], tf.int32)
     tokens, origins = (tf.zeros([batch, n_best, n], tf.int32) for n in (time, width))
     finished = _Finished(never, never, lengths, tokens, origins)
-    shapes = (_SCALAR, _state_shapes(state), _shapes(live, beam), _shapes(finished, n_best), _SCALAR)
-    begin = (tf.constant(0), state, live, finished, _attentions(time))
-    steps, _, _, found, attentions = tf.while_loop(going, body, begin, shapes)
-    looked = _along(attentions, steps, rows[:, :, None] + found.origins, found.lengths) if attention else None
-    return Decoded(found.tokens, found.lengths, found.scores, found.log_probs, looked)
+    about = _About(tf.range(batch), longest, memory, source_mask)
+    if memory is None or attention:
+        steps, _, _, found, attentions = searched(tf.constant(0), state, live, finished, about, 0.0)
+        rows = tf.range(batch)[:, None, None] * beam
+        looked = _along(attentions, steps, rows + found.origins, found.lengths) if attention else None
+        return Decoded(found.tokens, found.lengths, found.scores, found.log_probs, looked)
+
+    def packed(position: tf.Tensor, state: Any, live: _Live, finished: _Finished, about: _About, found: Any) -> Any:
+        position, state, live, finished, _ = searched(position, state, live, finished, about, 0.5)
+        found = _placed(found, finished, about.row)
+        left = tf.where(_goes_on(live))[:, 0]
+        state = tf.nest.map_structure(lambda one: tf.gather(one, _beams(left, beam)), state)
+        live, finished, about = tf.nest.map_structure(lambda one: tf.gather(one, left), (live, finished, about))
+        return position, state, live, finished, about, found
+
+    loose = _shapes(live, beam), _shapes(finished, n_best), tf.nest.map_structure(_any_rows, about)
+    shapes = (_SCALAR, _state_shapes(state), *loose, _shapes(finished, n_best))
+    begin = (tf.constant(0), state, live, finished, about, finished)
+    *_, found = tf.while_loop(lambda *now: tf.shape(now[4].row)[0] > 0, packed, begin, shapes)
+    return Decoded(found.tokens, found.lengths, found.scores, found.log_probs)
 
 
 def greedy(
@@ -388,9 +425,11 @@ def _likeliest(log_probs: tf.Tensor) -> tf.Tensor:
     return tf.math.top_k(log_probs, 1).indices[:, 0]
 
 
-def _called(step: Step, state: Any, tokens: tf.Tensor, position: tf.Tensor, attend: bool) -> tuple[Any, Any, Any]:
+def _called(
+    step: Step, state: Any, tokens: tf.Tensor, position: tf.Tensor, attend: bool, more: tuple[Any, ...] = ()
+) -> tuple[Any, Any, Any]:
     """The step's state, its log probabilities float32 [rows, vocabulary], its attention if wanted."""
-    answer = step(state, tokens, position)
+    answer = step(state, tokens, position, *more)
     if attend and len(answer) < 3:
         raise ValueError("The step returns no attention: it must return (state, logits, attention).")
     moved = tf.nest.map_structure(lambda new, old: tf.ensure_shape(new, [None, *old.shape[1:]]), answer[0], state)
@@ -411,6 +450,32 @@ def _without_repeats(log_probs: tf.Tensor, tokens: tf.Tensor, position: tf.Tenso
     rows = tf.range(tf.shape(tokens)[0])[:, None] + tf.zeros_like(tokens)
     limits = tf.where(same, NEVER, -NEVER)
     return tf.tensor_scatter_nd_min(log_probs, tf.stack([rows, tokens], axis=2), limits)
+
+
+def _goes_on(live: _Live) -> tf.Tensor:
+    """Which rows do, [batch]."""
+    return tf.reduce_any(live.sums > NEVER, axis=1)
+
+
+def _beams(rows: tf.Tensor, beam: int) -> tf.Tensor:
+    """Where the beams of the rows are, [rows * beam]."""
+    return tf.reshape(rows[:, None] * beam + tf.range(beam, dtype=rows.dtype), [-1])
+
+
+def _placed(all_rows: _Finished, some: _Finished, rows: tf.Tensor) -> _Finished:
+    """All rows, some of them anew: those at `rows`."""
+    count = tf.shape(all_rows.scores)[0]
+    places = tf.scatter_nd(rows[:, None], tf.range(1, tf.shape(rows)[0] + 1), [count]) - 1  # -1 is none
+
+    def one(old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+        there = tf.reshape(places >= 0, [-1, *[1] * (len(old.shape) - 1)])
+        return tf.where(there, tf.gather(new, tf.maximum(places, 0)), old)
+
+    return _Finished(*(one(*pair) for pair in zip(all_rows, some, strict=True)))
+
+
+def _any_rows(value: tf.Tensor) -> tf.TensorShape:
+    return tf.TensorShape([None, *value.shape[1:]])
 
 
 def _best(finished: _Finished, fresh: _Finished, count: int) -> _Finished:
@@ -473,7 +538,7 @@ def _prepared(
 
 
 def _state_shapes(state: Any) -> Any:
-    return tf.nest.map_structure(lambda one: tf.TensorShape([None, *one.shape[1:]]), state)
+    return tf.nest.map_structure(_any_rows, state)
 
 
 def _shapes(values: Any, *known: int) -> Any:

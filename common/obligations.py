@@ -30,10 +30,10 @@ def obliged(step: Step, state: Any, held: tf.Tensor, owed: tf.Tensor, end: int) 
     holds = tf.minimum(held, 1.0)
     ends = tf.one_hot(end, tf.shape(held)[0])
 
-    def heeding(state: Any, tokens: tf.Tensor, position: tf.Tensor) -> tuple[Any, ...]:
+    def heeding(state: Any, tokens: tf.Tensor, position: tf.Tensor, *more: Any) -> tuple[Any, ...]:
         inner, left = state
         left -= tf.gather(held, tokens)
-        inner, logits, *attention = step(inner, tokens, position)
+        inner, logits, *attention = step(inner, tokens, position, *more)
         logits = tf.cast(logits, tf.float32)
         due = tf.cast(left >= 1, tf.float32)  # [rows, things]
         allowed = tf.matmul(1 - due, holds, transpose_b=True) == 0  # [rows, vocabulary]

@@ -268,6 +268,61 @@ def test_rows_do_not_influence_one_another(seed, how):
         assert hypotheses(decoded([row]), 0) == hypotheses(together, row)
 
 
+@given(
+    seeds, st.integers(0, 5), st.integers(1, 3), st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 0.5]),
+    st.sampled_from([0, 2]),
+)  # fmt: skip
+@settings(max_examples=12, deadline=None)
+def test_rows_that_are_done_are_taken_out_and_change_nothing(seed, rows, beam, penalty, coverage, blocked):
+    """With a memory of each row, rows are fewer and fewer; each finds what it finds alone, with all it looks at."""
+    random = np.random.default_rng(seed)
+    longest = random.integers(0, 7, rows).astype(np.int32)
+    logits = random.normal(0, 1.5, (rows, 7, 4, 4)).astype(np.float32)  # by row, position and last token
+    attention = random.random((rows, 7, 3)).astype(np.float32)
+    seen = []
+
+    def step(state, tokens, position, memory):
+        of_row, looks = (decode.repeated(one, beam) for one in memory)
+        scores = tf.gather(tf.gather(of_row, position, axis=1), tokens, batch_dims=1)
+        seen.append(tf.shape(tokens)[0])
+        sums = state + tokens  # of the tokens so far, on which the scores depend, too
+        return sums, scores * (1 + 0.1 * tf.cast(sums % 3, tf.float32))[:, None], looks[:, position]
+
+    def found(of):
+        memory = tf.constant(logits[of]), tf.constant(attention[of])
+        return decode.beam_search(
+            step, tf.zeros([len(of) * beam], tf.int32), len(of), start=START, end=END,
+            longest=tf.constant(longest[of]), beam=beam, n_best=beam,
+            length_penalty=penalty, coverage_penalty=coverage, blocked=blocked, memory=memory,
+            source_mask=tf.ones([len(of), 3]),
+        )  # fmt: skip
+
+    together = found(np.arange(rows))
+    sizes = [int(one) for one in seen]
+    assert sizes == sorted(sizes, reverse=True)
+    for row in range(rows):
+        alone = found(np.array([row]))
+        for name in ("tokens", "lengths", "scores", "log_probs"):
+            one, other = getattr(alone, name)[0].numpy(), getattr(together, name)[row].numpy()
+            # Sums over the axis of a batch of another size may round differently.
+            np.testing.assert_allclose(one, other[:, : one.shape[1]] if name == "tokens" else other, rtol=1e-6)
+
+
+def test_steps_get_cheaper_as_rows_are_done():
+    seen = []
+
+    def step(state, tokens, position, memory):
+        seen.append(tf.shape(memory)[0])
+        return state, tf.math.log(tf.constant([0.2, 0.2, 0.3, 0.3])) + tf.zeros([tf.shape(tokens)[0], 1])
+
+    longest = tf.constant([0, 0, 0, 4, 1, 9])
+    found = decode.beam_search(
+        step, (), 6, start=START, end=END, longest=longest, beam=1, length_penalty=0.0, memory=tf.range(6)
+    )
+    assert found.lengths[:, 0].numpy().tolist() == longest.numpy().tolist()
+    assert [int(one) for one in seen] == [6, 3, 2, 2, 2, 1, 1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("how", ["beam", "greedy"])
 def test_end_is_forced_at_the_longest_of_each_row(how):
     options = {"start": START, "end": END, "longest": tf.constant([0, 1, 3]), "length_penalty": 0.5}

@@ -18,7 +18,7 @@ ABOUT = About(
     own_input="photo.jpg",
 )
 
-TUNED = {"fresh_first": 0.1}  # defaults where a run is fine-tuned
+TUNED = {"fresh_first": 0.1, "learning_rate": 4e-3}  # defaults where a run is fine-tuned
 AUTO = "fits the images"
 BACKBONES = (
     "MobileNetV3Small", "MobileNetV3Large", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",
@@ -30,8 +30,8 @@ BACKBONES = (
 class Config(RunConfig):
     """All settings of a run of image classification."""
 
-    batch_size: int = option(64, "Examples in a batch, over all replicas.", low=1, group="Training")
-    learning_rate: float = option(4e-3, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
+    batch_size: int = option(32, "Examples in a batch, over all replicas.", low=1, group="Training")
+    learning_rate: float = option(8e-3, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
     weight_decay: float = option(
         0.05, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
     )

@@ -14,16 +14,15 @@ from common.speed import examples_per_second
 from . import model
 from .config import Config
 
-WIDTH = 16
-WIDER = (32, 64, 128)
-# Below so many epochs a wider network is likely to be no better than a narrower one that sees images more often. A
-# cautious choice: where the two cross was not measured.
-ENOUGH = 20  # epochs
-SHORTEST = 2.0  # minutes; below, measuring would take a good part of the time
+NARROWER, WIDTH, WIDER = 8, 16, (32, 64, 128)
+# Below so many epochs a network is no better than one of half its width, which sees images over twice as often in the
+# same time: see the README for width 16. That wider ones want more is a cautious choice.
+FEW, ENOUGH = 10, 20  # epochs, of width 16 and of wider ones
+SHORTEST = 1.0  # minutes; below, measuring would take a good part of the time
 
 
 def width(config: Config, height: int, wide: int, channels: int, labels: int, examples: int) -> int:
-    """The largest width at which `ENOUGH` epochs go into `--max-minutes`, or the default one.
+    """The width that suits `--max-minutes`, see `suited`, or the default one.
 
     Measures how fast this machine trains, which takes some seconds for each width tried.
 
@@ -37,22 +36,24 @@ def width(config: Config, height: int, wide: int, channels: int, labels: int, ex
     def speed(tried: int) -> float:
         return _speed(dataclasses.replace(config, width=tried), height, wide, channels, labels)
 
-    chosen, epochs = widest(speed, 60 * config.max_minutes / max(examples, 1))
+    chosen, epochs = suited(speed, 60 * config.max_minutes / max(examples, 1))
     say(f"Width {chosen}, with which about {epochs:.0f} epochs go into {config.max_minutes:g} minutes here.")
     return chosen
 
 
-def widest(speed: Callable[[int], float], seconds: float) -> tuple[int, float]:
-    """(width, epochs) of the widest network that sees each example `ENOUGH` times.
+def suited(speed: Callable[[int], float], seconds: float) -> tuple[int, float]:
+    """(width, epochs) of the widest network that sees each example often enough, see `FEW`.
 
     Args:
       speed: examples a second by width.
       seconds: there are for each example.
 
-    >>> widest(lambda width: 25_600 / width, seconds=0.02)
+    >>> suited(lambda width: 25_600 / width, seconds=0.02)
     (16, 32.0)
     """
     chosen, epochs = WIDTH, speed(WIDTH) * seconds
+    if epochs < FEW:
+        return NARROWER, speed(NARROWER) * seconds
     for wider in WIDER:
         if epochs < 2 * ENOUGH:  # twice the width takes at least twice the time
             break

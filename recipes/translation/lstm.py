@@ -76,13 +76,14 @@ class Stepper:
         memory, mean = encoder(source, training=False)
         self.across = self.get("across")
         # The beams of a sentence look at one memory, as steps of one sequence would.
-        self.memory, self.unseen, self.beam = self.across.keys_values(memory), self.get("unseen")(source), beam
+        self.memory, self.beam = (self.get("unseen")(source), self.across.keys_values(memory)), beam
         numbers = range(1, config.layers + 1)
         bridges = [[self.get(f"bridge_{number}_{part}")(mean) for part in ("state", "cell")] for number in numbers]
         self.state = repeated(bridges, beam)
 
-    def __call__(self, state: Any, tokens: tf.Tensor, position: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
+    def __call__(self, state: Any, tokens: tf.Tensor, position: tf.Tensor, memory: Any) -> tuple[Any, Any, Any]:
         """(state, logits [rows, pieces], attention [rows, places])."""
+        unseen, keys_values = memory
         states, looked, attention, kept = self.get("pieces")(tokens[:, None])[:, 0], None, None, []
         for number, old in enumerate(state, 1):
             inputs = states if looked is None else self.get(f"joined_{number}")(tf.concat([states, looked], axis=1))
@@ -91,7 +92,7 @@ class Stepper:
             if looked is None:
                 states = new
                 asked = tf.reshape(states, [-1, self.beam, self.config.units])
-                found, weights = self.across.attended(asked, *self.memory, self.unseen)
+                found, weights = self.across.attended(asked, *keys_values, unseen)
                 looked = tf.reshape(found, tf.shape(states))
                 attention = tf.reshape(tf.cast(weights, tf.float32), [-1, tf.shape(weights)[3]])
             else:

@@ -61,17 +61,17 @@ class Stepper:
         self.blocks = [model.get_layer(f"decoder_{number}") for number in range(1, config.layers + 1)]
         outputs = [model.get_layer(name).output for name in ("memory", "unseen")]
         memory, unseen = keras.Model(model.get_layer("source").output, outputs)(source, training=False)
-        self.unseen = unseen
-        self.memories = [block.across.keys_values(memory) for block in self.blocks]
+        self.memory = unseen, [block.across.keys_values(memory) for block in self.blocks]
         steps = 0 * tf.shape(source)[1]  # none yet; the graph must not know it, for there will be more
         shape = [tf.shape(source)[0] * beam, config.heads, steps, config.units // config.heads]
         self.state = [(tf.zeros(shape, memory.dtype), tf.zeros(shape, memory.dtype)) for _ in self.blocks]
 
-    def __call__(self, state: Any, tokens: tf.Tensor, position: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
+    def __call__(self, state: Any, tokens: tf.Tensor, position: tf.Tensor, memory: Any) -> tuple[Any, Any, Any]:
         """(state, logits [rows, pieces], attention [rows, places], of the last block)."""
         states = self.pieces(tokens[:, None], position)
+        unseen, memories = memory
         caches, attention = [], None
-        for block, cache, memory in zip(self.blocks, state, self.memories, strict=True):
-            states, new, attention = block.step(states, cache, memory, self.unseen)
+        for block, cache, of_block in zip(self.blocks, state, memories, strict=True):
+            states, new, attention = block.step(states, cache, of_block, unseen)
             caches.append(new)
         return caches, self.pieces.logits(self.last(states))[:, 0], attention

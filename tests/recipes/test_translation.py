@@ -45,7 +45,7 @@ def test_steps_give_what_whole_sequences_give(name):
     step = NETWORKS[name].Stepper(config, model, tf.constant(SOURCE), 1)
     state, before = step.state, np.full(2, subwords.START, np.int32)
     for position in range(4):
-        state, logits, attention = step(state, tf.constant(before), tf.constant(position))
+        state, logits, attention = step(state, tf.constant(before), tf.constant(position), step.memory)
         np.testing.assert_allclose(logits[0], expected[0, position], rtol=1e-4, atol=1e-4)
         if position < 3:
             np.testing.assert_allclose(logits[1], expected[1, position], rtol=1e-4, atol=1e-4)

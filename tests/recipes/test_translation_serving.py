@@ -53,7 +53,7 @@ def test_likelihood_is_that_of_each_piece_after_those_before_it(network):
         step = recipe.network.Stepper(recipe.config, model, source, 1)
         state, before, expected = step.state, subwords.START, 0.0
         for position, piece in enumerate(wanted):
-            state, logits, _ = step(state, tf.constant([before]), tf.constant(position))
+            state, logits, _ = step(state, tf.constant([before]), tf.constant(position), step.memory)
             scores = logits.numpy()[0].astype(float)
             expected += scores[piece] - np.log(np.sum(np.exp(scores)))
             before = int(piece)
