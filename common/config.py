@@ -17,6 +17,7 @@ from typing import Any
 
 from common.errors import ConfigError, suggestion
 
+OWN_SHARE = "own_share"  # key of assets: the share of the training part that is not a source's (`--replay`)
 TUNING = "Fine-tuning"  # the group of settings that need a source
 GROUPS = ("Model", "Data", "Training", TUNING)  # of settings, in the order in which people see them
 KEPT, TAKEN, OWN = "kept", "taken", "own"  # what a run that is fine-tuned does with a value of its source
@@ -201,15 +202,19 @@ class RunConfig:
     )  # fmt: skip
 
 
-def passes(config: RunConfig, examples: float, seen: int, least: int, most: int, fill: bool = True) -> int | None:
+def passes(
+    config: RunConfig, assets: Mapping[str, Any], examples: float, seen: int, least: int, most: int, fill: bool = True
+) -> int | None:
     """How many epochs a run is to have: those asked for, or as many as make `seen` examples, within bounds.
 
-    >>> passes(RunConfig(), 5_000, seen=100_000, least=10, most=60)
+    >>> passes(RunConfig(), {}, 5_000, seen=100_000, least=10, most=60)
     20
-    >>> passes(RunConfig(max_minutes=10), 5_000, seen=100_000, least=10, most=60) is None
+    >>> passes(RunConfig(max_minutes=10), {}, 5_000, seen=100_000, least=10, most=60) is None
     True
 
     Args:
+      assets: of the run. Of a training part with a source's examples (`--replay`) only the others count, which are
+        what is to be learned.
       examples: of the training part.
       fill: a longer training makes the model better, so that --max-minutes alone is used up. It never is where a run
         is fine-tuned: little data is soon learned by heart.
@@ -221,7 +226,7 @@ def passes(config: RunConfig, examples: float, seen: int, least: int, most: int,
         return config.epochs
     if config.max_minutes is not None and fill and config.init_from is None:
         return None
-    return min(max(round(seen / max(examples, 1)), least), most)
+    return min(max(round(seen / max(examples * assets.get(OWN_SHARE, 1), 1)), least), most)
 
 
 def refuse(config: RunConfig, names: Sequence[str], why: str) -> None:

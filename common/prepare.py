@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import recipes
-from common.config import RunConfig, watched
+from common.config import OWN_SHARE, RunConfig, watched
 from common.errors import ConfigError, DataError, RunError
 from common.files import write_json
 from common.opening import combined, joined
@@ -183,6 +183,8 @@ class _Work:
                     assets = self.recipe_class.learn(watching, counted_train)
                 else:
                     assets = self.recipe_class.relearn(watching, counted_train, dict(self.known))
+                if (own := self.splits.train.own) is not None:
+                    assets = {**assets, OWN_SHARE: sum(1 for _ in own) / max(sum(1 for _ in self.splits.train), 1)}
         else:
             assets = dict(self.going_on)
         learned_with = _values(self.config, self.looked_at)

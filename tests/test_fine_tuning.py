@@ -217,6 +217,12 @@ def test_replay_trains_on_some_of_the_sources_data(place, compared, tmp_path):
     count = read_json(place / "replayed" / "metrics.json")["examples"]["train"]
     assert 0.3 * 160 < count - alone < 0.7 * 160
     assert "again 50% of" in told
+    share = read_json(place / "replayed" / "assets.json")["own_share"]
+    assert share == pytest.approx(alone / count)
+    known = {"label_counts": [1_500, 1_000], "word_count": 0}
+    recipe, config = recipes.load("sentiment"), recipes.load_config("sentiment").Config(init_from="source")
+    epochs = [recipe.settle(config, known | more).epochs for more in ({}, {"own_share": 0.5})]
+    assert epochs == [10, 20]  # only the new examples count
     shutil.copytree(place / "large", tmp_path / "moved")
     about = json.loads((tmp_path / "moved" / "config.json").read_text())
     about["settings"]["data"] = [str(tmp_path / "gone.csv")]

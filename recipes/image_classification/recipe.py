@@ -104,7 +104,7 @@ class Recipe:
             found = cls(dataclasses.replace(config, width=fitting.WIDTH), assets)
             about = (found.height, found.width, found.channels, len(found.labels))
             config = dataclasses.replace(config, width=fitting.width(config, *about, examples))
-        return dataclasses.replace(config, epochs=passes(config, examples, SEEN, 10, 200))
+        return dataclasses.replace(config, epochs=passes(config, assets, examples, SEEN, 10, 200))
 
     @classmethod
     def check(cls, config: Config, splits: Splits) -> dict[str, Any]:

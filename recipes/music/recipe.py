@@ -96,7 +96,7 @@ class Recipe:
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         most = 60 if config.init_from else 150
-        return dataclasses.replace(config, epochs=passes(config, assets["frames"], SEEN, 10, most))
+        return dataclasses.replace(config, epochs=passes(config, assets, assets["frames"], SEEN, 10, most))
 
     @classmethod
     def check(cls, config: Config, splits: Splits) -> dict[str, Any]:

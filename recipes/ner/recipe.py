@@ -124,7 +124,9 @@ class Recipe:
     def settle(cls, config: Config, assets: Assets) -> Config:
         # The linear part learns in a few passes, and more of them overfit.
         most = 15 if config.init_from else 10
-        settled: dict[str, Any] = {"epochs": passes(config, assets["sentence_count"], 150_000, 3, most, fill=False)}
+        settled: dict[str, Any] = {
+            "epochs": passes(config, assets, assets["sentence_count"], 150_000, 3, most, fill=False)
+        }
         if config.scheme is None:
             # The linear part has weights for each tag, and BIOES twice as many tags.
             settled["scheme"] = "bioes" if len(assets["types"]) <= 16 else "iob2"

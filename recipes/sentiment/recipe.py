@@ -74,7 +74,7 @@ class Recipe:
         # The naive Bayes start leaves little to learn, and more passes overfit small sets. Long texts need fewer.
         examples = max(sum(assets["label_counts"]), assets["word_count"] / LONG)
         most = 20 if config.init_from else 8
-        return dataclasses.replace(config, epochs=passes(config, examples, 25_000, 3, most, fill=False))
+        return dataclasses.replace(config, epochs=passes(config, assets, examples, 25_000, 3, most, fill=False))
 
     @classmethod
     def check(cls, config: Config, splits: Splits) -> dict[str, Any]:
