@@ -19,7 +19,9 @@ ABOUT = About(
 )
 
 
-TUNED = {"learning_rate": 1e-3, "dropout_rise": 0}  # defaults where a run is fine-tuned
+# Defaults where a run is fine-tuned. The learning rate is that of any run: from captions to messages of programs, 15
+# epochs at a third of it had a validation loss of 3.37 nats a piece (chrF 42.2), and 20 at all of it 3.12 (52.5).
+TUNED = {"dropout_rise": 0}
 
 
 @dataclass(frozen=True)

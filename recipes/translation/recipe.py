@@ -95,7 +95,7 @@ class Recipe:
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         units, layers = SIZES[config.model]
-        epochs = passes(config, assets, assets["pairs"], SEEN, 5, 15 if config.init_from else 40)
+        epochs = passes(config, assets, assets["pairs"], SEEN, 5, 20 if config.init_from else 40)
         return dataclasses.replace(config, epochs=epochs, units=config.units or units, layers=config.layers or layers)
 
     @classmethod
