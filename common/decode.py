@@ -83,7 +83,7 @@ class _About(NamedTuple):
     row: tf.Tensor  # [batch], which of all it is
     longest: tf.Tensor  # [batch]
     memory: Any
-    mask: tf.Tensor | None  # [batch, source]
+    mask: Any  # [batch, source], or () for none
 
 
 class _Finished(NamedTuple):
@@ -195,7 +195,7 @@ def beam_search(
 
             scores = sums / _normaliser(position + 1, length_penalty)
             if coverage_penalty > 0:
-                scores += coverage_penalty * _coverage(seen, about.mask)
+                scores += coverage_penalty * _coverage(seen, None if source_mask is None else about.mask)
             ended = tf.logical_and(tokens == end, sums > NEVER)
             fresh = _Finished(tf.where(ended, scores, NEVER), sums, tf.fill([there, beam], position), past, origins)
             finished = _best(finished, fresh, n_best)
@@ -224,7 +224,7 @@ def beam_search(
     never, lengths = tf.fill([batch, n_best], NEVER), tf.zeros([batch, n_best], tf.int32)
     tokens, origins = (tf.zeros([batch, n_best, n], tf.int32) for n in (time, width))
     finished = _Finished(never, never, lengths, tokens, origins)
-    about = _About(tf.range(batch), longest, memory, source_mask)
+    about = _About(tf.range(batch), longest, memory, () if source_mask is None else source_mask)
     if memory is None or attention:
         steps, _, _, found, attentions = searched(tf.constant(0), state, live, finished, about, 0.0)
         rows = tf.range(batch)[:, None, None] * beam

@@ -320,7 +320,8 @@ def test_steps_get_cheaper_as_rows_are_done():
         step, (), 6, start=START, end=END, longest=longest, beam=1, length_penalty=0.0, memory=tf.range(6)
     )
     assert found.lengths[:, 0].numpy().tolist() == longest.numpy().tolist()
-    assert [int(one) for one in seen] == [6, 3, 2, 2, 2, 1, 1, 1, 1, 1]
+    # Three of six are done at once; one of the other three, later on, is not half of them.
+    assert [int(one) for one in seen] == [6, 3, 3, 3, 3, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("how", ["beam", "greedy"])
