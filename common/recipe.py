@@ -246,12 +246,17 @@ class Recipe(Protocol):
     def build_model(self) -> keras.Model:
         """The functional Keras model with named layers; inputs are the encoded features by name, dense."""
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
+    def begin(
+        self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()
+    ) -> Mapping[str, np.ndarray] | None:
         """Sets weights that are computed from the training part or read, before training; most recipes do nothing.
 
         Args:
-          batches: (features, target) of every training example, as arrays.
-          kept: paths of weights that another run's will take the place of, so that setting them is of no use.
+          batches: (features, target) of every training example but replayed ones (`--replay`), as arrays.
+          kept: paths of weights that another run's will take the place of.
+
+        Returns: by a weight's path the share of another run's row that stays where there is one, float [rows]; the
+          rest is what was set here. Rows of weights that are not listed, and of all where None, are wholly the other's.
         """
 
     def axes(self) -> Mapping[str, Mapping[int, Axis]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from common.config import RunConfig
+from common.config import OWN_SHARE, RunConfig
 from common.distribute import Peers, spread_random_states
 from common.errors import RunError, TrainingError
 from common.layers.normalization import counting
@@ -61,6 +61,13 @@ class EpochEnd:
     facts: dict[str, Any]
     improved: bool  # these weights are the best so far
     last: bool
+
+
+def _own(train: Store, assets: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The training part in batches, without what is replayed of a source's, which stands last."""
+    own = round(len(train) * assets.get(OWN_SHARE, 1.0))
+    for start in range(0, own, EVALUATION_BATCH):
+        yield train.rows(np.arange(start, min(start + EVALUATION_BATCH, own)))
 
 
 def _part(rows: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -123,11 +130,11 @@ class Trainer:
         with strategy.scope():
             self.model = recipe.build_model()
             if fresh:
-                rows = evaluation_batches(train, EVALUATION_BATCH, ())
                 kept = inherited.plan(recipe, self.model) if inherited else ()
-                recipe.begin(self.model, ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in rows), kept)
+                batches = ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in _own(train, recipe.assets))
+                shares = recipe.begin(self.model, batches, kept)
                 if inherited:
-                    inherited.apply(self.model)
+                    inherited.apply(self.model, shares or {})
                 self.peers.broadcast(_floats(self.model.variables))  # which other processors may have rounded otherwise
             warm_up = recipe.warm_up(self.model)
             if inherited:

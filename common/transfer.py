@@ -149,8 +149,13 @@ class Inherited:
         self.report = report
         return report.kept
 
-    def apply(self, model: Any) -> None:
-        """Gives the model the source's values, where `plan` has found a place for them."""
+    def apply(self, model: Any, shares: Mapping[str, np.ndarray] | None = None) -> None:
+        """Gives the model the source's values, where `plan` has found a place for them.
+
+        Args:
+          shares: as `common.recipe.Recipe.begin` gives them. Of a row of zeros, of which the source learned nothing,
+            nothing stays.
+        """
         for path, variable in named_weights(model):
             if path not in self.places:
                 continue
@@ -160,8 +165,18 @@ class Inherited:
                 continue
             here = [np.flatnonzero(one.source >= 0) for one in self.places[path]]
             there = [one.source[at] for one, at in zip(self.places[path], here, strict=True)]
-            value[np.ix_(*here)] = old[np.ix_(*there)]
+            new, known = value[np.ix_(*here)], old[np.ix_(*there)]
+            if shares and path in shares:
+                known = _mixed(known, new, shares[path][here[0]])
+            value[np.ix_(*here)] = known
             variable.assign(value)
+
+
+def _mixed(known: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Rows of which `share` is `known`, and the rest `new`; all of it where `known` is zero."""
+    row = (len(share), *[1] * (known.ndim - 1))
+    stays = share.reshape(row) * known.any(axis=tuple(range(1, known.ndim)), keepdims=True)
+    return stays * known + (1 - stays) * new
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ def loss(shares, heads, target):
     """Cross entropy in sum with the pull towards 1, by TensorFlow."""
     mixed = np.tensordot(shares, heads, axes=1)
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(target, mixed)
-    return float(tf.reduce_sum(entropy)) + ((np.asarray(shares) - 1) ** 2).sum() / 2
+    return float(tf.reduce_sum(entropy)) + 10 * ((np.asarray(shares) - 1) ** 2).sum() / 2
 
 
 def made(seed, examples=40, labels=3, heads=2):

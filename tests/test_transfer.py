@@ -41,12 +41,12 @@ def filled(model, start=1.0):
     return found
 
 
-def moved(old, old_axes, new, new_axes):
+def moved(old, old_axes, new, new_axes, shares=None):
     """(the report, the new model's weights, those before) of a transfer."""
     before = model_weights(new)
     inherited = Inherited(Origin(Path("runs/old"), old), old_axes and Named(**old_axes).axes())
     inherited.plan(Named(**new_axes), new)
-    inherited.apply(new)
+    inherited.apply(new, shares)
     return inherited.report, model_weights(new), before
 
 
@@ -104,6 +104,19 @@ def test_no_shared_label_makes_the_last_layer_fresh():
     assert report.kinds()["fresh"] == {"labels/kernel": 6, "labels/bias": 2}
     np.testing.assert_array_equal(after["labels/kernel"], before["labels/kernel"])
     assert report.kept == {"table/embeddings"}
+
+
+def test_of_a_row_stays_the_share_that_is_said_and_nothing_of_zeros():
+    old = filled(model(4, 2))
+    old["table/embeddings"] = np.array([[8, 4], [0, 0], [2, 6], [1, 1]], np.float32)
+    new = model(4, 2)
+    new.get_layer("table").embeddings.assign([[1, 1], [2, 2], [3, 3], [4, 0]])
+    shares = {"table/embeddings": np.array([0.25, 0.5, 0.5, 1])}
+    report, after, _ = moved(old, axes("abcd", "xy"), new, axes(["c", "b", "new", "a"], "xy"), shares)
+    # c: 0.25 * (2, 6) + 0.75 * (1, 1). b: the source's is zero. new: not the source's. a: the source's alone.
+    np.testing.assert_allclose(after["table/embeddings"], [[1.25, 2.25], [2, 2], [3, 3], [8, 4]])
+    np.testing.assert_array_equal(after["labels/kernel"], old["labels/kernel"])  # no share is said of it
+    assert report.as_json()["extended"]["table/embeddings"]["rows"] == [[3, 1]]
 
 
 def test_another_shape_is_fresh():

@@ -162,12 +162,14 @@ class WideWords(keras.layers.Layer):
     def compute_output_shape(self, tokens_shape: Any, lengths_shape: Any) -> Any:
         return (tokens_shape[0], self.labels)
 
-    def begin(self, batches: Any, scale: float) -> None:
+    def begin(self, batches: Any, scale: float) -> dict[str, np.ndarray]:
         """Sets the rows to scaled naive Bayes log ratios, and the bias to the logs of the labels' shares.
 
         Args:
           batches: (tokens [batch, time], label ids [batch]) of the training part; labels below 0 are passed over.
           scale: 1 would be naive Bayes itself.
+
+        Returns: how many texts hold the word or pair of each row, float [rows], by the name of the weight.
         """
         tables = (self.word_rows, self.pair_rows)
         counts = [np.zeros(rows.shape) for rows in tables]
@@ -181,6 +183,7 @@ class WideWords(keras.layers.Layer):
             table.assign(scale / self.speed * _log_ratios(count))
         prior = np.log(np.maximum(texts, 1))
         self.bias.assign(prior - prior.mean())
+        return {table.name: count.sum(axis=1) for table, count in zip(tables, counts, strict=True)}
 
     def get_config(self) -> dict[str, Any]:
         own = {"words": self.words, "labels": self.labels, "buckets": self.buckets}

@@ -19,6 +19,7 @@ from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, S
 from . import data, model
 from .config import PREFIXES, SUFFIXES, Config
 
+WORTH = 1  # examples that count as much as what another run knows of a word
 LONG = 50  # words; a text that is longer counts as several where the number of epochs is chosen
 
 
@@ -101,10 +102,15 @@ class Recipe:
         moving = self.assets.get("moving", True)  # runs of old do not say it
         return model.build(self.config, self.vocabulary.size, len(self.labels), moving)
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
-        if self.config.pair_buckets:
-            counted = ((features["tokens"], target["label"]) for features, target in batches)
-            model.get_layer("wide_words").begin(counted, self.config.wide_scale)
+    def begin(
+        self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()
+    ) -> Mapping[str, np.ndarray] | None:
+        """Naive Bayes; of another run's rows the less stays the more examples hold the word or pair."""
+        if not self.config.pair_buckets:
+            return None
+        counted = ((features["tokens"], target["label"]) for features, target in batches)
+        counts = model.get_layer("wide_words").begin(counted, self.config.wide_scale)
+        return {f"wide_words/{name}": WORTH / (WORTH + count) for name, count in counts.items()}
 
     def axes(self) -> Mapping[str, Mapping[int, Axis]]:
         words, labels = self.vocabulary.axis(), self.labels.axis()

@@ -44,7 +44,9 @@ def test_wide_words_begin_as_naive_bayes():
     texts, labels = [[2, 3, 3], [2, 4], [4, 4]], [0, 1, 1]
     layer = WideWords(words=6, labels=2, buckets=50, rate=0.5, speed=4)
     layer.build(None, None)
-    layer.begin([(np.array([[2, 3, 3], [2, 4, 0], [4, 4, 0]]), np.array(labels))], scale=0.5)
+    held = layer.begin([(np.array([[2, 3, 3], [2, 4, 0], [4, 4, 0]]), np.array(labels))], scale=0.5)
+    assert held["word_rows"].tolist() == [0, 0, 2, 1, 2, 0]  # texts; those of pairs are (2, 3), (3, 3), (2, 4), (4, 4)
+    assert sorted(held["pair_rows"][held["pair_rows"] > 0].tolist()) == [1, 1, 1, 1]
     counts = [Counter(), Counter()]
     for text, label in zip(texts, labels, strict=True):
         counts[label].update(set(text))  # once a text
