@@ -21,7 +21,7 @@ ABOUT = About(
 
 # Defaults where a run is fine-tuned. The learning rate is that of any run: from captions to messages of programs, 15
 # epochs at a third of it had a validation loss of 3.37 nats a piece (chrF 42.2), and 20 at all of it 3.12 (52.5).
-TUNED = {"dropout_rise": 0}
+TUNED = {"dropout": 0.15, "dropout_rise": 0}
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ class Config(RunConfig):
     layers: int | None = option(None, "Layers of the encoder, and as many of the decoder.", low=1, shown="4, 2 of lstm")
     heads: int = option(4, "Heads of attention.", low=1)
     inner: int = option(256, "Units between the dense layers of a block.", low=1)
-    dropout: float = option(0.15, "Share of the states that is dropped.", low=0, below=1, source=TAKEN)
-    dropout_rise: int = option(
-        15, "Epochs over which --dropout rises from 0; 0 for all of it at once.", low=0, source=OWN
-    )
+    dropout: float = option(0.3, "Share of the states that is dropped.", low=0, below=1, source=OWN)
+    dropout_rise: int | None = option(
+        None, "Epochs over which --dropout rises from 0; 0 for all of it at once.", low=0, source=OWN,
+        shown="1 for each 1,000 pairs",
+    )  # fmt: skip
     vocabulary: str = option(
         "separate", "Of subword pieces: one of both languages, or one of each.", choices=("joint", "separate")
     )

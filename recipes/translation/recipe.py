@@ -26,6 +26,7 @@ from .config import Config
 
 SEEN = 600_000  # pairs that a training sees without --epochs, over 5 to 40 epochs
 JOINT, SEPARATE = 8000, 4000  # pieces of a vocabulary
+RISE = 1000  # pairs for each epoch over which dropout rises, for fewer are sooner learned by heart
 SIZES = {"transformer": (128, 4), "lstm": (256, 2)}  # units and layers
 # Of so many of the most frequent words 0.6 to 1 were pieces of a vocabulary of their own language (Multi30k's, of 4,000
 # pieces), of other texts, too, and 0.1 to 0.35 of one of another language in the same script.
@@ -96,7 +97,9 @@ class Recipe:
     def settle(cls, config: Config, assets: Assets) -> Config:
         units, layers = SIZES[config.model]
         epochs = passes(config, assets, assets["pairs"], SEEN, 5, 20 if config.init_from else 40)
-        return dataclasses.replace(config, epochs=epochs, units=config.units or units, layers=config.layers or layers)
+        rise = round(assets["pairs"] / RISE) if config.dropout_rise is None else config.dropout_rise
+        sizes = {"units": config.units or units, "layers": config.layers or layers}
+        return dataclasses.replace(config, epochs=epochs, dropout_rise=rise, **sizes)
 
     @classmethod
     def check(cls, config: Config, splits: Splits) -> dict[str, Any]:
@@ -160,7 +163,7 @@ class Recipe:
         return [one for one in model.trainable_variables if len(one.shape) == 2 and not one.path.endswith("/table")]
 
     def begin_epoch(self, model: keras.Model, epoch: int) -> None:
-        rise = self.config.dropout_rise
+        rise = self.config.dropout_rise or 0
         set_dropout(model, min(epoch / rise, 1.0) if rise else 1.0)
 
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
