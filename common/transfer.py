@@ -173,7 +173,7 @@ class Inherited:
 
 
 def _mixed(known: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Rows of which `share` is `known`, and the rest `new`; all of it where `known` is zero."""
+    """Rows of which `share` is `known`, and the rest `new`; all is `new` where `known` is zero."""
     row = (len(share), *[1] * (known.ndim - 1))
     stays = share.reshape(row) * known.any(axis=tuple(range(1, known.ndim)), keepdims=True)
     return stays * known + (1 - stays) * new
