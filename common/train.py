@@ -134,7 +134,7 @@ class Trainer:
                 batches = ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in _own(train, recipe.assets))
                 shares = recipe.begin(self.model, batches, kept)
                 if inherited:
-                    inherited.apply(self.model, shares or {})
+                    inherited.apply(self.model, shares)
                 self.peers.broadcast(_floats(self.model.variables))  # which other processors may have rounded otherwise
             warm_up = recipe.warm_up(self.model)
             if inherited:

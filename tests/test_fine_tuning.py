@@ -18,7 +18,7 @@ from test_train import SMALL_OF, assert_same_weights, made_up, trained
 import recipes
 from common import comparison, frames, pipeline, workflow
 from common.comparison import COMPARED
-from common.config import settings
+from common.config import OWN_SHARE, settings
 from common.endpoints import of_model
 from common.errors import ConfigError
 from common.files import load_arrays, read_json
@@ -369,13 +369,15 @@ def test_few_held_out_examples_are_told_to_tell_little(place, tmp_path):
 # By the training loop, for each recipe
 
 
-def built(name, examples, origin=None, **more):
-    """A trainer on some examples, fine-tuned from an origin or not."""
+def built(name, examples, origin=None, own=None, **more):
+    """A trainer on some examples, fine-tuned from an origin or not; those after the first `own` are replayed."""
     config = recipes.load_config(name).Config(**{"epochs": 2, **SMALL_OF[name], **more})
     keras.backend.clear_session()
     workflow.seed(config.seed)
     recipe_class, source = recipes.load(name), Source("made up", lambda: iter(examples))
     assets = recipe_class.relearn(config, source, origin.assets) if origin else recipe_class.learn(config, source)
+    if own is not None:
+        assets = {**assets, OWN_SHARE: own / len(examples)}
     config = recipe_class.settle(config, assets)
     recipe = recipe_class(config, assets)
 
@@ -446,8 +448,9 @@ def _without_counted(trainer):
     return {path: value for path, value in model_weights(trainer.model).items() if path not in COUNTED}
 
 
-def test_what_is_known_of_a_word_gives_way_to_what_the_new_texts_count():
-    """A word of as many texts as the source's row is worth is half its row and half naive Bayes."""
+@pytest.mark.parametrize("replayed", [0, 40])
+def test_what_is_known_of_a_word_gives_way_to_what_the_new_texts_count(replayed):
+    """A word of as many texts as the source's row is worth is half its row and half naive Bayes of new texts alone."""
     source = built("sentiment", made_up("sentiment", 40))
     trained(source)
     origin = origin_of(source)
@@ -455,7 +458,7 @@ def test_what_is_known_of_a_word_gives_way_to_what_the_new_texts_count():
     examples = [{"text": "zebra film", "label": "bad"}, {"text": "zebra zebra", "label": "good"}]
     known = source.recipe.assets
     assert set(known["labels"]) == {"bad", "good"} and "film" in known["words"]
-    tuned = built("sentiment", examples, origin, min_count=1)
+    tuned = built("sentiment", examples + made_up("sentiment", replayed), origin, own=2, min_count=1)
     scratch = built("sentiment", examples, min_count=1)
     at, alone = (one.recipe.vocabulary.first + one.recipe.assets["words"].index("film") for one in (tuned, scratch))
     place = source.recipe.vocabulary.first + known["words"].index("film")
