@@ -1,6 +1,6 @@
 """The optimizer of the training loop: AdamW whose clipping, averaging and loss scale see all replicas' gradients.
 
-With Muon for some matrices.
+With Muon for some kernels.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class AdamW:
       clip_norm: largest global norm; 0 for no limit.
       average: decay of the moving average of weights, 0 for none. Early on it is shorter, (1 + t) / (10 + t).
       scaled: keep a dynamic loss scale, for float16.
-      orthogonal: those of the variables, matrices of hidden layers, that Muon updates: by their momentum made
+      orthogonal: those of the variables, kernels of hidden layers, that Muon updates: by their momentum made
         orthogonal (Jordan et al. 2024), in the size that Adam's updates have (Liu et al. 2025, "Muon is scalable for
         LLM training"), so that one learning rate fits both.
       gathering: make room to gather the gradients of several parts of a batch.
@@ -286,7 +286,10 @@ class AdamW:
         average: Any,
         share: float,
     ) -> None:
-        """One update by Muon, with Nesterov's momentum; `second` is not used."""
+        """One update by Muon, with Nesterov's momentum; `second` is not used.
+
+        The matrix of a convolution, [height, width, in, out], is that of its columns: [height * width * in, out].
+        """
         rate = rate * share
         step = tf.cast(tf.maximum(updates, 1), tf.float32)
         values, kept = gradient * factor, MOMENTUM * first + gradient * factor
@@ -294,7 +297,8 @@ class AdamW:
             values, kept = tf.where(finite, values, 0.0), tf.where(finite, kept, first)
             rate = tf.where(finite, rate, 0.0)
         first.assign(kept)
-        change = 0.2 * max(variable.shape) ** 0.5 * orthogonalised(values + MOMENTUM * kept)
+        matrix = tf.reshape(values + MOMENTUM * kept, [-1, variable.shape[-1]])
+        change = 0.2 * max(matrix.shape) ** 0.5 * tf.reshape(orthogonalised(matrix), variable.shape)
         off = variable if anchor is None else variable - anchor
         variable.assign_sub(rate * (change + self._decay(variable, anchor) * off))
         self._average(variable, step, finite, average)

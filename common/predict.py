@@ -281,8 +281,9 @@ def predict(
     recipe = served.recipe
     if alignment and ALIGNMENT not in served.calls:
         raise ConfigError("--alignment is for recipes that have an endpoint named alignment, and this one has none.")
-    if alignment and format != JSON:
-        raise ConfigError(f"--alignment adds to JSON, and --format is {format}: leave one of them out.")
+    for flag, wanted in (("--alignment", alignment), ("--top-k", top is not None)):
+        if wanted and format != JSON:
+            raise ConfigError(f"{flag} is about JSON objects, and --format is {format}: leave one of them out.")
 
     def as_json(example: Example, one: Mapping[str, Any]) -> str:
         shown = recipe.present(example, one)

@@ -269,7 +269,7 @@ class Recipe(Protocol):
         """Which layers stay as they are at first; None in most recipes."""
 
     def orthogonal(self, model: keras.Model) -> Sequence[Any]:
-        """The Keras variables, matrices of hidden layers, that Muon updates rather than AdamW; none in most recipes."""
+        """The Keras variables, kernels of hidden layers, that Muon updates rather than AdamW; none in most recipes."""
 
     def begin_epoch(self, model: keras.Model, epoch: int) -> None:
         """Sets what changes from epoch to epoch, such as how much is dropped; most recipes do nothing.

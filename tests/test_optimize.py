@@ -384,6 +384,16 @@ def test_muon_updates_by_the_orthogonal_momentum_in_the_size_of_adam():
     assert np.abs(other.numpy() - expected).max() > 1e-3  # which AdamW updated
 
 
+def test_muon_takes_the_columns_of_a_convolutions_kernel_for_a_matrix():
+    kernel, matrix = tf.Variable(numbers(1, 3, 2, 5, 4)), tf.Variable(numbers(1, 3, 2, 5, 4).reshape(30, 4))
+    optimizer = AdamW([kernel, matrix], 0.1, 0, 0, False, [kernel, matrix])
+    for step in range(2):
+        gradient = numbers(step + 2, 3, 2, 5, 4)
+        applied(optimizer, [gradient, gradient.reshape(30, 4)], rate=0.01)
+    np.testing.assert_allclose(kernel.numpy().reshape(30, 4), matrix.numpy(), rtol=1e-5)
+    assert np.abs(kernel.numpy() - numbers(1, 3, 2, 5, 4)).max() > 1e-3
+
+
 def test_muon_keeps_all_when_float16_overflows():
     variable = tf.Variable(numbers(1, 3, 5))
     optimizer = AdamW([variable], 0.1, 1.0, 0.9, True, [variable])

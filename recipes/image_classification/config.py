@@ -30,10 +30,10 @@ BACKBONES = (
 class Config(RunConfig):
     """All settings of a run of image classification."""
 
-    batch_size: int = option(32, "Examples in a batch, over all replicas.", low=1, group="Training")
-    learning_rate: float = option(8e-3, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
+    batch_size: int = option(64, "Examples in a batch, over all replicas.", low=1, group="Training")
+    learning_rate: float = option(0.012, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
     weight_decay: float = option(
-        0.05, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
+        0.1, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
     )
     warmup: float = option(
         0.15, "Share of the training over which the learning rate rises from 0.", low=0, below=1, group="Training"
@@ -44,6 +44,10 @@ class Config(RunConfig):
     label_smoothing: float = option(
         0.1, "Share of the target spread evenly over all labels.", low=0, below=1, group="Training"
     )
+    optimizer: str = option(
+        "muon", "Of the kernels of hidden layers; all else, and backbones, is AdamW's.", choices=("muon", "adamw"),
+        group="Training",
+    )  # fmt: skip
     patience: int = option(
         0, "Stop when validation has not improved for so many epochs; 0 for never.", low=0, group="Training"
     )

@@ -134,7 +134,9 @@ class Recipe:
         return WarmUp([backbones.of(model)], self.config.head_only, backbones.UNFROZEN_RATE)
 
     def orthogonal(self, model: keras.Model) -> Sequence[Any]:
-        return []
+        if self.config.optimizer == "adamw" or self.config.backbone:
+            return []
+        return [one for one in model.trainable_variables if len(one.shape) > 1 and not one.path.startswith("labels/")]
 
     def begin_epoch(self, model: keras.Model, epoch: int) -> None:
         pass

@@ -185,8 +185,9 @@ def test_predict_aligns_words(translator):
     assert aligned["target"] == found["translation"].split()
     assert sorted(at for _, at in aligned["pairs"]) == list(range(len(aligned["target"])))
     assert aligned["pairs"] == sorted(aligned["pairs"])
-    message = fails("predict", translator, "the red house", "--alignment", "--format", "po", status=2)
-    assert message == "--alignment adds to JSON, and --format is po: leave one of them out."
+    for flags in (["--alignment"], ["--top-k", "2"]):
+        message = fails("predict", translator, "the red house", *flags, "--format", "po", status=2)
+        assert message == f"{flags[0]} is about JSON objects, and --format is po: leave one of them out."
 
 
 @pytest.mark.slow
