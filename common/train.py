@@ -92,10 +92,10 @@ def check_batches(recipe: Any, config: RunConfig) -> None:
 def peak_rate(config: RunConfig) -> float:
     """The highest learning rate, for the batch size that was asked for.
 
-    As it is; or in proportion to the batch size over the recipe's default (linear: Goyal et al. 2017), or to the root
-    of that (Malladi et al. 2022, for Adam).
+    As it is; or in proportion to the batch size over the recipe's default, or that of most where the recipe fits it to
+    the data (linear: Goyal et al. 2017), or to the root of that (Malladi et al. 2022, for Adam).
     """
-    larger = config.batch_size / type(config).batch_size
+    larger = config.batch_size / (type(config).batch_size or RunConfig.batch_size)
     return config.learning_rate * {"none": 1.0, "linear": larger, "root": larger**0.5}[config.scale_rate]
 
 

@@ -400,3 +400,7 @@ def test_learning_rate_is_scaled_by_the_batch_size_if_asked_for(rule, factor):
     config = recipes.load_config("sentiment").Config
     given = config(learning_rate=0.001, batch_size=4 * config.batch_size, scale_rate=rule)
     assert peak_rate(given) == pytest.approx(0.001 * factor)
+    fits_the_data = recipes.load_config("image_classification").Config  # whose default is none
+    assert peak_rate(fits_the_data(learning_rate=0.001, batch_size=256, scale_rate=rule)) == pytest.approx(
+        0.001 * factor
+    )

@@ -30,7 +30,9 @@ BACKBONES = (
 class Config(RunConfig):
     """All settings of a run of image classification."""
 
-    batch_size: int = option(64, "Examples in a batch, over all replicas.", low=1, group="Training")
+    batch_size: int | None = option(
+        None, "Examples in a batch, over all replicas.", low=1, shown="64, or fewer of few images", group="Training"
+    )
     learning_rate: float = option(0.012, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
     weight_decay: float = option(
         0.1, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"

@@ -1,4 +1,4 @@
-"""How wide the network can be in the time given."""
+"""How many images a batch is to have, and how wide the network can be in the time given."""
 
 from __future__ import annotations
 
@@ -19,6 +19,20 @@ NARROWER, WIDTH, WIDER = 8, 16, (32, 64, 128)
 # same time: see the README for width 16. That wider ones want more is a cautious choice.
 FEW, ENOUGH = 10, 20  # epochs, of width 16 and of wider ones
 SHORTEST = 1.0  # minutes; below, measuring would take a good part of the time
+BATCHES = (16, 32, 64)
+STEPS = 32  # in an epoch; with fewer, smaller batches are better: see the README for 100 images
+
+
+def batch_size(examples: int) -> int:
+    """The largest of `BATCHES` of which an epoch has enough.
+
+    >>> [batch_size(examples) for examples in (20, 1_023, 1_024, 2_048, 60_000)]
+    [16, 16, 32, 64, 64]
+
+    Args:
+      examples: of the training part.
+    """
+    return max((size for size in BATCHES if size * STEPS <= examples), default=BATCHES[0])
 
 
 def width(config: Config, height: int, wide: int, channels: int, labels: int, examples: int) -> int:

@@ -99,6 +99,8 @@ class Recipe:
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         examples = sum(assets["label_counts"])
+        if config.batch_size is None:
+            config = dataclasses.replace(config, batch_size=fitting.batch_size(examples))
         # The width is chosen by the time given, so before the epochs.
         if config.width is None:
             found = cls(dataclasses.replace(config, width=fitting.WIDTH), assets)

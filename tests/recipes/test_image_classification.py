@@ -371,6 +371,14 @@ def test_epochs_fit_the_data(examples, epochs):
     assert (config.epochs, config.width) == (epochs, 16)
 
 
+@pytest.mark.parametrize(
+    ("examples", "size"), [(10, 16), (1_023, 16), (1_024, 32), (2_047, 32), (2_048, 64), (99_999, 64)]
+)
+def test_batches_are_smaller_where_images_are_few(examples, size):
+    assert settled(examples).batch_size == size
+    assert settled(examples, batch_size=7).batch_size == 7
+
+
 def test_width_is_what_was_given_or_16_without_a_time():
     assert settled(width=24, max_minutes=600).width == 24
     assert settled(epochs=3, max_minutes=600).width == 16
