@@ -35,6 +35,7 @@ def batch_size(examples: int) -> int:
     return max((size for size in BATCHES if size * STEPS <= examples), default=BATCHES[0])
 
 
+@functools.lru_cache  # a config may be settled twice, and is told of once
 def width(config: Config, height: int, wide: int, channels: int, labels: int, examples: int) -> int:
     """The width that suits `--max-minutes`, see `suited`, or the default one.
 

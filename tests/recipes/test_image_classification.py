@@ -404,6 +404,8 @@ def test_width_fits_the_time_on_this_machine(capsys):
     # Two minutes are too few for a hundred million images of 12 by 9 pixels.
     assert settled(100_000_000, max_minutes=2).width == 8
     assert capsys.readouterr().err.startswith("Width 8, with which about 0 epochs go into 2 minutes here.")
+    assert settled(100_000_000, max_minutes=2).width == 8  # where encoded data is found that other settings made
+    assert "Width" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet"])
