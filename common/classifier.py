@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,10 @@ import tensorflow as tf
 
 from common import check, metrics, uncertain
 from common.errors import DataError
+from common.layers.blend import fitted_shares
 from common.recipe import Ask, Assets, Axis, Example, Source, Tally
+
+FITTED = 5_000_000  # logits on which a blend is fitted; more would take gigabytes, and tell little of so few weights
 
 
 def learned(labels: Counter[str], train: Source, what: str) -> Assets:
@@ -105,3 +108,38 @@ class Labels:
     def doubts(self) -> list[str]:
         """Labels that differ in case or blanks only, for people."""
         return check.alike(self.names)
+
+
+class Validation:
+    """Classification measures of a model that blends logits, and the weights of the blend that fit best.
+
+    Args:
+      labels: their names.
+      heads: names of the outputs that `common.layers.blend.Blend` makes the output "blended" of, each logits
+        [batch, labels]; those that the model lacks are passed over.
+    """
+
+    def __init__(self, labels: list[str], heads: Sequence[str]):
+        self.labels, self.heads = labels, heads
+        self.measures = metrics.Classification(labels)
+        self.logits: list[np.ndarray] = []
+        self.targets: list[np.ndarray] = []
+
+    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """Adds a batch: int32 [batch] "label", and the model's outputs."""
+        self.logits.append(np.stack([outputs[name] for name in self.heads if name in outputs]))
+        self.targets.append(target["label"])
+        self.measures.update(target["label"], metrics.softmax(outputs["blended"]))
+
+    def fit(self) -> np.ndarray:
+        """The weights, [heads], of the best blend, which is what is measured from now on."""
+        logits, targets = np.concatenate(self.logits, axis=1), np.concatenate(self.targets)
+        every = -(-logits.size // FITTED)
+        shares = fitted_shares(logits[:, ::every], targets[::every])
+        self.measures = metrics.Classification(self.labels)
+        self.measures.update(targets, metrics.softmax(np.tensordot(shares, logits, axes=1)))
+        return shares
+
+    def result(self) -> dict[str, Any]:
+        """As `common.metrics.Classification` gives them."""
+        return self.measures.result()

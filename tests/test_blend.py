@@ -6,6 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.classifier import Validation
 from common.layers.blend import Blend, fitted_shares
 
 
@@ -67,3 +68,21 @@ def test_examples_without_a_known_label_say_nothing():
         fitted_shares(more, np.concatenate([target, -np.ones_like(target)])), fitted_shares(logits, target)
     )
     assert fitted_shares(logits, -np.ones_like(target)).tolist() == [1.0, 1.0]
+
+
+def test_validation_measures_what_it_fitted():
+    # Right three times of four, sure as of 4 nats and then as of log(3): the entropy of a quarter.
+    logits = np.tile(np.array([[4.0, 0.0]], np.float32), (4000, 1))
+    outputs = {"logits": logits, "blended": logits}
+    measures = Validation(["a", "b"], ["logits", "lacking"])
+    for part in (slice(0, 1000), slice(1000, 4000)):
+        target = {"label": (np.arange(4000)[part] % 4 == 0).astype(np.int32)}
+        measures.update(target, {name: one[part] for name, one in outputs.items()})
+    entropy = {"before": 1 + np.log1p(np.exp(-4)), "after": np.log(4) - 0.75 * np.log(3)}
+    found = {"before": measures.result(), "share": measures.fit(), "after": measures.result()}
+    assert found["share"] == pytest.approx([np.log(3) / 4], abs=1e-3)
+    for when, value in entropy.items():
+        assert found[when]["log_loss"] == pytest.approx(value, abs=1e-3)
+        assert found[when]["accuracy"] == 0.75
+    assert found["before"]["calibration_error"] == pytest.approx(1 / (1 + np.exp(-4)) - 0.75)
+    assert found["after"]["calibration_error"] < 1e-3

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from common.layers.blend import Blend
 from common.layers.normalization import BatchNormalization
 
 from . import backbones
@@ -35,8 +36,9 @@ def build(
       halved: by how many convolutions the residual network first halves images; None for as many as fit their size.
 
     Inputs: pixels uint8 [batch, height, width, channels].
-    Outputs: logits float32 [batch, labels]; in training, where images are mixed, partner int32 [batch] and own float32
-    [batch]: with which image of the batch each is mixed, and how much of it is its own.
+    Outputs: logits float32 [batch, labels], which are trained, and blended, as much larger as makes shares fit, which
+    are served; in training, where images are mixed, partner int32 [batch] and own float32 [batch]: with which image of
+    the batch each is mixed, and how much of it is its own.
     """
     pixels = keras.Input([height, width, channels], dtype="uint8", name="pixels")
     images, partner, own = Mixed(config.mix if config.noise else "none", name="mixed")(changes(config, flip)(pixels))
@@ -46,7 +48,8 @@ def build(
         features = residual(config, images, halvings(height, width) if halved is None else halved)
     features = keras.layers.Dropout(config.dropout if config.noise else 0, name="dropout")(features)
     logits = keras.layers.Dense(labels, dtype="float32", name="labels")(features)
-    return keras.Model({"pixels": pixels}, {"logits": logits, "partner": partner, "own": own}, name=config.model)
+    outputs = {"logits": logits, "blended": Blend(dtype="float32", name="blend")([logits])}
+    return keras.Model({"pixels": pixels}, outputs | {"partner": partner, "own": own}, name=config.model)
 
 
 def changes(config: Config, flip: bool) -> Changes:

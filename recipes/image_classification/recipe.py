@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, check_images, classifier, images, losses, metrics, sources
+from common import check, check_images, classifier, images, losses, sources
 from common.config import passes
 from common.errors import ConfigError
 from common.readers import pictures
@@ -33,7 +33,7 @@ class Recipe:
     inputs = tuple(field for field in data.FIELDS if field.kind == "image")
     formats: ClassVar[Mapping[str, Format]] = {}
     length_keys: tuple[str, ...] = ()
-    parts: ClassVar[Mapping[str, Sequence[str]]] = {"encoder": ("*",), "head": ("dense", "labels")}
+    parts: ClassVar[Mapping[str, Sequence[str]]] = {"encoder": ("*",), "head": ("dense", "labels", "blend")}
     monitor, monitor_mode = "accuracy", "max"
 
     def __init__(self, config: Config, assets: Assets):
@@ -155,11 +155,11 @@ class Recipe:
         own, (others, other_shares) = outputs["own"], of(tf.gather(target["label"], outputs["partner"]))
         return own * sums + (1 - own) * others, own * shares + (1 - own) * other_shares
 
-    def measures(self, model: keras.Model) -> _Validation:
-        return _Validation(self.labels.names)
+    def measures(self, model: keras.Model) -> classifier.Validation:
+        return classifier.Validation(self.labels.names, ["logits"])
 
-    def conclude(self, model: keras.Model, measures: _Validation) -> None:
-        pass
+    def conclude(self, model: keras.Model, measures: classifier.Validation) -> None:
+        model.get_layer("blend").shares.assign(measures.fit())
 
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
         return self.labels.score(batches, ask)
@@ -171,9 +171,9 @@ class Recipe:
         shape = [None, self.height, self.width, self.channels]
 
         def of_pixels(pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
-            logits = model({"pixels": pixels}, training=False)["logits"]
+            logits = model({"pixels": pixels}, training=False)["blended"]
             if self.config.mirror_tests:
-                logits = (logits + model({"pixels": tf.reverse(pixels, [2])}, training=False)["logits"]) / 2
+                logits = (logits + model({"pixels": tf.reverse(pixels, [2])}, training=False)["blended"]) / 2
             return self.labels.answers(logits)
 
         def of_shades(pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
@@ -219,19 +219,6 @@ class Recipe:
 
     def explanation(self, example: Example, outputs: Mapping[str, Any]) -> bytes:
         return explain.overlay(example["image_bytes"], outputs["heat"])
-
-
-class _Validation:
-    """Classification measures of the model's logits."""
-
-    def __init__(self, labels: list[str]):
-        self.measures = metrics.Classification(labels)
-
-    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        self.measures.update(target["label"], metrics.softmax(outputs["logits"]))
-
-    def result(self) -> dict[str, Any]:
-        return self.measures.result()
 
 
 def size(given: str | None) -> tuple[int, int] | None:

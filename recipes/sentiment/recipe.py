@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, classifier, losses, metrics, pipeline, sources, text
+from common import check, classifier, losses, pipeline, sources, text
 from common.config import passes
-from common.layers.blend import fitted_shares
 from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
 
 from . import data, model
 from .config import PREFIXES, SUFFIXES, Config
+from .model import HEADS
 
 WORTH = 1  # examples that count as much as what another run knows of a word
 LONG = 50  # words; a text that is longer counts as several where the number of epochs is chosen
@@ -137,10 +137,10 @@ class Recipe:
         alone, _ = losses.cross_entropy(target["label"], outputs["lstm_logits"], smoothing, weights)
         return (1 - lstm_share) * sums + lstm_share * alone, weights_of
 
-    def measures(self, model: keras.Model) -> _Validation:
-        return _Validation(self.labels.names)
+    def measures(self, model: keras.Model) -> classifier.Validation:
+        return classifier.Validation(self.labels.names, HEADS)
 
-    def conclude(self, model: keras.Model, measures: _Validation) -> None:
+    def conclude(self, model: keras.Model, measures: classifier.Validation) -> None:
         model.get_layer("blend").shares.assign(measures.fit())
 
     def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
@@ -169,28 +169,3 @@ class Recipe:
 
     def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
         return self.labels.uncertainty(outputs, by)
-
-
-class _Validation:
-    """Classification measures of the blend of both parts' logits."""
-
-    def __init__(self, labels: list[str]):
-        self.labels, self.measures = labels, metrics.Classification(labels)
-        self.heads: list[np.ndarray] = []
-        self.targets: list[np.ndarray] = []
-
-    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        self.heads.append(np.stack([outputs[name] for name in model.HEADS if name in outputs]))
-        self.targets.append(target["label"])
-        self.measures.update(target["label"], metrics.softmax(outputs["blended"]))
-
-    def fit(self) -> np.ndarray:
-        """Measures the best blend from now on; returns its weights."""
-        heads, targets = np.concatenate(self.heads, axis=1), np.concatenate(self.targets)
-        shares = fitted_shares(heads, targets)
-        self.measures = metrics.Classification(self.labels)
-        self.measures.update(targets, metrics.softmax(np.tensordot(shares, heads, axes=1)))
-        return shares
-
-    def result(self) -> dict[str, Any]:
-        return self.measures.result()

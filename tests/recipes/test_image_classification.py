@@ -470,7 +470,7 @@ def test_overlay_lays_colours_over_the_image_as_it_is_shown():
 def parts(tmp_path_factory):
     """A folder with the parts train, valid and test, each with folders of labels."""
     folder = tmp_path_factory.mktemp("pictures")
-    for seed, (name, count) in enumerate({"train": 120, "valid": 30, "test": 50}.items()):
+    for seed, (name, count) in enumerate({"train": 120, "valid": 50, "test": 50}.items()):
         write_images(folder / name, tiny_images(count, seed))
     return folder
 
@@ -495,6 +495,17 @@ def test_bars_across_are_told_from_bars_down(classifier):
     metrics = json.loads((classifier / "metrics.json").read_text())
     assert metrics["examples"]["test"] == 50
     assert metrics["test"]["accuracy"] > 0.9
+
+
+@pytest.mark.slow
+def test_shares_are_those_that_fit_validation(classifier, parts):
+    # The weights that are kept have with them how sure they are to be: what is served has the loss that training told.
+    share = np.load(classifier / "best.npz")["blend/shares"]
+    assert share.shape == (1,) and share[0] != 1
+    epochs = [json.loads(line) for line in (classifier / "history.jsonl").read_text().splitlines()]
+    best = max(epochs, key=lambda one: (one["valid_accuracy"], -one["valid_loss"]))
+    found = json.loads(good("evaluate", classifier, "--data", parts / "valid", "--json"))
+    assert found["log_loss"] == pytest.approx(best["valid_log_loss"], rel=1e-4)
 
 
 @pytest.mark.slow
