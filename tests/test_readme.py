@@ -222,3 +222,15 @@ def project_files():
         for path in found
         if not any(part in left_out or part.startswith(".") for part in Path(path).relative_to(ROOT).parts[:-1])
     ]
+
+
+def test_guide_to_fine_tuning_has_the_defaults_that_differ():
+    rows = []
+    for name in recipes.names():
+        module = recipes.load_config(name)
+        options = settings(module.Config)
+        for key, tuned in module.TUNED.items():
+            scratch = options[key].metadata["shown"] or options[key].default
+            rows.append(f"| `{name}` | `--{key.replace('_', '-')}` | {scratch} | {tuned} |")
+    found = re.findall(r"^\| `\w+` \| `--.*$", (ROOT / "docs" / "fine_tuning.md").read_text(encoding="utf-8"), re.M)
+    assert sorted(found) == sorted(rows)
