@@ -31,6 +31,7 @@ import tensorflow as tf
 
 Step = Callable[..., tuple[Any, ...]]
 NEVER = -float("inf")
+PIECE = 64  # columns of a row that are looked through at once
 TINY = 1.1754944e-38  # the smallest float32 that has full precision
 _SCALAR = tf.TensorShape([])
 
@@ -174,7 +175,7 @@ def beam_search(
 
             # The best of each beam, then the best of these: far fewer to sort than beam * vocabulary.
             count = min(beam, log_probs.shape[1]) if log_probs.shape[1] else tf.minimum(beam, tf.shape(log_probs)[1])
-            values, tokens = tf.math.top_k(log_probs, count)  # [there * beam, count]
+            values, tokens = largest(log_probs, count)  # [there * beam, count]
             forced = tf.repeat(position >= about.longest, beam)[:, None]
             only_end = tf.where(tf.range(count) == 0, end_log_probs[:, None], NEVER)
             values = _numbers(tf.where(forced, only_end, values))
@@ -515,6 +516,32 @@ def _along(attentions: tf.TensorArray, steps: tf.Tensor, rows: tf.Tensor, length
 def _written(values: tf.Tensor, new: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
     """[..., time], the new ones at the position; unchanged if it lies beyond."""
     return tf.where(tf.range(tf.shape(values)[-1]) == position, new[..., None], values)
+
+
+def largest(values: tf.Tensor, count: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(values, places), [rows, count] each: what `tf.math.top_k` finds, of equal ones the first, several times as fast.
+
+    It sorts whole rows. Here rows are cut to pieces, and only those pieces are sorted that have the largest maxima: of
+    these there are as many as are looked for, and so no other piece can hold one. NaN comes in any order.
+
+    Args:
+      values: float32 [rows, columns].
+
+    >>> largest(tf.constant([[3.0, 1.0, 2.0, 3.0]]), 3)[1].numpy().tolist()
+    [[0, 3, 2]]
+    """
+    columns = values.shape[1]
+    if columns is None or not isinstance(count, int) or columns < 4 * PIECE * count:
+        return tf.math.top_k(values, count)
+    # Of a size that leaves no rest, if there is one.
+    size = next((size for size in range(PIECE, PIECE // 2, -1) if columns % size == 0), PIECE)
+    rest = -columns % size
+    padded = tf.pad(values, [[0, 0], [0, rest]], constant_values=NEVER) if rest else values
+    pieces = tf.reshape(padded, [-1, (columns + rest) // size, size])
+    some = tf.sort(tf.math.top_k(tf.reduce_max(pieces, axis=2), count).indices, axis=1)
+    found, places = tf.math.top_k(tf.reshape(tf.gather(pieces, some, batch_dims=1), [-1, count * size]), count)
+    places = tf.gather(some, places // size, batch_dims=1) * size + places % size
+    return found, tf.minimum(places, columns - 1)
 
 
 def _numbers(values: tf.Tensor) -> tf.Tensor:

@@ -693,3 +693,25 @@ def test_empty_batch_has_no_hypotheses():
 def test_beam_search_says_what_is_wrong(options, message):
     with pytest.raises(ValueError, match=message):
         decode.beam_search(fixed([0.5, 0.5]), (), 1, start=START, end=END, longest=2, **options)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), rows=st.integers(0, 3), columns=st.integers(250, 1200), count=st.integers(1, 5),
+    kinds=st.sampled_from([2, 5, 1000]), never=st.sampled_from([0.0, 0.5, 0.999]),
+)  # fmt: skip
+def test_largest_are_those_of_a_sorted_row(seed, rows, columns, count, kinds, never):
+    # Few kinds of values, so that many are equal; and some rows in which hardly anything can come.
+    random = np.random.default_rng(seed)
+    values = random.integers(0, kinds, [rows, columns]).astype(np.float32)
+    values[random.random(values.shape) < never] = decode.NEVER
+    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    found, places = decode.largest(tf.constant(values), count)
+    np.testing.assert_array_equal(places, order)
+    np.testing.assert_array_equal(found, np.take_along_axis(values, order, axis=1))
+
+
+def test_largest_of_what_is_no_number_are_places_of_the_row():
+    values = tf.fill([2, 1031], float("nan"))
+    places = decode.largest(values, 4)[1].numpy()
+    assert ((places >= 0) & (places < 1031)).all()
