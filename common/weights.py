@@ -63,5 +63,7 @@ def set_model_weights(model: Any, arrays: dict[str, np.ndarray]) -> None:
         value = arrays.get(path)
         if value is None or value.shape != tuple(variable.shape):
             found = "is missing" if value is None else f"has shape {value.shape}, not {tuple(variable.shape)}"
-            raise RunError(f"The weights do not fit the model: {path} {found}.")
+            raise RunError(
+                f"The weights do not fit the model: {path} {found}. If another version made them, train anew."
+            )
         variable.assign(value)
