@@ -423,7 +423,7 @@ def _drawn(
 
 def _likeliest(log_probs: tf.Tensor) -> tf.Tensor:
     # Of equal ones the first, which argmax does not promise.
-    return tf.math.top_k(log_probs, 1).indices[:, 0]
+    return largest(log_probs, 1)[1][:, 0]
 
 
 def _called(
