@@ -150,6 +150,7 @@ class Trainer:
                 [variable.value for variable in recipe.orthogonal(self.model)], config.accumulate > 1,
                 [self.plan.rates.get(paths[id(v)], 1.0) for v in variables],
                 [named[path] for path in self.plan.anchored if path in named], config.anchor,
+                config.precision == "bfloat16",
             )  # fmt: skip
         spread_random_states(strategy, random_states(self.model))
         found = (kind + name for name in recipe.length_keys for kind in (FEATURE, TARGET))

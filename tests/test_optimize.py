@@ -358,15 +358,28 @@ def test_state_restored_goes_on_to_the_same_weights():
 
 def test_orthogonalised_matrices_have_singular_values_near_to_one():
     random = np.random.default_rng(2)
-    for shape in ((4, 9), (9, 4), (6, 6)):
+    for shape in ((4, 9), (9, 4), (6, 6), (5, 7), (300, 20)):
         matrix = random.normal(size=shape).astype(np.float32)
         found = orthogonalised(tf.constant(matrix)).numpy()
         left, values, right = np.linalg.svd(matrix, full_matrices=False)
         assert found.shape == shape
         turned = left.T @ found @ right.T  # diagonal, since the singular vectors stay
         np.testing.assert_allclose(turned - np.diag(np.diag(turned)), 0, atol=1e-4)
+        expected = values / np.linalg.norm(matrix)
+        for _ in range(3):
+            expected = 3.4445 * expected - 4.7750 * expected**3 + 2.0315 * expected**5
+        np.testing.assert_allclose(np.diag(turned), expected, atol=1e-4)
         large = values > 0.05 * np.linalg.norm(matrix)
         assert np.all(np.abs(np.diag(turned)[large] - 1) < 0.35)
+
+
+def test_orthogonalised_in_bfloat16_are_nearly_the_same():
+    random = np.random.default_rng(2)
+    for shape in ((40, 90), (200, 60), (60, 60)):
+        matrix = tf.constant(random.normal(size=shape), tf.float32)
+        exact, found = orthogonalised(matrix).numpy(), orthogonalised(matrix, half=True).numpy()
+        assert found.dtype == np.float32 and (found != exact).any()
+        assert np.linalg.norm(found - exact) < 0.06 * np.linalg.norm(exact)
 
 
 def test_muon_updates_by_the_orthogonal_momentum_in_the_size_of_adam():

@@ -52,6 +52,13 @@ def build(
     return keras.Model({"pixels": pixels}, outputs | {"partner": partner, "own": own}, name=config.model)
 
 
+def orthogonal(config: Config, network: keras.Model) -> list[Any]:
+    """The variables that Muon updates: kernels of hidden layers, unless they are those of a backbone."""
+    if config.optimizer == "adamw" or config.backbone:
+        return []
+    return [one for one in network.trainable_variables if len(one.shape) > 1 and not one.path.startswith("labels/")]
+
+
 def changes(config: Config, flip: bool) -> Changes:
     """The random changes that a config asks for."""
     if not config.noise:

@@ -20,6 +20,7 @@ from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, S
 
 from . import backbones, data, explain, fitting, model
 from .config import Config
+from .model import orthogonal as kernels
 
 SEEN = 100_000  # images that a training sees without --epochs, over 10 to 200 epochs
 LARGER = 1.5  # times the size of a source's images, to which at most those of a fine-tuned run are brought
@@ -136,9 +137,7 @@ class Recipe:
         return WarmUp([backbones.of(model)], self.config.head_only, backbones.UNFROZEN_RATE)
 
     def orthogonal(self, model: keras.Model) -> Sequence[Any]:
-        if self.config.optimizer == "adamw" or self.config.backbone:
-            return []
-        return [one for one in model.trainable_variables if len(one.shape) > 1 and not one.path.startswith("labels/")]
+        return kernels(self.config, model)
 
     def begin_epoch(self, model: keras.Model, epoch: int) -> None:
         pass
