@@ -31,6 +31,7 @@ import tensorflow as tf
 
 Step = Callable[..., tuple[Any, ...]]
 NEVER = -float("inf")
+STILL = 0.75  # of rows that have memory: when no more of them go on, the others are taken out of the batch
 PIECE = 64  # columns of a row that are looked through at once
 TINY = 1.1754944e-38  # the smallest float32 that has full precision
 _SCALAR = tf.TensorShape([])
@@ -107,6 +108,7 @@ def beam_search(
     n_best: int = 1,
     length_penalty: float | tf.Tensor = 1.0,
     coverage_penalty: float = 0.0,
+    look_ahead: float | None = None,
     blocked: int = 0,
     attention: bool | None = None,
     source_mask: tf.Tensor | None = None,
@@ -116,7 +118,8 @@ def beam_search(
 
     At each step the `beam` most probable continuations of the row's hypotheses stay. Those that end are finished, the
     others go on; where several end, fewer go on, and the next step fills the beam again. So a beam of 1 is greedy. A
-    row stops once none that goes on can score better than the worst finished one to be returned.
+    row stops once none that goes on can score better than the worst finished one to be returned, or, with `look_ahead`,
+    once none can within so many times its length.
 
     The score is that of Wu et al. 2016, log probability / ((5 + length) / 6) ** length_penalty + coverage, where length
     and coverage count the end token. Coverage is coverage_penalty * the sum over source positions of
@@ -135,18 +138,23 @@ def beam_search(
       n_best: how many are returned, at most `beam`.
       length_penalty: more favours long ones; 0 ranks by probability.
       coverage_penalty: not negative; more favours those that attend to all of the source. Needs attention.
+      look_ahead: a hypothesis that goes on is taken to end within so many times the length that it would have if it
+        ended next. 1 stops soonest, and what it gives up is seldom better: one whose tokens so far are less likely
+        than those of a finished one would have to make up for it by those to come. None for up to `longest`.
       blocked: no sequence of so many tokens comes twice in a hypothesis; 0 allows all.
       attention: whether it is returned.
       source_mask: [batch, source], true or 1 where the source is, for coverage; without it, everywhere.
       memory: any structure of tensors [batch, ...] that stay the same. The step is then given it, too, as its last
-        argument. So rows that are done can be taken out of the batch, which is done whenever they are half of it, and
-        steps cost what the rows cost that still go on; unless attention is returned.
+        argument. So rows that are done can be taken out of the batch, which is done whenever they are a quarter of it,
+        and steps cost what the rows cost that still go on; unless attention is returned.
 
     Raises:
       ValueError: a number is out of range, or the step returns no attention where it is needed.
     """
     if not 1 <= n_best <= beam:
         raise ValueError(f"n_best must be from 1 to beam, {beam}, not {n_best}.")
+    if look_ahead is not None and look_ahead < 1:
+        raise ValueError(f"look_ahead must be at least 1, not {look_ahead}.")
     if coverage_penalty < 0:
         raise ValueError(f"coverage_penalty must not be negative; it is {coverage_penalty}.")
     attend = bool(attention) or coverage_penalty > 0
@@ -157,7 +165,6 @@ def beam_search(
         """Steps, as long as more than a share `still` of the rows go on."""
         there = tf.shape(about.longest)[0]
         rows = tf.range(there)[:, None] * beam  # the first of each row's beams
-        last_norm = _normaliser(about.longest + 1, length_penalty)
         more = () if memory is None else (about.memory,)
         least = tf.cast(still * tf.cast(there, tf.float32), tf.int32)
 
@@ -202,9 +209,12 @@ def beam_search(
             finished = _best(finished, fresh, n_best)
 
             # Log probabilities only fall and coverage is at most 0. The norm that a hypothesis has at its end is
-            # between that of ending next and that of the longest.
+            # between that of ending next and that of the longest that it is taken to become.
             sums = tf.where(ended, NEVER, sums)
-            norm = tf.maximum(_normaliser(position + 2, length_penalty), last_norm)
+            most = about.longest + 1
+            if look_ahead is not None:
+                most = tf.minimum(most, tf.cast(look_ahead * tf.cast(position + 2, tf.float32), tf.int32))
+            norm = tf.maximum(*(_normaliser(length, length_penalty) for length in (position + 2, most)))
             done = tf.reduce_max(sums, axis=1) / norm <= finished.scores[:, -1]
             sums = tf.where(done[:, None], NEVER, sums)
             past, origins = _written(past, tokens, position), _written(origins, parents, position)
@@ -233,7 +243,7 @@ def beam_search(
         return Decoded(found.tokens, found.lengths, found.scores, found.log_probs, looked)
 
     def packed(position: tf.Tensor, state: Any, live: _Live, finished: _Finished, about: _About, found: Any) -> Any:
-        position, state, live, finished, _ = searched(position, state, live, finished, about, 0.5)
+        position, state, live, finished, _ = searched(position, state, live, finished, about, STILL)
         found = _placed(found, finished, about.row)
         left = tf.where(_goes_on(live))[:, 0]
         state = tf.nest.map_structure(lambda one: tf.gather(one, _beams(left, beam)), state)

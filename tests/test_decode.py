@@ -129,8 +129,10 @@ def enumerated(model, row, longest, penalty, coverage=0.0, mask=(1,) * SOURCE):
     return sorted(found, key=lambda one: -one[0])
 
 
-def searched(model, row, longest, beam, penalty=1.0, coverage=0.0, mask=(1,) * SOURCE, blocked=0):
-    """What a beam finds that never stops early; and the least difference between one that it took and one it left."""
+def searched(
+    model, row, longest, beam, penalty=1.0, coverage=0.0, mask=(1,) * SOURCE, blocked=0, look_ahead=None, n_best=1
+):
+    """What a beam finds that stops early by `look_ahead` alone; and the least difference that decided something."""
     live, finished, margin = [(0.0, ())], [], np.inf
     for position in range(longest + 1):
         ways = []
@@ -146,6 +148,13 @@ def searched(model, row, longest, beam, penalty=1.0, coverage=0.0, mask=(1,) * S
             if token == END:
                 finished.append((scored(model, row, prefix, log_prob, penalty, coverage, mask), log_prob, prefix))
         live = [(log_prob, (*prefix, token)) for log_prob, prefix, token in ways[:beam] if token != END]
+        if look_ahead and live and len(finished) >= n_best:
+            worst = sorted(finished, key=lambda one: -one[0])[n_best - 1][0]
+            lengths = {position + 2, max(position + 2, min(longest + 1, int(look_ahead * (position + 2))))}
+            hope = max(live[0][0] / ((5 + length) / 6) ** penalty for length in lengths) - worst
+            margin = min(margin, abs(hope))
+            if hope < 0:
+                break
     return sorted(finished, key=lambda one: -one[0]), margin
 
 
@@ -212,18 +221,20 @@ def searches(draw, most_beam=4):
     return model, longest, beam, draw(st.integers(1, beam)), draw(penalties), coverage, draw(st.integers(0, 3))
 
 
-@given(searches())
-@settings(max_examples=40, deadline=None)
-def test_beam_search_equals_a_plain_one(search):
+@given(searches(), st.sampled_from([None, None, 1.0, 1.6]))
+@settings(max_examples=60, deadline=None)
+def test_beam_search_equals_a_plain_one(search, look_ahead):
     model, longest, beam, n_best, penalty, coverage, blocked = search
     attended = isinstance(model, Prefixes)
     found = decode.beam_search(
         model.step, model.state(beam), 2, start=START, end=END, longest=tf.constant(longest), beam=beam, n_best=n_best,
-        length_penalty=penalty, coverage_penalty=coverage, blocked=blocked, attention=attended,
+        length_penalty=penalty, coverage_penalty=coverage, blocked=blocked, attention=attended, look_ahead=look_ahead,
     )  # fmt: skip
     assert found.tokens.shape == (2, n_best, max(longest))
     for row in range(2):
-        expected, margin = searched(model, row, longest[row], beam, penalty, coverage, blocked=blocked)
+        expected, margin = searched(
+            model, row, longest[row], beam, penalty, coverage, blocked=blocked, look_ahead=look_ahead, n_best=n_best
+        )
         assume(margin > 1e-4)
         assert_same(found, row, expected, n_best)
         if attended:
@@ -320,8 +331,22 @@ def test_steps_get_cheaper_as_rows_are_done():
         step, (), 6, start=START, end=END, longest=longest, beam=1, length_penalty=0.0, memory=tf.range(6)
     )
     assert found.lengths[:, 0].numpy().tolist() == longest.numpy().tolist()
-    # Three of six are done at once; one of the other three, later on, is not half of them.
-    assert [int(one) for one in seen] == [6, 3, 3, 3, 3, 1, 1, 1, 1, 1]
+    # A quarter of six are one and a half, of three less than one: so whenever some are done, they are taken out.
+    assert [int(one) for one in seen] == [6, 3, 2, 2, 2, 1, 1, 1, 1, 1]
+
+
+def test_few_rows_that_are_done_stay_until_they_are_a_quarter():
+    seen = []
+
+    def step(state, tokens, position, memory):
+        seen.append(tf.shape(memory)[0])
+        return state, tf.math.log(tf.constant([0.2, 0.2, 0.3, 0.3])) + tf.zeros([tf.shape(tokens)[0], 1])
+
+    longest = tf.constant([0, 5, 1, 5, 5, 5, 5, 5])
+    decode.beam_search(
+        step, (), 8, start=START, end=END, longest=longest, beam=1, length_penalty=0.0, memory=tf.range(8)
+    )
+    assert [int(one) for one in seen] == [8, 8, 6, 6, 6, 6]
 
 
 @pytest.mark.parametrize("how", ["beam", "greedy"])
@@ -383,10 +408,14 @@ def test_start_may_differ_by_row():
     assert found.tokens.numpy().tolist() == [[[1, 2, 0, 0, 0]], [[2, 0, 0, 0, 0]], [[0] * 5]]
 
 
-@pytest.mark.parametrize(("longest", "steps"), [(50, 3), (1000, 4)])
-def test_beam_search_stops_once_nothing_better_can_come(longest, steps):
+@pytest.mark.parametrize(
+    ("longest", "look_ahead", "steps"),
+    [(50, None, 3), (1000, None, 4), (1000, 1.0, 3), (1000, 12.0, 3), (1000, 250.0, 4)],
+)
+def test_beam_search_stops_once_nothing_better_can_come(longest, look_ahead, steps):
     # 2 2 END has the log probability 3 log .98 and the score -.0455. The best that goes on has then 2 log .98 + log .01
-    # = -4.65, so at most -.50 after 50 tokens, but -.028 after 1000. One step later it has log .01 less: -.055.
+    # = -4.65, so at most -.50 after 50 tokens, but -.028 after 1000. One step later it has log .01 less: -.055. If it
+    # ended next, it would have 4 tokens: so 12 times its length is 48 tokens, and 250 times 1000.
     logits = np.log(np.float32([[0.005, 0.01, 0.98, 0.005], [0.01, 0.98, 0.005, 0.005]]))
     calls = tf.Variable(0)
 
@@ -396,7 +425,9 @@ def test_beam_search_stops_once_nothing_better_can_come(longest, steps):
 
     @tf.function
     def decoded(batch):
-        found = decode.beam_search(step, (), batch, start=START, end=END, longest=longest, beam=2)
+        found = decode.beam_search(
+            step, (), batch, start=START, end=END, longest=longest, beam=2, look_ahead=look_ahead
+        )  # fmt: skip
         return found.tokens, found.scores
 
     tokens, scores = decoded(tf.constant(2))
@@ -685,6 +716,7 @@ def test_empty_batch_has_no_hypotheses():
         ({"beam": 2, "n_best": 3}, "n_best must be from 1 to beam, 2, not 3"),
         ({"beam": 0}, "n_best must be from 1 to beam, 0, not 1"),
         ({"beam": 1, "coverage_penalty": -0.1}, "coverage_penalty must not be negative; it is -0.1"),
+        ({"beam": 1, "look_ahead": 0.5}, "look_ahead must be at least 1, not 0.5"),
         ({"beam": 1, "blocked": -1}, "blocked must be 0 or more, not -1"),
         ({"beam": 1, "attention": True}, "returns no attention"),
         ({"beam": 1, "coverage_penalty": 0.1}, "returns no attention"),
