@@ -79,6 +79,18 @@ def sampled(pairs: Sequence[Any], count: int) -> list[Any]:
     return [pairs[number * len(pairs) // count] for number in range(count)]
 
 
+def value(text: str) -> Any:
+    """That of a setting.
+
+    >>> value("500"), value("0.1"), value("bfloat16")
+    (500, 0.1, 'bfloat16')
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 class Ours(Row):
     """The recipe with its defaults, by its command line."""
 
@@ -99,7 +111,9 @@ class Ours(Row):
         from common.config import checked
         from recipes.translation.config import Config
 
-        given = checked(Config, {**self.settings["sources"], **self.flags}, "benchmark")
+        more = dict(zip(*[iter(self.settings["ours"])] * 2, strict=True))
+        more = {name.removeprefix("--").replace("-", "_"): value(text) for name, text in more.items()}
+        given = checked(Config, {**self.settings["sources"], **self.flags, **more}, "benchmark")
         config: Any = Config(**given, epochs=100_000, patience=0, seed=self.settings["seed"])
         workflow.prepare(config)
         import tensorflow as tf
@@ -342,7 +356,9 @@ def main() -> None:
     parser.add_argument("--make-peer", action="store_true", help="make an environment for OpenNMT-tf in the cache")
     parser.add_argument("--peer-learning-rate", type=float, default=0.0002, help="of OpenNMT-tf; its default for LSTMs")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--ours", default="", help='further flags of our rows with --minutes, such as "--units 64"')
+    parser.add_argument(
+        "--ours", default="", help='further flags of our rows, each with its value, such as "--units 64"'
+    )
     parser.add_argument("--json", type=Path, help="write the results there too")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()

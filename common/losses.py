@@ -34,7 +34,12 @@ def cross_entropy(
 
 
 def sequence_cross_entropy(
-    labels: tf.Tensor, states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor, smoothing: float = 0.0
+    labels: tf.Tensor,
+    states: tf.Tensor,
+    table: tf.Tensor,
+    bias: tf.Tensor,
+    smoothing: float = 0.0,
+    drawn: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Cross entropy in nats and its weight, the number of steps, for each sequence, both [batch].
 
@@ -47,6 +52,10 @@ def sequence_cross_entropy(
       states: [batch, steps, units].
       table, bias: [classes, units] and [classes]; a class's score is the product of the state and its row.
       smoothing: as of `cross_entropy`.
+      drawn: int [samples], classes drawn uniformly. Scores are then made for the classes that the labels have and for
+        these alone, of which each stands for as many as it takes to make up for all that have no score: so the sum in
+        the softmax is right on average (importance sampling, Bengio and Senecal 2008). Of many classes this spares
+        most of the work. What smoothing adds stays exact.
 
     >>> table, bias = tf.zeros([2, 3]), tf.zeros([2])
     >>> sums, weights = sequence_cross_entropy(tf.constant([[1, 0]]), tf.zeros([1, 2, 3]), table, bias)
@@ -56,13 +65,29 @@ def sequence_cross_entropy(
     places = tf.where(labels > 0)
     wanted = tf.gather_nd(labels, places)
     asked = tf.gather_nd(states, places)  # [real steps, units]
-    scores = tf.matmul(asked, tf.cast(table, asked.dtype), transpose_b=True) + tf.cast(bias, asked.dtype)
-    found = tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, tf.cast(scores, tf.float32))
+    rows, shifts, columns = (table, bias, wanted) if drawn is None else _some_classes(table, bias, wanted, drawn)
+    scores = tf.matmul(asked, tf.cast(rows, asked.dtype), transpose_b=True) + tf.cast(shifts, asked.dtype)
+    found = tf.nn.sparse_softmax_cross_entropy_with_logits(columns, tf.cast(scores, tf.float32))
     if smoothing:
         exact = tf.cast(asked, tf.float32)
-        rows = tf.gather(table, wanted) - tf.reduce_mean(table, axis=0)
+        apart = tf.gather(table, wanted) - tf.reduce_mean(table, axis=0)
         spread = tf.gather(bias, wanted) - tf.reduce_mean(bias)
-        found += smoothing * (tf.reduce_sum(exact * rows, axis=1) + spread)
+        found += smoothing * (tf.reduce_sum(exact * apart, axis=1) + spread)
     count = tf.shape(labels, tf.int64)[0]
     sums = tf.math.unsorted_segment_sum(found, places[:, 0], count)
     return sums, tf.reduce_sum(tf.cast(labels > 0, tf.float32), axis=1)
+
+
+def _some_classes(
+    table: tf.Tensor, bias: tf.Tensor, wanted: tf.Tensor, drawn: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """(table, bias) of the classes wanted and of those drawn that are others, and where the wanted ones stand there."""
+    own, columns = tf.unique(wanted)
+    classes = tf.shape(bias)[0]
+    there = tf.scatter_nd(tf.cast(own, tf.int32)[:, None], tf.ones_like(own, tf.bool), [classes])
+    others = tf.boolean_mask(drawn, ~tf.gather(there, drawn))
+    left = tf.cast(classes - tf.size(own), tf.float32)
+    each = tf.math.log(left / tf.maximum(tf.cast(tf.size(others), tf.float32), 1.0))
+    among = tf.concat([tf.cast(own, tf.int32), tf.cast(others, tf.int32)], axis=0)
+    shifts = tf.concat([tf.zeros_like(own, tf.float32), tf.fill([tf.size(others)], each)], axis=0)
+    return tf.gather(table, among), tf.gather(bias, among) + shifts, columns

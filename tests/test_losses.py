@@ -110,7 +110,8 @@ def test_cross_entropy_of_half_precision_logits_is_float32():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_sequence_cross_entropy_and_its_gradients_equal_those_of_each_step(smoothing):
+@pytest.mark.parametrize("drawn", [None, [1, 4, 0, 3, 2]])  # all classes, once each: then nothing is left to chance
+def test_sequence_cross_entropy_and_its_gradients_equal_those_of_each_step(smoothing, drawn):
     random = np.random.default_rng(3)
     labels = tf.constant([[3, 1, 0], [2, 0, 0], [4, 4, 1]])
     states, table, bias = (
@@ -125,9 +126,44 @@ def test_sequence_cross_entropy_and_its_gradients_equal_those_of_each_step(smoot
                 sums, _ = cross_entropy(tf.reshape(labels, [9]), scores, smoothing)
                 sums = tf.reduce_sum(tf.reshape(sums, [3, 3]) * tf.cast(labels > 0, tf.float32), axis=1)
             else:
-                sums, weights = sequence_cross_entropy(labels, states, table, bias, smoothing)
+                some = None if drawn is None else tf.constant(drawn)
+                sums, weights = sequence_cross_entropy(labels, states, table, bias, smoothing, some)
         gradients = tape.gradient(sums, [states, table, bias])
         found.append([sums, *map(tf.convert_to_tensor, gradients)])
     assert weights.numpy().tolist() == [2, 1, 3]
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_classes_drawn_stand_for_all_that_have_no_score():
+    # The scores of the four classes are log 1 to log 4. The labels have class 1, so 3 others remain. Of the drawn ones
+    # 1 is no other, and the two of class 3 stand for 1.5 classes each: 2 / (2 + 1.5 * (4 + 4)).
+    states, table = tf.ones([1, 1, 1]), tf.math.log(tf.constant([[1.0], [2.0], [3.0], [4.0]]))
+    sums, weights = sequence_cross_entropy(
+        tf.constant([[1]]), states, table, tf.zeros([4]), drawn=tf.constant([3, 1, 3])
+    )
+    np.testing.assert_allclose(sums, [-np.log(2 / 14)], rtol=1e-6)
+    assert weights.numpy().tolist() == [1]
+    # None but the label's own: its share is all there is.
+    sums, _ = sequence_cross_entropy(tf.constant([[1]]), states, table, tf.zeros([4]), drawn=tf.constant([1]))
+    assert sums.numpy().tolist() == [0]
+
+
+def test_sums_over_classes_drawn_are_right_on_average():
+    random = np.random.default_rng(5)
+    labels, states = tf.constant([[3, 9]]), tf.constant(random.normal(size=(1, 2, 4)), tf.float32)
+    table = tf.constant(random.normal(size=(30, 4)), tf.float32)
+    bias = tf.constant(random.normal(size=30), tf.float32)
+    scores = (tf.reshape(states, [2, 4]) @ tf.transpose(table) + bias).numpy().astype(float)
+    whole = np.exp(scores).sum(axis=1) / np.exp(scores[[0, 1], [3, 9]])  # one over the share of each label
+    found = []
+    for seed in range(2000):
+        drawn = tf.random.stateless_uniform([40], [seed, 0], 0, 30, tf.int32)
+        pair = [
+            sequence_cross_entropy(one, states[:, at : at + 1], table, bias, drawn=drawn)[0].numpy()[0]
+            for at, one in enumerate((labels[:, :1], labels[:, 1:]))
+        ]
+        found.append(np.exp(pair))
+    spread = np.std(found, axis=0) / np.sqrt(len(found))
+    assert (abs(np.mean(found, axis=0) - whole) < 4 * spread).all()
+    assert (spread < 0.02 * whole).all()

@@ -97,9 +97,8 @@ class Frames(keras.layers.Layer):
 
     def build(self, grid_shape: Any, *others: Any, **more: Any) -> None:
         def table(name: str, rows: int, size: float) -> Any:
-            return self.add_weight(
-                shape=(rows, self.units), initializer=keras.initializers.RandomNormal(stddev=size), name=name
-            )
+            scaled = keras.initializers.RandomNormal(stddev=size)
+            return self.add_weight(shape=(rows, self.units), initializer=scaled, autocast=False, name=name)
 
         self.ranked = table("ranked", SLOTS * self.tokens, 0.1)
         self.all = table("all", self.tokens, 0.1)
@@ -207,12 +206,11 @@ class Slots(keras.layers.Layer):
 
     def build(self, grid_shape: Any, context_shape: Any = None) -> None:
         def table(name: str, rows: int, size: float) -> Any:
-            return self.add_weight(
-                shape=(rows, self.units), initializer=keras.initializers.RandomNormal(stddev=size), name=name
-            )
+            scaled = keras.initializers.RandomNormal(stddev=size)
+            return self.add_weight(shape=(rows, self.units), initializer=scaled, autocast=False, name=name)
 
         self.table = table("table", self.tokens, self.units**-0.5)
-        self.bias = self.add_weight(shape=(self.tokens,), initializer="zeros", name="bias")
+        self.bias = self.add_weight(shape=(self.tokens,), initializer="zeros", autocast=False, name="bias")
         self.beside = table("beside", self.tokens, 0.5)
         self.below = table("below", self.tokens, 0.5)
         self.ranks = table("ranks", SLOTS, 0.5)

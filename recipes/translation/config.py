@@ -41,6 +41,10 @@ class Config(RunConfig):
     label_smoothing: float = option(
         0.1, "Share of the target spread evenly over all pieces.", low=0, below=1, group="Training"
     )
+    sampled: int = option(
+        0, "Pieces drawn at random that a step of training scores, besides those of its targets; 0 scores all.", low=0,
+        source=OWN, group="Training",
+    )  # fmt: skip
     average: float = option(
         0.999, "Decay of the moving average of weights that is evaluated and kept; 0 for none.", low=0, below=1,
         group="Training",
@@ -75,6 +79,13 @@ class Config(RunConfig):
 
     beam: int = option(4, "Hypotheses that are followed at a time.", low=1, high=64, source=TAKEN)
     length_penalty: float = option(1.0, "How much longer translations are preferred.", low=0, high=5, source=TAKEN)
+    look_ahead: float = option(
+        1.1,
+        "A hypothesis is given up that cannot win within so many times its length; more looks further, and is slower.",
+        low=1,
+        high=1000,
+        source=TAKEN,
+    )
     coverage_penalty: float = option(
         0.0, "How much translations of all of the source are preferred.", low=0, high=5, source=TAKEN
     )

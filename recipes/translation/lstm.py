@@ -18,7 +18,7 @@ from common.layers.recurrent import LSTM, lstm
 from common.layers.transformer import Attention
 
 from .config import Config
-from .layers import Before, Lengths, Pieces, Unseen
+from .layers import Before, Lengths, Pieces, Unseen, outputs
 
 
 def build(config: Config, pieces: int, source_pieces: int | None = None) -> keras.Model:
@@ -51,7 +51,8 @@ def build(config: Config, pieces: int, source_pieces: int | None = None) -> kera
             states = keras.layers.Add(name=f"decoder_{number}_sum")([states, new])
     states = _joined(config, states, looked, "states")
     states = Dropout(rate, name="states_dropout")(states)
-    return keras.Model({"source": source, "target": target}, {"states": states}, name="lstm")
+    found = outputs(config, pieces, target, states)
+    return keras.Model({"source": source, "target": target}, found, name="lstm")
 
 
 def _encoded(config: Config, states: Any, lengths: Any, rate: float) -> Any:
@@ -74,6 +75,7 @@ class Stepper:
         self.config, self.get = config, model.get_layer
         encoder = keras.Model(self.get("source").output, [self.get("memory").output, self.get("mean").output])
         memory, mean = encoder(source, training=False)
+        self.scoring = self.get("pieces").scoring(memory.dtype)
         self.across = self.get("across")
         # The beams of a sentence look at one memory, as steps of one sequence would.
         self.memory, self.beam = (self.get("unseen")(source), self.across.keys_values(memory)), beam
@@ -98,4 +100,4 @@ class Stepper:
             else:
                 states += new
         last = self.get("states")(tf.concat([states, looked], axis=1))
-        return kept, self.get("pieces").logits(last), attention
+        return kept, self.get("pieces").logits(last, self.scoring), attention

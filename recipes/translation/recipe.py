@@ -167,10 +167,12 @@ class Recipe:
         set_dropout(model, min(epoch / rise, 1.0) if rise else 1.0)
 
     def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        pieces = model.get_layer("pieces")
-        return losses.sequence_cross_entropy(
-            target["target"], outputs["states"], pieces.table.value, pieces.bias.value, self.config.label_smoothing
-        )  # fmt: skip
+        pieces, drawn = model.get_layer("pieces"), outputs.get("drawn")
+        if drawn is not None and drawn.shape[0] == 0:  # none are drawn in validation, which is exact
+            drawn = None
+        table, bias = pieces.table.value, pieces.bias.value
+        smoothing = self.config.label_smoothing
+        return losses.sequence_cross_entropy(target["target"], outputs["states"], table, bias, smoothing, drawn)
 
     def measures(self, model: keras.Model) -> metrics.Nothing:
         return metrics.Nothing()

@@ -89,7 +89,8 @@ class Translator:
         return decode.beam_search(
             heeding, state, tf.shape(source)[0], start=START, end=END, longest=longest, beam=self.config.beam,
             n_best=count, length_penalty=self.config.length_penalty, coverage_penalty=self.config.coverage_penalty,
-            blocked=self.config.no_repeat, attention=attention, source_mask=source != PADDING, memory=step.memory,
+            look_ahead=self.config.look_ahead, blocked=self.config.no_repeat, attention=attention,
+            source_mask=source != PADDING, memory=step.memory,
         )  # fmt: skip
 
     def _texts(self, found: decode.Decoded, count: int) -> tf.Tensor:

@@ -11,7 +11,7 @@ from common.layers.normalization import LayerNormalization
 from common.layers.transformer import DecoderBlock, EncoderBlock
 
 from .config import Config
-from .layers import Before, Pieces, Unseen
+from .layers import Before, Pieces, Unseen, outputs
 
 PLACES = 1024  # of the longest sequence
 
@@ -23,7 +23,8 @@ def build(config: Config, pieces: int, source_pieces: int | None = None) -> kera
       pieces: of the target's vocabulary, and of the source's unless `source_pieces` tells of one of its own.
 
     Inputs: source int32 [batch, places], target int32 [batch, steps]; padded with 0.
-    Outputs: states [batch, steps, units], of which the layer "pieces" makes the scores of the target's pieces.
+    Outputs: states [batch, steps, units], of which the layer "pieces" makes the scores of the target's pieces;
+      and with --sampled those of `Drawn`.
     """
     rate = config.dropout if config.noise else 0.0
     source = keras.Input([None], dtype="int32", name="source")
@@ -44,7 +45,8 @@ def build(config: Config, pieces: int, source_pieces: int | None = None) -> kera
         block = DecoderBlock(config.units, config.heads, config.inner, rate, name=f"decoder_{number}")
         states = block(states, memory, later, unseen)
     states = LayerNormalization(name="states")(states)
-    return keras.Model({"source": source, "target": target}, {"states": states}, name="transformer")
+    found = outputs(config, pieces, target, states)
+    return keras.Model({"source": source, "target": target}, found, name="transformer")
 
 
 class Stepper:
@@ -61,6 +63,7 @@ class Stepper:
         self.blocks = [model.get_layer(f"decoder_{number}") for number in range(1, config.layers + 1)]
         outputs = [model.get_layer(name).output for name in ("memory", "unseen")]
         memory, unseen = keras.Model(model.get_layer("source").output, outputs)(source, training=False)
+        self.scoring = self.pieces.scoring(memory.dtype)
         self.memory = unseen, [block.across.keys_values(memory) for block in self.blocks]
         steps = 0 * tf.shape(source)[1]  # none yet; the graph must not know it, for there will be more
         shape = [tf.shape(source)[0] * beam, config.heads, steps, config.units // config.heads]
@@ -74,4 +77,4 @@ class Stepper:
         for block, cache, of_block in zip(self.blocks, state, memories, strict=True):
             states, new, attention = block.step(states, cache, of_block, unseen)
             caches.append(new)
-        return caches, self.pieces.logits(self.last(states))[:, 0], attention
+        return caches, self.pieces.logits(self.last(states)[:, 0], self.scoring), attention

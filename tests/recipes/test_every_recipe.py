@@ -3,7 +3,9 @@
 import ast
 import sys
 
+import keras
 import pytest
+from calls import good, small_data
 from conftest import ROOT
 
 import recipes
@@ -93,3 +95,15 @@ def test_encode_is_the_same_alone_and_in_a_batch(name):
                 assert not row[value.shape[1] :].numpy().any()
                 row = row[: value.shape[1]]
             assert (value[0].numpy() == row.numpy()).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_recipe_trains_and_is_served_in_lower_precision(tmp_path, name, precision):
+    try:
+        run, words = tmp_path / "run", [*small_data(name, tmp_path), "--epochs", 1, "--precision", precision]
+        good("run", name, *words, "--run-dir", run)
+        if precision == "bfloat16":
+            good("export", run, "--to", tmp_path / "exported")  # which compares what both answer
+    finally:
+        keras.config.set_dtype_policy("float32")

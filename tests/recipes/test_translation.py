@@ -15,7 +15,7 @@ from common.layers.pooling import Pooling
 from common.layers.transformer import MASKED, Attention, positions
 from recipes.translation import lstm, transformer
 from recipes.translation.config import Config
-from recipes.translation.layers import Before, Lengths, Pieces, Unseen
+from recipes.translation.layers import Before, Drawn, Lengths, Pieces, Unseen
 from recipes.translation.recipe import Recipe
 
 NETWORKS = {"transformer": transformer, "lstm": lstm}
@@ -41,7 +41,8 @@ TARGET = np.array([[6, 11, 4, 2], [12, 13, 2, 0]], np.int32)
 def test_steps_give_what_whole_sequences_give(name):
     config, model = network(name)
     whole = model({"source": SOURCE, "target": TARGET}, training=False)["states"]
-    expected = model.get_layer("pieces").logits(whole)
+    pieces = model.get_layer("pieces")
+    expected = np.reshape(pieces.logits(tf.reshape(whole, [8, -1]), pieces.scoring(whole.dtype)), [2, 4, PIECES])
     step = NETWORKS[name].Stepper(config, model, tf.constant(SOURCE), 1)
     state, before = step.state, np.full(2, subwords.START, np.int32)
     for position in range(4):
@@ -138,8 +139,32 @@ def test_pieces_have_places_and_serve_for_scores():
     beyond = layer(tf.constant([[3, 3]]), first=50)
     np.testing.assert_allclose(beyond[0, 0], table[3] * 2 + positions(6, 4)[5], atol=1e-6)
     layer.bias.assign(np.arange(10.0))
-    states = np.ones([2, 3, 4], np.float32)
-    np.testing.assert_allclose(layer.logits(states), states @ table.T + np.arange(10), atol=1e-5)
+    states = np.arange(12, dtype=np.float32).reshape([3, 4])
+    found = layer.logits(states, layer.scoring(tf.float32))
+    np.testing.assert_allclose(found, states @ table.T + np.arange(10), atol=1e-5)
+
+
+def test_ids_are_drawn_in_training_alone_and_evenly():
+    keras.utils.set_random_seed(4)
+    layer, ids = Drawn(7, 5000), tf.constant([[5, 2]])
+    assert layer(ids, training=False).shape == (0,)
+    first, second = (layer(ids, training=True).numpy() for _ in range(2))
+    assert first.shape == (5000,) and (first != second).any()
+    # Of 5,000 draws, each of seven comes about 714 times, with a standard deviation of 25.
+    np.testing.assert_allclose(np.bincount(first, minlength=7), 5000 / 7, atol=110)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_by_drawn_pieces_is_validated_by_all(name):
+    losses = {}
+    for sampled in (0, 6):
+        config, model = network(name, sampled=sampled, noise=False)
+        recipe = Recipe(config, {"pieces": subwords.train(["a"], 259), "source_pieces": None, "placeholders": False})
+        for training in (False, True):
+            outputs = model({"source": SOURCE, "target": TARGET}, training=training)
+            losses[sampled, training] = recipe.loss(model, {"target": tf.constant(TARGET)}, outputs)[0].numpy()
+    np.testing.assert_allclose(losses[6, False], losses[0, False], rtol=1e-5)
+    assert np.abs(losses[6, True] - losses[0, True]).max() > 1e-3
 
 
 # A small run
