@@ -31,7 +31,7 @@ import tensorflow as tf
 
 Step = Callable[..., tuple[Any, ...]]
 NEVER = -float("inf")
-STILL = 0.75  # of rows that have memory: when no more of them go on, the others are taken out of the batch
+STILL = 0.9  # of rows that have memory: when no more of them go on, the others are taken out of the batch
 PIECE = 64  # columns of a row that are looked through at once
 TINY = 1.1754944e-38  # the smallest float32 that has full precision
 _SCALAR = tf.TensorShape([])
@@ -145,7 +145,7 @@ def beam_search(
       attention: whether it is returned.
       source_mask: [batch, source], true or 1 where the source is, for coverage; without it, everywhere.
       memory: any structure of tensors [batch, ...] that stay the same. The step is then given it, too, as its last
-        argument. So rows that are done can be taken out of the batch, which is done whenever they are a quarter of it,
+        argument. So rows that are done can be taken out of the batch, which is done whenever they are a tenth of it,
         and steps cost what the rows cost that still go on; unless attention is returned.
 
     Raises:
@@ -174,18 +174,18 @@ def beam_search(
 
         def body(position: tf.Tensor, state: Any, live: _Live, finished: _Finished, attentions: Any) -> Any:
             last = tf.reshape(live.last, [-1])
-            moved, log_probs, looked = _called(step, state, last, position, attend, more)
-            end_log_probs = log_probs[:, end]
+            moved, logits, whole, looked = _called(step, state, last, position, attend, more)
+            end_logits = logits[:, end]
             if blocked:
                 written = tf.reshape(live.tokens, [there * beam, time])
-                log_probs = _without_repeats(log_probs, written, position, blocked)
+                logits = _without_repeats(logits, written, position, blocked)
 
             # The best of each beam, then the best of these: far fewer to sort than beam * vocabulary.
-            count = min(beam, log_probs.shape[1]) if log_probs.shape[1] else tf.minimum(beam, tf.shape(log_probs)[1])
-            values, tokens = largest(log_probs, count)  # [there * beam, count]
+            count = min(beam, logits.shape[1]) if logits.shape[1] else tf.minimum(beam, tf.shape(logits)[1])
+            values, tokens = largest(logits, count)  # [there * beam, count]
             forced = tf.repeat(position >= about.longest, beam)[:, None]
-            only_end = tf.where(tf.range(count) == 0, end_log_probs[:, None], NEVER)
-            values = _numbers(tf.where(forced, only_end, values))
+            only_end = tf.where(tf.range(count) == 0, end_logits[:, None], NEVER)
+            values = _numbers(tf.where(forced, only_end, values) - whole[:, None])
             tokens = tf.where(forced, end, tokens)
             values = tf.reshape(values, [there, beam, count]) + live.sums[:, :, None]
             sums, places = tf.math.top_k(tf.reshape(values, [there, beam * count]), beam)
@@ -275,8 +275,8 @@ def greedy(
       return_attention: whether it is returned.
     """
 
-    def choose(log_probs: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-        return _likeliest(log_probs)
+    def choose(logits: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        return _likeliest(logits)
 
     found = _follow(
         step, state, batch, choose, start, end, longest, blocked, length_penalty=length_penalty, attend=return_attention
@@ -333,8 +333,8 @@ def sample(
         row = tf.TensorSpec([None], tf.float32)
         noise = tf.map_fn(lambda key: uniform(key, [most]), seed, fn_output_signature=row)  # [batch, most]
 
-    def choose(log_probs: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-        return _drawn(log_probs, noise[:, position], temperature, top_k, top_p)
+    def choose(logits: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        return _drawn(logits, noise[:, position], temperature, top_k, top_p)
 
     return _follow(step, state, batch, choose, start, end, longest, blocked, heed=False)
 
@@ -352,7 +352,7 @@ def _follow(
     attend: bool = False,
     heed: bool = True,
 ) -> Decoded:
-    """One hypothesis of each row, of the tokens int32 [rows] that `choose` takes by log probabilities and position.
+    """One hypothesis of each row, of the tokens int32 [rows] that `choose` takes by logits and position.
 
     Args:
       heed: blocked tokens are not allowed even where no others are left; then the hypothesis has probability 0.
@@ -364,15 +364,15 @@ def _follow(
         return tf.logical_or(position == 0, some) if attend else some
 
     def body(position: tf.Tensor, state: Any, row: _Row, attentions: Any) -> Any:
-        state, log_probs, looked = _called(step, state, row.last, position, attend)
+        state, logits, whole, looked = _called(step, state, row.last, position, attend)
         if blocked:
-            allowed = _without_repeats(log_probs, row.tokens, position, blocked)
+            allowed = _without_repeats(logits, row.tokens, position, blocked)
             stuck = tf.reduce_max(allowed, axis=1, keepdims=True) == NEVER
-            log_probs = allowed if heed else tf.where(stuck, log_probs, allowed)
-        token = choose(log_probs, position)
+            logits = allowed if heed else tf.where(stuck, logits, allowed)
+        token = choose(logits, position)
         if end is not None:
             token = tf.where(position >= longest, end, token)
-        sums = row.sums + _numbers(tf.gather(log_probs, token, batch_dims=1))
+        sums = row.sums + _numbers(tf.gather(logits, token, batch_dims=1) - whole)
         sums = tf.where(row.live, sums, row.sums)
         goes_on = row.live if end is None else tf.logical_and(row.live, token != end)
         tokens = tf.where(goes_on[:, None], _written(row.tokens, token, position), row.tokens)
@@ -397,17 +397,17 @@ def _follow(
 
 
 def _drawn(
-    log_probs: tf.Tensor, uniform: tf.Tensor, temperature: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor
+    logits: tf.Tensor, uniform: tf.Tensor, temperature: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor
 ) -> tf.Tensor:
     """A token of each row, where a number from 0 to 1 falls; int32 [rows].
 
     What a row's token is has nothing to do with other rows: those with limits draw from tokens in order of probability,
     all others from tokens in order of their ids.
     """
-    best = _likeliest(log_probs)
-    scaled = log_probs - tf.reduce_max(log_probs, axis=1, keepdims=True)
+    best = _likeliest(logits)
+    scaled = logits - tf.reduce_max(logits, axis=1, keepdims=True)
     scaled /= tf.where(temperature > 0, temperature, 1.0)[:, None]
-    vocabulary = tf.shape(log_probs)[1]
+    vocabulary = tf.shape(logits)[1]
     kept = tf.where(top_k > 0, tf.minimum(top_k, vocabulary), vocabulary)  # [rows]
     limits = tf.logical_or(kept < vocabulary, top_p < 1)
 
@@ -431,24 +431,30 @@ def _drawn(
     return tf.where(temperature > 0, drawn, best)
 
 
-def _likeliest(log_probs: tf.Tensor) -> tf.Tensor:
+def _likeliest(logits: tf.Tensor) -> tf.Tensor:
     # Of equal ones the first, which argmax does not promise.
-    return largest(log_probs, 1)[1][:, 0]
+    return largest(logits, 1)[1][:, 0]
 
 
 def _called(
     step: Step, state: Any, tokens: tf.Tensor, position: tf.Tensor, attend: bool, more: tuple[Any, ...] = ()
-) -> tuple[Any, Any, Any]:
-    """The step's state, its log probabilities float32 [rows, vocabulary], its attention if wanted."""
+) -> tuple[Any, tf.Tensor, tf.Tensor, Any]:
+    """The step's state, its logits float32 [rows, vocabulary], the log of the sum of their exponentials, its attention.
+
+    A logit less that log is a log probability: few are asked for, so not all are made. The largest share is at least
+    that of equal ones, so that its logarithm is exact; and softmax is one of the fastest operations that there are.
+    """
     answer = step(state, tokens, position, *more)
     if attend and len(answer) < 3:
         raise ValueError("The step returns no attention: it must return (state, logits, attention).")
     moved = tf.nest.map_structure(lambda new, old: tf.ensure_shape(new, [None, *old.shape[1:]]), answer[0], state)
-    return moved, tf.nn.log_softmax(tf.cast(answer[1], tf.float32)), tf.cast(answer[2], tf.float32) if attend else None
+    logits = tf.cast(answer[1], tf.float32)
+    whole = tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(tf.nn.softmax(logits), axis=1))
+    return moved, logits, whole, tf.cast(answer[2], tf.float32) if attend else None
 
 
-def _without_repeats(log_probs: tf.Tensor, tokens: tf.Tensor, position: tf.Tensor, size: int) -> tf.Tensor:
-    """The log probabilities, -inf for tokens that complete an n-gram of this size that was there before.
+def _without_repeats(logits: tf.Tensor, tokens: tf.Tensor, position: tf.Tensor, size: int) -> tf.Tensor:
+    """The logits, -inf for tokens that complete an n-gram of this size that was there before.
 
     Args:
       tokens: int32 [rows, time], of which the first `position` are there.
@@ -460,7 +466,7 @@ def _without_repeats(log_probs: tf.Tensor, tokens: tf.Tensor, position: tf.Tenso
         same &= tf.roll(tokens, back, axis=1) == tokens[:, at : at + 1]
     rows = tf.range(tf.shape(tokens)[0])[:, None] + tf.zeros_like(tokens)
     limits = tf.where(same, NEVER, -NEVER)
-    return tf.tensor_scatter_nd_min(log_probs, tf.stack([rows, tokens], axis=2), limits)
+    return tf.tensor_scatter_nd_min(logits, tf.stack([rows, tokens], axis=2), limits)
 
 
 def _goes_on(live: _Live) -> tf.Tensor:

@@ -90,4 +90,6 @@ def _some_classes(
     each = tf.math.log(left / tf.maximum(tf.cast(tf.size(others), tf.float32), 1.0))
     among = tf.concat([tf.cast(own, tf.int32), tf.cast(others, tf.int32)], axis=0)
     shifts = tf.concat([tf.zeros_like(own, tf.float32), tf.fill([tf.size(others)], each)], axis=0)
+    # The gradient of what is reshaped is dense, as without a sample: all rows are updated at every step.
+    table, bias = tf.reshape(table, tf.shape(table)), tf.reshape(bias, tf.shape(bias))
     return tf.gather(table, among), tf.gather(bias, among) + shifts, columns

@@ -331,22 +331,22 @@ def test_steps_get_cheaper_as_rows_are_done():
         step, (), 6, start=START, end=END, longest=longest, beam=1, length_penalty=0.0, memory=tf.range(6)
     )
     assert found.lengths[:, 0].numpy().tolist() == longest.numpy().tolist()
-    # A quarter of six are one and a half, of three less than one: so whenever some are done, they are taken out.
+    # A tenth of six is less than one: so whenever some are done, they are taken out.
     assert [int(one) for one in seen] == [6, 3, 2, 2, 2, 1, 1, 1, 1, 1]
 
 
-def test_few_rows_that_are_done_stay_until_they_are_a_quarter():
+def test_few_rows_that_are_done_stay_until_they_are_a_tenth():
     seen = []
 
     def step(state, tokens, position, memory):
         seen.append(tf.shape(memory)[0])
         return state, tf.math.log(tf.constant([0.2, 0.2, 0.3, 0.3])) + tf.zeros([tf.shape(tokens)[0], 1])
 
-    longest = tf.constant([0, 5, 1, 5, 5, 5, 5, 5])
+    longest = tf.constant([0, 2, *[5] * 18])
     decode.beam_search(
-        step, (), 8, start=START, end=END, longest=longest, beam=1, length_penalty=0.0, memory=tf.range(8)
+        step, (), 20, start=START, end=END, longest=longest, beam=1, length_penalty=0.0, memory=tf.range(20)
     )
-    assert [int(one) for one in seen] == [8, 8, 6, 6, 6, 6]
+    assert [int(one) for one in seen] == [20, 20, 20, 18, 18, 18]
 
 
 @pytest.mark.parametrize("how", ["beam", "greedy"])
