@@ -367,6 +367,8 @@ def main() -> None:
         return
     if bool(args.train) != bool(args.valid):
         parser.error("give --train and --valid, or neither for the recipe's own data")
+    if len(args.ours.split()) % 2:
+        parser.error(f"--ours wants pairs of a flag and its value, not {args.ours!r}")
     names, python = chosen(args)
     if args.list:
         return

@@ -82,13 +82,13 @@ def _some_classes(
     table: tf.Tensor, bias: tf.Tensor, wanted: tf.Tensor, drawn: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """(table, bias) of the classes wanted and of those drawn that are others, and where the wanted ones stand there."""
-    own, columns = tf.unique(wanted)
+    own, columns = tf.unique(tf.cast(wanted, drawn.dtype))
     classes = tf.shape(bias)[0]
-    there = tf.scatter_nd(tf.cast(own, tf.int32)[:, None], tf.ones_like(own, tf.bool), [classes])
+    there = tf.scatter_nd(own[:, None], tf.ones_like(own, tf.bool), tf.cast(classes, own.dtype)[None])
     others = tf.boolean_mask(drawn, ~tf.gather(there, drawn))
     left = tf.cast(classes - tf.size(own), tf.float32)
     each = tf.math.log(left / tf.maximum(tf.cast(tf.size(others), tf.float32), 1.0))
-    among = tf.concat([tf.cast(own, tf.int32), tf.cast(others, tf.int32)], axis=0)
+    among = tf.concat([own, others], axis=0)
     shifts = tf.concat([tf.zeros_like(own, tf.float32), tf.fill([tf.size(others)], each)], axis=0)
     # The gradient of what is reshaped is dense, as without a sample: all rows are updated at every step.
     table, bias = tf.reshape(table, tf.shape(table)), tf.reshape(bias, tf.shape(bias))

@@ -10,8 +10,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from common.config import RunConfig
+
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
 MOMENTUM = 0.95  # of Muon
+NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315  # of a step of Muon's iteration, by Jordan et al.
 SCALE_START, SCALE_STEPS = 2.0**15, 2000  # float16: first loss scale, and good steps until it doubles
 
 
@@ -54,18 +57,20 @@ def orthogonalised(matrix: tf.Tensor, half: bool = False) -> tf.Tensor:
     found = tf.transpose(matrix) if tall else matrix
     found /= tf.norm(found) + 1e-7
     short, long = sorted(matrix.shape)
+    one, three, five = NEWTON_SCHULZ  # by the power of the matrix
     if half or 2 * long <= 3 * short:
         found = tf.cast(found, tf.bfloat16) if half else found
         for _ in range(3):
             square = tf.matmul(found, found, transpose_b=True)
-            bent = -4.7750 * square + 2.0315 * tf.matmul(square, square)
-            found = 3.4445 * found + tf.matmul(bent, found)
+            bent = three * square + five * tf.matmul(square, square)
+            found = one * found + tf.matmul(bent, found)
         return tf.cast(tf.transpose(found) if tall else found, matrix.dtype)
     # A matrix this long is better multiplied only twice: by itself, which gives a small square, and in the end. Each
     # step multiplies by a polynomial of that square, and so do all together.
-    square, whole = tf.matmul(found, found, transpose_b=True), tf.eye(short, dtype=found.dtype)
+    square, unchanged = tf.matmul(found, found, transpose_b=True), tf.eye(short, dtype=found.dtype)
+    whole = unchanged
     for number in range(3):
-        bent = 3.4445 * tf.eye(short, dtype=found.dtype) - 4.7750 * square + 2.0315 * tf.matmul(square, square)
+        bent = one * unchanged + three * square + five * tf.matmul(square, square)
         whole = tf.matmul(bent, whole) if number else bent
         if number < 2:
             square = tf.matmul(bent, tf.matmul(square, bent))
@@ -339,3 +344,11 @@ class AdamW:
         grown = tf.where(good >= SCALE_STEPS, scale * 2, scale)
         scale.assign(tf.where(finite, grown, tf.maximum(scale / 2, 1.0)))
         good_steps.assign(tf.where(good >= SCALE_STEPS, tf.zeros_like(good), good))
+
+
+def optimizer(config: RunConfig, variables: Sequence[tf.Variable], orthogonal: Sequence[Any], **more: Any) -> AdamW:
+    """That of a run with these settings; `more` are further arguments of `AdamW`."""
+    return AdamW(
+        variables, config.weight_decay, config.clip_norm, config.average, config.precision == "float16",
+        [variable.value for variable in orthogonal], half=config.precision == "bfloat16", **more,
+    )  # fmt: skip

@@ -21,7 +21,7 @@ from common.distribute import Peers, spread_random_states
 from common.errors import RunError, TrainingError
 from common.layers.normalization import counting
 from common.metrics import Nothing
-from common.optimize import AdamW, learning_rate
+from common.optimize import learning_rate, optimizer
 from common.pipeline import (
     epoch_order,
     evaluation_batches,
@@ -145,12 +145,10 @@ class Trainer:
             named = {path: v.value for path, v in named_weights(self.model) if v.trainable}
             paths = {id(variable): path for path, variable in named.items()}
             variables = [v.value for v in self.model.trainable_variables]
-            self.optimizer = AdamW(
-                variables, config.weight_decay, config.clip_norm, config.average, config.precision == "float16",
-                [variable.value for variable in recipe.orthogonal(self.model)], config.accumulate > 1,
-                [self.plan.rates.get(paths[id(v)], 1.0) for v in variables],
-                [named[path] for path in self.plan.anchored if path in named], config.anchor,
-                config.precision == "bfloat16",
+            self.optimizer = optimizer(
+                config, variables, recipe.orthogonal(self.model), gathering=config.accumulate > 1,
+                rates=[self.plan.rates.get(paths[id(v)], 1.0) for v in variables],
+                anchored=[named[path] for path in self.plan.anchored if path in named], anchor=config.anchor,
             )  # fmt: skip
         spread_random_states(strategy, random_states(self.model))
         found = (kind + name for name in recipe.length_keys for kind in (FEATURE, TARGET))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from common.optimize import AdamW
+from common.optimize import optimizer
 from common.progress import say
 from common.speed import examples_per_second
 
@@ -84,8 +84,6 @@ def suited(speed: Callable[[int], float], seconds: float) -> tuple[int, float]:
 def _speed(config: Config, height: int, wide: int, channels: int, labels: int) -> float:
     network = model.build(config, height, wide, channels, labels, flip=False)
     pixels = np.zeros([config.batch_size, height, wide, channels], np.uint8)
-    matrices = [variable.value for variable in model.orthogonal(config, network)]
     variables = [variable.value for variable in network.trainable_variables]
-    half = config.precision == "bfloat16"
-    optimizer = AdamW(variables, config.weight_decay, config.clip_norm, config.average, False, matrices, half=half)
-    return examples_per_second(network, {"pixels": pixels}, "logits", optimizer)
+    updates = optimizer(config, variables, model.orthogonal(config, network))
+    return examples_per_second(network, {"pixels": pixels}, "logits", updates)

@@ -79,6 +79,12 @@ class Moved(keras.layers.Layer):
         return {**super().get_config(), "most": self.most, "low": self.low, "high": self.high}
 
 
+def _table(layer: keras.layers.Layer, name: str, rows: int, size: float) -> Any:
+    """A table of the layer. Some of its rows are cast, once they are summed up, rather than all of it."""
+    scaled = keras.initializers.RandomNormal(stddev=size)
+    return layer.add_weight(shape=(rows, layer.units), initializer=scaled, autocast=False, name=name)
+
+
 @keras.saving.register_keras_serializable("kerasserole")
 class Frames(keras.layers.Layer):
     """A vector for each frame of what is known before it: the frame before, its place in the bar, and the key.
@@ -96,15 +102,11 @@ class Frames(keras.layers.Layer):
         self.tokens, self.units = tokens, units
 
     def build(self, grid_shape: Any, *others: Any, **more: Any) -> None:
-        def table(name: str, rows: int, size: float) -> Any:
-            scaled = keras.initializers.RandomNormal(stddev=size)
-            return self.add_weight(shape=(rows, self.units), initializer=scaled, autocast=False, name=name)
-
-        self.ranked = table("ranked", SLOTS * self.tokens, 0.1)
-        self.all = table("all", self.tokens, 0.1)
-        self.places = table("places", PLACES, 0.1)
-        self.keys = table("keys", KEYS, 0.1)
-        self.start = table("start", 1, 0.1)
+        self.ranked = _table(self, "ranked", SLOTS * self.tokens, 0.1)
+        self.all = _table(self, "all", self.tokens, 0.1)
+        self.places = _table(self, "places", PLACES, 0.1)
+        self.keys = _table(self, "keys", KEYS, 0.1)
+        self.start = _table(self, "start", 1, 0.1)
 
     def call(self, grid: Any, bar: Any, key: Any) -> Any:
         start = tf.repeat(self.start.value[None], tf.shape(grid)[0], axis=0)
@@ -205,15 +207,11 @@ class Slots(keras.layers.Layer):
         self.tokens, self.units = tokens, units
 
     def build(self, grid_shape: Any, context_shape: Any = None) -> None:
-        def table(name: str, rows: int, size: float) -> Any:
-            scaled = keras.initializers.RandomNormal(stddev=size)
-            return self.add_weight(shape=(rows, self.units), initializer=scaled, autocast=False, name=name)
-
-        self.table = table("table", self.tokens, self.units**-0.5)
+        self.table = _table(self, "table", self.tokens, self.units**-0.5)
         self.bias = self.add_weight(shape=(self.tokens,), initializer="zeros", autocast=False, name="bias")
-        self.beside = table("beside", self.tokens, 0.5)
-        self.below = table("below", self.tokens, 0.5)
-        self.ranks = table("ranks", SLOTS, 0.5)
+        self.beside = _table(self, "beside", self.tokens, 0.5)
+        self.below = _table(self, "below", self.tokens, 0.5)
+        self.ranks = _table(self, "ranks", SLOTS, 0.5)
         self.context = self.add_weight(
             shape=(context_shape[-1], self.units), initializer="glorot_uniform", name="context"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -53,16 +54,13 @@ class Pieces(keras.layers.Layer):
             vectors += tf.gather(tf.constant(positions(self.longest, self.units)), at)
         return self.drop(tf.cast(vectors, self.compute_dtype), training=training)
 
-    def scoring(self, dtype: Any) -> tuple[Any, Any]:
-        """What `logits` takes, [units, count] and [count]: made once where there are many steps.
+    def scorer(self, dtype: Any) -> Callable[[Any], Any]:
+        """What makes scores of all pieces, [rows, units] to [rows, count], at many steps.
 
-        Few states are multiplied by the turned table up to twice as fast as by the table itself.
+        For these the table is turned once: few states are multiplied by it up to twice as fast then.
         """
-        return tf.transpose(tf.cast(self.table.value, dtype)), tf.cast(self.bias.value, dtype)
-
-    def logits(self, states: Any, scoring: tuple[Any, Any]) -> Any:
-        """Scores of all pieces: [rows, units] to [rows, count]."""
-        return tf.matmul(states, scoring[0]) + scoring[1]
+        turned, bias = tf.transpose(tf.cast(self.table.value, dtype)), tf.cast(self.bias.value, dtype)
+        return lambda states: tf.matmul(states, turned) + bias
 
     def compute_output_shape(self, ids_shape: Any, *others: Any) -> Any:
         return (*ids_shape, self.units)
@@ -111,8 +109,8 @@ class Before(keras.layers.Layer):
         return shape, (1, 1, shape[1], shape[1])
 
 
-def outputs(config: Config, pieces: int, target: Any, states: Any) -> dict[str, Any]:
-    """Those of a network: `states`, and with --sampled `drawn`, see `losses.sequence_cross_entropy`."""
+def with_drawn(config: Config, pieces: int, target: Any, states: Any) -> dict[str, Any]:
+    """The outputs of a network: `states`, and with --sampled `drawn`, see `losses.sequence_cross_entropy`."""
     found = {"states": states}
     if config.sampled:
         found["drawn"] = Drawn(pieces, config.sampled, name="drawn")(target)

@@ -18,7 +18,7 @@ from common.layers.recurrent import LSTM, lstm
 from common.layers.transformer import Attention
 
 from .config import Config
-from .layers import Before, Lengths, Pieces, Unseen, outputs
+from .layers import Before, Lengths, Pieces, Unseen, with_drawn
 
 
 def build(config: Config, pieces: int, source_pieces: int | None = None) -> keras.Model:
@@ -51,7 +51,7 @@ def build(config: Config, pieces: int, source_pieces: int | None = None) -> kera
             states = keras.layers.Add(name=f"decoder_{number}_sum")([states, new])
     states = _joined(config, states, looked, "states")
     states = Dropout(rate, name="states_dropout")(states)
-    found = outputs(config, pieces, target, states)
+    found = with_drawn(config, pieces, target, states)
     return keras.Model({"source": source, "target": target}, found, name="lstm")
 
 
@@ -75,7 +75,7 @@ class Stepper:
         self.config, self.get = config, model.get_layer
         encoder = keras.Model(self.get("source").output, [self.get("memory").output, self.get("mean").output])
         memory, mean = encoder(source, training=False)
-        self.scoring = self.get("pieces").scoring(memory.dtype)
+        self.scores = self.get("pieces").scorer(memory.dtype)
         self.across = self.get("across")
         # The beams of a sentence look at one memory, as steps of one sequence would.
         self.memory, self.beam = (self.get("unseen")(source), self.across.keys_values(memory)), beam
@@ -100,4 +100,4 @@ class Stepper:
             else:
                 states += new
         last = self.get("states")(tf.concat([states, looked], axis=1))
-        return kept, self.get("pieces").logits(last, self.scoring), attention
+        return kept, self.scores(last), attention

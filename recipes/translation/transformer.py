@@ -11,7 +11,7 @@ from common.layers.normalization import LayerNormalization
 from common.layers.transformer import DecoderBlock, EncoderBlock
 
 from .config import Config
-from .layers import Before, Pieces, Unseen, outputs
+from .layers import Before, Pieces, Unseen, with_drawn
 
 PLACES = 1024  # of the longest sequence
 
@@ -45,7 +45,7 @@ def build(config: Config, pieces: int, source_pieces: int | None = None) -> kera
         block = DecoderBlock(config.units, config.heads, config.inner, rate, name=f"decoder_{number}")
         states = block(states, memory, later, unseen)
     states = LayerNormalization(name="states")(states)
-    found = outputs(config, pieces, target, states)
+    found = with_drawn(config, pieces, target, states)
     return keras.Model({"source": source, "target": target}, found, name="transformer")
 
 
@@ -63,7 +63,7 @@ class Stepper:
         self.blocks = [model.get_layer(f"decoder_{number}") for number in range(1, config.layers + 1)]
         outputs = [model.get_layer(name).output for name in ("memory", "unseen")]
         memory, unseen = keras.Model(model.get_layer("source").output, outputs)(source, training=False)
-        self.scoring = self.pieces.scoring(memory.dtype)
+        self.scores = self.pieces.scorer(memory.dtype)
         self.memory = unseen, [block.across.keys_values(memory) for block in self.blocks]
         steps = 0 * tf.shape(source)[1]  # none yet; the graph must not know it, for there will be more
         shape = [tf.shape(source)[0] * beam, config.heads, steps, config.units // config.heads]
@@ -77,4 +77,4 @@ class Stepper:
         for block, cache, of_block in zip(self.blocks, state, memories, strict=True):
             states, new, attention = block.step(states, cache, of_block, unseen)
             caches.append(new)
-        return caches, self.pieces.logits(self.last(states)[:, 0], self.scoring), attention
+        return caches, self.scores(self.last(states)[:, 0]), attention

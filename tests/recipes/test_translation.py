@@ -41,8 +41,8 @@ TARGET = np.array([[6, 11, 4, 2], [12, 13, 2, 0]], np.int32)
 def test_steps_give_what_whole_sequences_give(name):
     config, model = network(name)
     whole = model({"source": SOURCE, "target": TARGET}, training=False)["states"]
-    pieces = model.get_layer("pieces")
-    expected = np.reshape(pieces.logits(tf.reshape(whole, [8, -1]), pieces.scoring(whole.dtype)), [2, 4, PIECES])
+    scores = model.get_layer("pieces").scorer(whole.dtype)
+    expected = np.reshape(scores(tf.reshape(whole, [8, -1])), [2, 4, PIECES])
     step = NETWORKS[name].Stepper(config, model, tf.constant(SOURCE), 1)
     state, before = step.state, np.full(2, subwords.START, np.int32)
     for position in range(4):
@@ -140,7 +140,7 @@ def test_pieces_have_places_and_serve_for_scores():
     np.testing.assert_allclose(beyond[0, 0], table[3] * 2 + positions(6, 4)[5], atol=1e-6)
     layer.bias.assign(np.arange(10.0))
     states = np.arange(12, dtype=np.float32).reshape([3, 4])
-    found = layer.logits(states, layer.scoring(tf.float32))
+    found = layer.scorer(tf.float32)(states)
     np.testing.assert_allclose(found, states @ table.T + np.arange(10), atol=1e-5)
 
 
