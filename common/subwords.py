@@ -21,7 +21,7 @@ from common.text import utf8
 PADDING, START, END = 0, 1, 2  # ids before those of pieces
 LONGEST = 64  # characters of a stretch: without an end, the work on a text without blanks would be quadratic
 
-_FIRST = 3  # id of a piece
+FIRST = 3  # id of a piece
 _CUT = b"\xff"  # stands after every stretch; no valid UTF-8 holds this byte, and no pattern matches it
 _BLANK = r"\p{Z}\p{Cc}"  # every blank, line end and control character
 
@@ -63,8 +63,8 @@ def train(texts: Iterable[str], size: int) -> list[str]:
     >>> train(["low lower lowest"] * 2, 3 + 256 + 3)[256:]
     ['lo', 'low', 'Ġlow']
     """
-    if size < _FIRST + 256:
-        raise ConfigError(f"a vocabulary of {size} subwords is too small: it must be at least {_FIRST + 256}")
+    if size < FIRST + 256:
+        raise ConfigError(f"a vocabulary of {size} subwords is too small: it must be at least {FIRST + 256}")
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def cut(batch: tf.Tensor) -> tf.Tensor:
@@ -80,11 +80,39 @@ def train(texts: Iterable[str], size: int) -> list[str]:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
     trainer = trainers.BpeTrainer(
-        vocab_size=size - _FIRST, min_frequency=2, initial_alphabet=list(_BYTES), show_progress=False
+        vocab_size=size - FIRST, min_frequency=2, initial_alphabet=list(_BYTES), show_progress=False
     )
     tokenizer.train_from_iterator(in_parallel(symbols, _batches(texts)), trainer)
     ids = tokenizer.get_vocab()
     return sorted(ids, key=lambda piece: ids[piece])
+
+
+def parted(pieces: Sequence[str], texts: Iterable[str], always: Iterable[str] = ()) -> tuple[list[str], int]:
+    """The same pieces, first those that stand in the texts, and how many these are: what a model has to write.
+
+    Of these alone, texts become the same pieces as of all: the longest that the rest begins with is among them. Other
+    texts may become more.
+
+    Args:
+      pieces: as `train` gives them.
+      texts: read once.
+      always: pieces that come first, too, if they are there. Single bytes do in any case.
+
+    >>> parted([*_BYTES, "lo", "wer", "low"], ["low", "wer"])[0][256:], parted([*_BYTES, "lo"], [])[1]
+    (['wer', 'low', 'lo'], 256)
+    """
+    known = Subwords(pieces)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def distinct(batch: tf.Tensor) -> tf.Tensor:
+        return tf.unique(known.encode(batch).values)[0]
+
+    def ids(batch: Sequence[str]) -> list[int]:
+        return distinct(tf.constant([utf8(text) for text in batch], tf.string)).numpy().tolist()
+
+    found = {pieces[one - FIRST] for some in in_parallel(ids, _batches(texts)) for one in some}
+    found |= {*_BYTES, *always}
+    return sorted(pieces, key=lambda piece: piece not in found), sum(piece in found for piece in pieces)
 
 
 def spelt(text: str) -> str:
@@ -162,11 +190,11 @@ class Subwords:
             raise RunError(f"a vocabulary of subwords must hold all 256 single bytes, but {len(missing)} are missing")
         if len(set(pieces)) < len(pieces):
             raise RunError("a piece is twice in the vocabulary of subwords")
-        self.raw = [b""] * _FIRST + [bytes(_BYTES[symbol] for symbol in piece) for piece in pieces]  # by id
-        self.table = _table(dict(zip(self.raw[_FIRST:], range(_FIRST, len(self)), strict=True)), PADDING)
+        self.raw = [b""] * FIRST + [bytes(_BYTES[symbol] for symbol in piece) for piece in pieces]  # by id
+        self.table = _table(dict(zip(self.raw[FIRST:], range(FIRST, len(self)), strict=True)), PADDING)
         # How long a piece can be, by its beginning: few of the sizes that there are need to be tried.
         by_beginning: dict[bytes, int] = {}
-        for raw in self.raw[_FIRST:]:
+        for raw in self.raw[FIRST:]:
             by_beginning[raw[:_BEGINNING]] = max(len(raw), by_beginning.get(raw[:_BEGINNING], 0))
         self.reach = _table(by_beginning, _BEGINNING - 1)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from common.errors import ConfigError, RunError
-from common.subwords import END, PADDING, START, Subwords, stretches, train
+from common.subwords import END, PADDING, START, Subwords, parted, stretches, train
 
 PROPERTY = settings(max_examples=60, deadline=None)
 
@@ -318,6 +318,30 @@ def test_train_takes_half_a_pair_of_surrogates():
 def test_train_needs_room_for_the_bytes():
     with pytest.raises(ConfigError, match=r"258 subwords.* at least 259"):
         train(CORPUS, 258)
+
+
+# parted
+
+
+@PROPERTY
+@given(batch=st.lists(texts, max_size=4), other=texts)
+def test_texts_become_the_same_pieces_by_those_that_they_have(batch, other):
+    pieces, count = parted(PIECES, batch)
+    assert sorted(pieces) == sorted(PIECES) and set(BYTES) <= set(pieces[:count])
+    few, all_of_them = Subwords(pieces[:count]), Subwords(pieces)
+    assert (
+        few.encode(tf.constant(batch, tf.string)).to_list()
+        == all_of_them.encode(tf.constant(batch, tf.string)).to_list()
+    )
+    used = {one for text in batch for one in ids_of(all_of_them, text)}
+    assert count == 256 + sum(one >= 3 + 256 for one in used)
+    assert few.decode(few.encode(tf.constant([other], tf.string)).to_tensor())[0].numpy().decode() == other
+
+
+def test_some_pieces_come_first_in_any_case():
+    every = [*BYTES, "lo", "wer", "low", "er"]
+    assert parted(every, ["low er"], ["wer", "else"]) == ([*BYTES, "wer", "low", "er", "lo"], 259)
+    assert parted(every, []) == (every, 256)
 
 
 # Subwords

@@ -24,7 +24,7 @@ class Pieces(keras.layers.Layer):
       units: of a vector.
       longest: sequence that there are places for; 0 for no places.
       dropout: share of the sums of vector and place that is dropped in training.
-      scored: whether it makes scores.
+      scored: of how many pieces it makes scores, the first ones.
 
     Call arguments:
       ids: int32 [batch, steps].
@@ -33,7 +33,7 @@ class Pieces(keras.layers.Layer):
     Returns: [batch, steps, units].
     """
 
-    def __init__(self, count: int, units: int, longest: int, dropout: float, scored: bool = True, **kwargs: Any):
+    def __init__(self, count: int, units: int, longest: int, dropout: float, scored: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.count, self.units, self.longest, self.dropout, self.scored = count, units, longest, dropout, scored
         self.drop = Dropout(dropout, name="drop")
@@ -44,7 +44,7 @@ class Pieces(keras.layers.Layer):
         table = {"shape": (self.count, self.units), "initializer": scaled, "name": "table"}
         self.table = self.add_weight(**table, autocast=False)
         if self.scored:
-            self.bias = self.add_weight(shape=(self.count,), initializer="zeros", name="bias")
+            self.bias = self.add_weight(shape=(self.scored,), initializer="zeros", name="bias")
 
     def call(self, ids: Any, first: Any = 0, training: bool = False) -> Any:
         vectors = tf.gather(self.table.value, ids) * self.units**0.5
@@ -54,12 +54,17 @@ class Pieces(keras.layers.Layer):
             vectors += tf.gather(tf.constant(positions(self.longest, self.units)), at)
         return self.drop(tf.cast(vectors, self.compute_dtype), training=training)
 
+    def scoring(self) -> tuple[Any, Any]:
+        """Table [scored, units] and bias [scored] of the scores."""
+        return self.table.value[: self.scored], self.bias.value
+
     def scorer(self, dtype: Any) -> Callable[[Any], Any]:
-        """What makes scores of all pieces, [rows, units] to [rows, count], at many steps.
+        """What makes scores, [rows, units] to [rows, scored], at many steps.
 
         For these the table is turned once: few states are multiplied by it up to twice as fast then.
         """
-        turned, bias = tf.transpose(tf.cast(self.table.value, dtype)), tf.cast(self.bias.value, dtype)
+        table, bias = (tf.cast(one, dtype) for one in self.scoring())
+        turned = tf.transpose(table)
         return lambda states: tf.matmul(states, turned) + bias
 
     def compute_output_shape(self, ids_shape: Any, *others: Any) -> Any:

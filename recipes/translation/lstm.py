@@ -21,14 +21,15 @@ from .config import Config
 from .layers import Before, Lengths, Pieces, Unseen, with_drawn
 
 
-def build(config: Config, pieces: int, source_pieces: int | None = None) -> keras.Model:
-    """The model in training; inputs and outputs are those of the Transformer."""
+def build(config: Config, pieces: int, source_pieces: int, joint: bool) -> keras.Model:
+    """The model in training; arguments, inputs and outputs are those of the Transformer."""
     rate = config.dropout if config.noise else 0.0
     source = keras.Input([None], dtype="int32", name="source")
     target = keras.Input([None], dtype="int32", name="target")
-    table = source_table = Pieces(pieces, config.units, 0, rate, name="pieces")
-    if source_pieces is not None:
-        source_table = Pieces(source_pieces, config.units, 0, rate, scored=False, name="source_pieces")
+    count = source_pieces if joint else pieces
+    source_table = table = Pieces(count, config.units, 0, rate, scored=pieces, name="pieces")
+    if not joint:
+        source_table = Pieces(source_pieces, config.units, 0, rate, scored=0, name="source_pieces")
     lengths = Lengths(name="lengths")(source)
     memory = _encoded(config, source_table(source), lengths, rate)
     unseen = Unseen(name="unseen")(source)

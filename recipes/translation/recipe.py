@@ -26,6 +26,7 @@ from .config import Config
 
 SEEN = 600_000  # pairs that a training sees without --epochs, over 5 to 40 epochs
 JOINT, SEPARATE = 8000, 4000  # pieces of a vocabulary
+ALIGNED = 64  # ids
 RISE = 1000  # pairs for each epoch over which dropout rises, for fewer are sooner learned by heart
 SIZES = {"transformer": (128, 4), "lstm": (256, 2)}  # units and layers
 # Of so many of the most frequent words 0.6 to 1 were pieces of a vocabulary of their own language (Multi30k's, of 4,000
@@ -51,9 +52,10 @@ class Recipe:
 
     def __init__(self, config: Config, assets: Assets):
         self.config, self.assets = config, assets
-        self.pieces = subwords.Subwords(assets["pieces"])
-        apart = assets["source_pieces"]
-        self.source_pieces = self.pieces if apart is None else subwords.Subwords(apart)
+        # Of a joint vocabulary the first pieces are those that targets were seen to have; only these are written.
+        self.pieces = subwords.Subwords(assets["pieces"][: assets.get("written")])
+        self.joint = assets["source_pieces"] is None
+        self.source_pieces = subwords.Subwords(assets["pieces"] if self.joint else assets["source_pieces"])
         self.marks = config.placeholders and assets["placeholders"]
         self.network = lstm if config.model == "lstm" else transformer
 
@@ -69,12 +71,16 @@ class Recipe:
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
-        seen = _Seen(config, train)
+        seen, written = _Seen(config, train), None
         if config.vocabulary == "joint":
             pieces, apart = subwords.train(seen.texts("text", "target"), config.pieces or JOINT), None
+            pieces, written = _parted(pieces, seen, placeholders.AS_PIECES)
         else:
             apart, pieces = (subwords.train(seen.texts(name), config.pieces or SEPARATE) for name in ("text", "target"))
-        return {"pieces": pieces, "source_pieces": apart, "pairs": seen.pairs, "placeholders": seen.placeholders}
+        return {
+            "pieces": pieces, "source_pieces": apart, "written": written, "pairs": seen.pairs,
+            "placeholders": seen.placeholders,
+        }  # fmt: skip
 
     @classmethod
     def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
@@ -88,10 +94,14 @@ class Recipe:
         some = seen.placeholders or known["placeholders"]
         marks = placeholders.AS_PIECES if seen.placeholders else []
         pieces = {name: known[name] and text.extended(known[name], marks) for name in ("pieces", "source_pieces")}
+        written = known.get("written")
+        if written is not None:
+            always = [*known["pieces"][:written], *placeholders.AS_PIECES]
+            pieces["pieces"], written = _parted(pieces["pieces"], seen, always)
         of = {"text": known["source_pieces"] or known["pieces"], "target": known["pieces"]}
         most = {name: [word for word, _ in counts.most_common(COMMON)] for name, counts in words.items()}
         alike = {name: subwords.familiar(most[name], of[name]) for name in of if len(of[name]) >= ENOUGH}
-        return {**pieces, "pairs": seen.pairs, "placeholders": some, "familiar": alike}
+        return {**pieces, "written": written, "pairs": seen.pairs, "placeholders": some, "familiar": alike}
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
@@ -131,8 +141,7 @@ class Recipe:
         return tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1)
 
     def build_model(self) -> keras.Model:
-        apart = None if self.source_pieces is self.pieces else len(self.source_pieces)
-        return self.network.build(self.config, len(self.pieces), apart)
+        return self.network.build(self.config, len(self.pieces), len(self.source_pieces), self.joint)
 
     def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
         """Vectors of pieces begin where pieces that translate each other are alike."""
@@ -141,17 +150,17 @@ class Recipe:
         ids = ((features["source"], target["target"]) for features, target in batches)
         count = (len(self.source_pieces), len(self.pieces))
         source, target = cooccurrence.vectors(ids, *count, self.config.units or 0, self.config.seed)
-        if self.source_pieces is self.pieces:
-            both = source + target
+        if self.joint:
+            both = source + np.pad(target, [(0, len(source) - len(target)), (0, 0)])
             model.get_layer("pieces").table.assign(both / np.linalg.norm(both, axis=1, keepdims=True))
         else:
             model.get_layer("source_pieces").table.assign(source)
             model.get_layer("pieces").table.assign(target)
 
     def axes(self) -> Mapping[str, Mapping[int, Axis]]:
-        pieces = self.pieces.axis()
-        axes = {"pieces/table": {0: pieces}, "pieces/bias": {0: pieces}}
-        return axes | {"source_pieces/table": {0: self.source_pieces.axis()}}
+        pieces, source = self.pieces.axis(), self.source_pieces.axis()
+        axes = {"pieces/table": {0: source if self.joint else pieces}, "pieces/bias": {0: pieces}}
+        return axes | {"source_pieces/table": {0: source}}
 
     def warm_up(self, model: keras.Model) -> None:
         return None
@@ -170,9 +179,10 @@ class Recipe:
         pieces, drawn = model.get_layer("pieces"), outputs.get("drawn")
         if drawn is not None and drawn.shape[0] == 0:  # none are drawn in validation, which is exact
             drawn = None
-        table, bias = pieces.table.value, pieces.bias.value
         smoothing = self.config.label_smoothing
-        return losses.sequence_cross_entropy(target["target"], outputs["states"], table, bias, smoothing, drawn)
+        return losses.sequence_cross_entropy(
+            target["target"], outputs["states"], *pieces.scoring(), smoothing, drawn
+        )  # fmt: skip
 
     def measures(self, model: keras.Model) -> metrics.Nothing:
         return metrics.Nothing()
@@ -268,6 +278,16 @@ class _Seen:
                 self.placeholders = self.placeholders or bool(tf.size(kept))
             for row in zip(*(sides[name].numpy() for name in names), strict=True):
                 yield from (one.decode("utf-8", "replace") for one in row)
+
+
+def _parted(pieces: Sequence[str], seen: _Seen, always: Iterable[str]) -> tuple[list[str], int]:
+    """Pieces of a joint vocabulary, and how many of the first ones are to be written: see `subwords.parted`.
+
+    Some more are, so that the ids are a multiple of `ALIGNED`: of such rows the best are found without padding them.
+    """
+    ordered, count = subwords.parted(pieces, seen.texts("target"), always)
+    ids = subwords.FIRST + count
+    return ordered, min(ids + -ids % ALIGNED - subwords.FIRST, len(ordered))
 
 
 def _text(outputs: Mapping[str, Any]) -> str:

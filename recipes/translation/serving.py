@@ -152,8 +152,7 @@ class Translator:
             some = slice(first, first + ROWS)
             inputs = {"source": _dense(source[some]), "target": _dense(wanted[some])}
             states = self.model(inputs, training=False)["states"]
-            table, bias = pieces.table.value, pieces.bias.value
-            found, _ = losses.sequence_cross_entropy(inputs["target"], states, table, bias)
+            found, _ = losses.sequence_cross_entropy(inputs["target"], states, *pieces.scoring())
             return first + ROWS, tf.concat([sums, -found], axis=0)
 
         # One slice at a time, so that memory is bounded.

@@ -16,11 +16,12 @@ from .layers import Before, Pieces, Unseen, with_drawn
 PLACES = 1024  # of the longest sequence
 
 
-def build(config: Config, pieces: int, source_pieces: int | None = None) -> keras.Model:
+def build(config: Config, pieces: int, source_pieces: int, joint: bool) -> keras.Model:
     """The model in training.
 
     Args:
-      pieces: of the target's vocabulary, and of the source's unless `source_pieces` tells of one of its own.
+      pieces, source_pieces: of the target's vocabulary, and of the source's.
+      joint: whether the target's pieces are the first ones of the source's, and share their vectors.
 
     Inputs: source int32 [batch, places], target int32 [batch, steps]; padded with 0.
     Outputs: states [batch, steps, units], of which the layer "pieces" makes the scores of the target's pieces;
@@ -29,10 +30,10 @@ def build(config: Config, pieces: int, source_pieces: int | None = None) -> kera
     rate = config.dropout if config.noise else 0.0
     source = keras.Input([None], dtype="int32", name="source")
     target = keras.Input([None], dtype="int32", name="target")
-    pieces_layer = Pieces(pieces, config.units, PLACES, rate, name="pieces")
-    source_layer = pieces_layer
-    if source_pieces is not None:
-        source_layer = Pieces(source_pieces, config.units, PLACES, rate, scored=False, name="source_pieces")
+    count = source_pieces if joint else pieces
+    source_layer = pieces_layer = Pieces(count, config.units, PLACES, rate, scored=pieces, name="pieces")
+    if not joint:
+        source_layer = Pieces(source_pieces, config.units, PLACES, rate, scored=0, name="source_pieces")
     unseen = Unseen(name="unseen")(source)
     states = source_layer(source)
     for number in range(1, config.layers + 1):

@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 from calls import SMALL_TRANSLATION, fails, good, tiny_pairs, write
 
-from common import endpoints, subwords
+from common import endpoints, placeholders, subwords
 from common import export as exporting
 from common.layers.pooling import Pooling
 from common.layers.transformer import MASKED, Attention, positions
+from common.recipe import Source
 from recipes.translation import lstm, transformer
 from recipes.translation.config import Config
 from recipes.translation.layers import Before, Drawn, Lengths, Pieces, Unseen
@@ -20,13 +21,13 @@ from recipes.translation.recipe import Recipe
 
 NETWORKS = {"transformer": transformer, "lstm": lstm}
 SETTINGS = {"units": 8, "layers": 2, "heads": 2, "inner": 12}
-PIECES = 30
+PIECES, WRITTEN = 30, 20  # of a joint vocabulary
 
 
 def network(name, **settings):
     keras.utils.set_random_seed(4)
     config = Config(model=name, **SETTINGS, **settings)
-    model = NETWORKS[name].build(config, PIECES)
+    model = NETWORKS[name].build(config, WRITTEN, PIECES, joint=True)
     # Biases begin at 0, which would hide them.
     random = np.random.default_rng(0)
     model.set_weights([weight + random.normal(size=weight.shape, scale=0.3) for weight in model.get_weights()])
@@ -42,7 +43,7 @@ def test_steps_give_what_whole_sequences_give(name):
     config, model = network(name)
     whole = model({"source": SOURCE, "target": TARGET}, training=False)["states"]
     scores = model.get_layer("pieces").scorer(whole.dtype)
-    expected = np.reshape(scores(tf.reshape(whole, [8, -1])), [2, 4, PIECES])
+    expected = np.reshape(scores(tf.reshape(whole, [8, -1])), [2, 4, WRITTEN])
     step = NETWORKS[name].Stepper(config, model, tf.constant(SOURCE), 1)
     state, before = step.state, np.full(2, subwords.START, np.int32)
     for position in range(4):
@@ -132,16 +133,16 @@ def test_small_layers_by_hand():
 
 
 def test_pieces_have_places_and_serve_for_scores():
-    layer = Pieces(10, 4, longest=6, dropout=0.0)
+    layer = Pieces(10, 4, longest=6, dropout=0.0, scored=8)
     found = layer(tf.constant([[3, 3]]), first=2)
     table = layer.table.numpy()
     np.testing.assert_allclose(found[0], table[3] * 2 + positions(6, 4)[2:4], atol=1e-6)
     beyond = layer(tf.constant([[3, 3]]), first=50)
     np.testing.assert_allclose(beyond[0, 0], table[3] * 2 + positions(6, 4)[5], atol=1e-6)
-    layer.bias.assign(np.arange(10.0))
+    layer.bias.assign(np.arange(8.0))
     states = np.arange(12, dtype=np.float32).reshape([3, 4])
     found = layer.scorer(tf.float32)(states)
-    np.testing.assert_allclose(found, states @ table.T + np.arange(10), atol=1e-5)
+    np.testing.assert_allclose(found, states @ table[:8].T + np.arange(8), atol=1e-5)
 
 
 def test_ids_are_drawn_in_training_alone_and_evenly():
@@ -289,9 +290,35 @@ def test_lstm_trains_and_is_exported(tmp_path):
     data = write(tmp_path / "pairs.tsv", tiny_pairs(60), header=("text", "target"))
     lines = (tmp_path / "pairs.tsv").read_text().replace(",", "\t")
     (tmp_path / "pairs.tsv").write_text(lines)
-    good("run", "translation", "--data", data, "--model", "lstm", "--run-dir", tmp_path / "run", *SMALL_TRANSLATION)
+    flags = ["--model", "lstm", "--vocabulary", "joint", *SMALL_TRANSLATION]
+    good("run", "translation", "--data", data, *flags, "--run-dir", tmp_path / "run")
     good("export", tmp_path / "run", "--to", tmp_path / "export")
     assert json.loads(good("predict", tmp_path / "export", "the cat"))["translation"] is not None
+
+
+def test_of_a_joint_vocabulary_targets_are_written_with_their_own_pieces():
+    pairs = [{"text": f"house {word}", "target": f"{word} Haus"} for word in ("%(one)s", "7", "eins")] * 4
+    random = np.random.default_rng(7)
+    pairs += [{"text": "".join(random.choice(list("aeioub"), 8)), "target": "7"} for _ in range(300)]
+    config = Config(vocabulary="joint", pieces=750, model="lstm", units=8, layers=1)
+    assets = Recipe.learn(config, Source("made up", lambda: iter(pairs)))
+    recipe = Recipe(config, assets)
+    written, left = assets["pieces"][: assets["written"]], assets["pieces"][assets["written"] :]
+    assert {"ĠHaus", "eins"} <= set(written) and len(left) > 100
+    assert set(placeholders.AS_PIECES) & set(assets["pieces"]) <= set(written) and (len(written) + 3) % 64 == 0
+    examples = {name: tf.constant([one[name] for one in pairs]) for name in ("text", "target")}
+    all_pieces = Recipe(config, {**assets, "written": None})
+    assert recipe.encode(examples)["source"].to_list() == all_pieces.encode(examples)["source"].to_list()
+    assert recipe.encode_target(examples)["target"].to_list() == all_pieces.encode_target(examples)["target"].to_list()
+    model = recipe.build_model()
+    table, bias = model.get_layer("pieces").scoring()
+    assert table.shape == (len(written) + 3, 8) and bias.shape == (len(written) + 3,)
+    assert model.get_layer("pieces").table.shape == (len(assets["pieces"]) + 3, 8)
+    # Other targets are written with more pieces, and none is lost.
+    other = [{"text": "Haus", "target": left[-1]}] * 4
+    found = Recipe.relearn(config, Source("made up", lambda: iter(other)), assets)
+    assert {*written, left[-1]} <= set(found["pieces"][: found["written"]])
+    assert len(found["pieces"]) > found["written"] and sorted(found["pieces"]) == sorted(assets["pieces"])
 
 
 def test_settings_fit_the_model_and_the_data():
