@@ -624,7 +624,7 @@ def test_images_are_brought_to_what_the_source_can_see():
     recipe, config = recipes.load("image_classification"), recipes.load_config("image_classification").Config()
     known = recipe.learn(config, images_of(32, 32, grey=False))
     found = recipe.relearn(config, images_of(96, 128, grey=True), known)
-    assert (found["size"], found["halved"], found["grey"]) == ([36, 48], 0, False)
+    assert (found["size"], found["halved"], found["grey"]) == ([48, 64], 0, False)
     assert recipe(config, found).doubts() == []
     # Which images may be mirrored is a matter of the images, not of what the source saw.
     assert not recipe(config, found).flip

@@ -18,7 +18,7 @@ ABOUT = About(
     own_input="photo.jpg",
 )
 
-TUNED = {"learning_rate": 6e-3}  # defaults where a run is fine-tuned
+TUNED = {"learning_rate": 0.015}  # defaults where a run is fine-tuned
 AUTO = "fits the images"
 BACKBONES = (
     "MobileNetV3Small", "MobileNetV3Large", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",

@@ -23,7 +23,7 @@ from .config import Config
 from .model import orthogonal as kernels
 
 SEEN = 100_000  # images that a training sees without --epochs, over 10 to 200 epochs
-LARGER = 1.5  # times the size of a source's images, to which at most those of a fine-tuned run are brought
+LARGER = 2.0  # times the size of a source's images, to which at most those of a fine-tuned run are brought
 LARGEST = 128  # height and width that are taken without --image-size
 
 
