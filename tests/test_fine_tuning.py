@@ -223,6 +223,7 @@ def test_replay_trains_on_some_of_the_sources_data(place, compared, tmp_path):
     recipe, config = recipes.load("sentiment"), recipes.load_config("sentiment").Config(init_from="source")
     epochs = [recipe.settle(config, known | more).epochs for more in ({}, {"own_share": 0.5})]
     assert epochs == [10, 20]  # only the new examples count
+    assert recipe.settle(config, known | {"known_labels": True}).epochs == 5
     shutil.copytree(place / "large", tmp_path / "moved")
     about = json.loads((tmp_path / "moved" / "config.json").read_text())
     about["settings"]["data"] = [str(tmp_path / "gone.csv")]
@@ -343,6 +344,20 @@ def test_what_a_source_can_do_is_not_lost():
     found = recipe.relearn(config, Source("made up", lambda: iter(marked)), other)
     assert found["pieces"][: len(other["pieces"])] == other["pieces"]
     assert len(found["pieces"]) == len(other["pieces"]) + 32  # 16 marks, with and without a blank before them
+
+
+@pytest.mark.parametrize(("labels", "known"), [("ab", True), ("abc", False), ("bc", False)])
+def test_labels_that_the_source_knows_take_fewer_epochs(labels, known):
+    recipe, config = recipes.load("sentiment"), recipes.load_config("sentiment").Config()
+
+    def texts(names):
+        return Source("made up", lambda: iter({"text": f"word {name}", "label": name} for name in names * 3))
+
+    source = recipe.learn(config, texts("ab"))
+    found = recipe.relearn(config, texts(labels), source)
+    assert found["known_labels"] is known
+    tuned = recipe.settle(recipes.load_config("sentiment").Config(init_from="source"), found)
+    assert tuned.epochs == (5 if known else 20)
 
 
 def test_folds_score_every_example_once_and_a_finished_run_has_nothing_left(place):

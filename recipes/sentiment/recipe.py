@@ -68,13 +68,19 @@ class Recipe:
         own = found if train.own is None else cls.learn(config, train.own)
         alike = text.familiar(own["words"], known["words"])
         words = text.extended(known["words"], found["words"])
-        return found | {"words": words, "familiar": alike, "moving": known.get("moving", True)}
+        return found | {
+            "words": words, "familiar": alike, "moving": known.get("moving", True),
+            "known_labels": set(found["labels"]) <= set(known["labels"]),
+        }  # fmt: skip
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
-        # The naive Bayes start leaves little to learn, and more passes overfit small sets. Long texts need fewer.
+        # The naive Bayes start leaves little to learn, and more passes overfit small sets. Long texts need fewer. A
+        # source that knows the labels is soon forgotten; rows of new ones have all to learn.
         examples = max(sum(assets["label_counts"]), assets["word_count"] / LONG)
-        most = 20 if config.init_from else 8
+        most = 8
+        if config.init_from is not None:
+            most = 5 if assets.get("known_labels") else 20
         return dataclasses.replace(config, epochs=passes(config, assets, examples, 25_000, 3, most, fill=False))
 
     @classmethod
