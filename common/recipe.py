@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # a recipe's config is read without TensorFlow, so this modul
 
 Example = dict[str, Any]  # raw: {"text": "a fine film", "label": "pos"}; strings or bytes, never ids
 Assets = dict[str, Any]  # a JSON object learned from the training data: {"words": [...], "labels": [...]}
+JsonObject = dict[str, Any]  # what json.loads gives for an object
 Batch = dict[str, Any]  # named arrays or tensors, batch axis first
 
 
