@@ -84,9 +84,8 @@ def test_settings_become_the_flags_that_a_side_has():
     former = NAMES["settings"]["run"] | NAMES["settings"]["translation"]
     settings = {"vocabulary_size": 400, "precision": "mixed_bfloat16", "stochastic_regularization": False}
     assert make_flags(HELP, settings, former) == ["--pieces", "400", "--precision", "bfloat16", "--no-noise"]
-    assert make_flags(PRESENT.replace("noise", "stochastic-regularization"), settings, former) == [
-        "--vocabulary-size", "400", "--precision", "mixed_bfloat16", "--no-stochastic-regularization",
-    ]  # fmt: skip
+    flags = "--vocabulary-size 400 --precision mixed_bfloat16 --no-stochastic-regularization"
+    assert make_flags(PRESENT.replace("noise", "stochastic-regularization"), settings, former) == flags.split()
     with pytest.raises(SideError, match="num_beams, beam"):
         make_flags(HELP, {"num_beams": 2}, former)
 

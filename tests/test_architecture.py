@@ -1,0 +1,15 @@
+"""The house rules, held by this tree: see tests/helpers/architecture.py, and code_metrics.py for the numbers."""
+
+import pytest
+from conftest import ROOT
+from helpers.architecture import RULES
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "common" / "modeling").is_dir(), reason="common/ has no packages yet, which these rules are about"
+)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_tree_keeps_the_rule(rule):
+    broken = RULES[rule](ROOT)
+    assert not broken, "\n".join([f"{rule}:", *broken])
