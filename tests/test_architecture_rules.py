@@ -127,6 +127,11 @@ CASES = {
             "common/a.py:2 B.__init__ (9)",
         ),
         (
+            {"common/training/optimizer.py": f"class A:\n    def __init__(self, {PARAMETERS}): ..."},
+            {"common/training/optimizer.py": f"class A:\n    def update(self, {PARAMETERS}): ..."},
+            "common/training/optimizer.py:2 A.update (9)",
+        ),
+        (
             {"cli.py": f"@main.command(cls=Command)\ndef predict({PARAMETERS}): ..."},
             {"cli.py": f"def predict({PARAMETERS}): ..."},
             "cli.py:1 predict (9)",

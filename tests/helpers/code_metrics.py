@@ -202,7 +202,7 @@ def count_parameters(function: Function) -> int:
 
 
 def find_keras_classes(modules: Sequence[Module]) -> set[str]:
-    """Return the names of classes that extend a Keras layer or optimizer, or one of these."""
+    """Return the names of classes that extend a Keras layer or optimizer, or one of these, and of our own optimizer."""
     bases = {
         node.name: [ast.unparse(base) for base in node.bases]
         for module in modules
@@ -210,7 +210,13 @@ def find_keras_classes(modules: Sequence[Module]) -> set[str]:
         if isinstance(node, ast.ClassDef)
     }
     keras = ("keras.layers.", "keras.optimizers.", "keras.Layer", "keras.Optimizer")
-    classes: set[str] = set()
+    classes = {
+        node.name
+        for module in modules
+        if module.name == "common.training.optimizer"
+        for node in module.tree.body
+        if isinstance(node, ast.ClassDef)
+    }
     while more := {
         name
         for name, its in bases.items()
