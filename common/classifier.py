@@ -12,7 +12,7 @@ import tensorflow as tf
 from common import check, metrics, uncertain
 from common.errors import DataError
 from common.layers.blend import fitted_shares
-from common.recipe import Ask, Assets, Axis, Example, Source, Tally
+from common.types import Ask, Assets, Axis, Example, Source, Tally
 
 FITTED = 5_000_000  # logits on which a blend is fitted; more would take gigabytes, and tell little of so few weights
 

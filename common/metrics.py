@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from common.recipe import Ask, Example, Tally
+from common.types import Ask, Example, Tally
 
 SMALLEST = 1e-7  # a probability is taken to be at least this in log loss
 UNSEEN = "(unseen)"  # stands for all labels that training lacks

@@ -24,7 +24,7 @@ from common.readers.columns import unusable
 from common.readers.gettext import is_catalogue
 from common.readers.jsonl import SUFFIXES
 from common.readers.messages import messages
-from common.recipe import Example, Field, Format
+from common.types import Example, Field, Format
 
 JSON = "json"  # the format of every recipe
 DEFAULT, ALIGNMENT = "serving_default", "alignment"  # endpoints that are asked

@@ -13,7 +13,7 @@ from common.endpoints import Call, Served
 from common.errors import ConfigError
 from common.picking import most_worth
 from common.readers.pictures import png
-from common.recipe import Field
+from common.types import Field
 from common.uncertain import Candidate, Pool, diverse, hashed, of_confidence, of_shares, thumbnail
 
 

@@ -16,7 +16,7 @@ from common import check, check_images, classifier, images, losses, sources
 from common.config import passes
 from common.errors import ConfigError
 from common.readers import pictures
-from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally, WarmUp
+from common.types import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally, WarmUp
 
 from . import backbones, data, explain, fitting, model
 from .config import Config

@@ -11,7 +11,7 @@ import numpy as np
 from common import prompts, writing
 from common.errors import ConfigError, DataError
 from common.readers import music
-from common.recipe import Answer, Assets, Example, Made
+from common.types import Answer, Assets, Example, Made
 
 from .config import Config, Wishes
 from .scoring import BEATS

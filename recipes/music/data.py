@@ -17,7 +17,7 @@ from common.progress import display, say
 from common.readers import notation
 from common.readers.archives import UNREADABLE
 from common.readers.grid import Unusable
-from common.recipe import Example, Field, Source
+from common.types import Example, Field, Source
 
 FIELDS = (Field("events", "events"), Field("steps", "number"), Field("bar", "number"), Field("key", "number"))
 

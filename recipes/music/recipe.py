@@ -14,7 +14,7 @@ import tensorflow as tf
 from common import check_music, frames, metrics, sources
 from common.config import passes, refuse
 from common.errors import ConfigError
-from common.recipe import Answer, Ask, Assets, Axis, Batch, Endpoint, Example, Format, Made, Source, Splits, Tally
+from common.types import Answer, Ask, Assets, Axis, Batch, Endpoint, Example, Format, Made, Source, Splits, Tally
 
 from . import asking, copies, data, layers, model, scoring, serving
 from .config import Config, Wishes

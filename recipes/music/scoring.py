@@ -10,7 +10,7 @@ import numpy as np
 
 from common.check_music import voices
 from common.metrics import in_order, tally_of_shares
-from common.recipe import Ask, Assets, Example, Tally
+from common.types import Ask, Assets, Example, Tally
 
 from . import copies
 

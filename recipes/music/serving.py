@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from common import frames, midi
 from common.frames import PADDING, PITCHES
-from common.recipe import Endpoint
+from common.types import Endpoint
 
 from . import sampling
 from .layers import sounding

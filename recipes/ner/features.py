@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from common import text
-from common.recipe import Axis
+from common.types import Axis
 
 CHARACTERS = 20  # of a word that are looked at, half of them from its end
 SHAPES = 500  # hashed shapes

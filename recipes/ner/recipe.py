@@ -19,9 +19,9 @@ from common.layers import crf
 from common.metrics import UNSEEN
 from common.opening import combined, digest
 from common.readers.files import located
-from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Field, Format, Source, Splits, Tally
 from common.tags import entities
 from common.tokens import tokenised
+from common.types import Ask, Assets, Axis, Batch, Endpoint, Example, Field, Format, Source, Splits, Tally
 
 from . import data, features, model, pretrained, tagging, writing
 from .config import PREFIXES, SUFFIXES, Config

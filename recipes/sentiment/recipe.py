@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from common import check, classifier, losses, pipeline, sources, text
 from common.config import passes
-from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
+from common.types import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
 
 from . import data, model
 from .config import PREFIXES, SUFFIXES, Config

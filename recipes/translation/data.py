@@ -10,7 +10,7 @@ from common import languages, packaged
 from common.errors import ConfigError, suggestion
 from common.problems import Problems
 from common.readers.gettext import catalogue
-from common.recipe import Example, Field, Source
+from common.types import Example, Field, Source
 
 FIELDS = (
     Field("text", "text", ("source", "src", "source_text", "source_sentence", "original", "input", "input_text")),

@@ -18,7 +18,7 @@ import tensorflow as tf
 from common import check_pairs, cooccurrence, losses, metrics, pairs, pipeline, placeholders, sources, subwords, text
 from common.config import passes, refuse
 from common.layers.dropout import set_dropout
-from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
+from common.types import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
 from common.uncertain import of_confidence
 
 from . import alignment, data, lstm, scoring, serving, transformer

@@ -9,7 +9,7 @@ import numpy as np
 import sacrebleu
 
 from common.pairs import placeholder_errors, placeholders
-from common.recipe import Tally
+from common.types import Tally
 
 
 def measured(sources: Sequence[str], found: Sequence[str], wanted: Sequence[str]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from common import decode, losses, placeholders
 from common.obligations import obliged
-from common.recipe import Endpoint
 from common.subwords import END, PADDING, START
+from common.types import Endpoint
 
 from .transformer import PLACES
 

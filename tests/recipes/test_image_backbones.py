@@ -10,7 +10,7 @@ import tensorflow as tf
 from calls import fails, good, tiny_images, write_images
 
 from common.errors import ConfigError
-from common.recipe import Source
+from common.types import Source
 from recipes.image_classification import backbones, model
 from recipes.image_classification.config import BACKBONES, Config
 from recipes.image_classification.recipe import Recipe

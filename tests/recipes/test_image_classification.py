@@ -18,7 +18,7 @@ from common import endpoints, images
 from common import export as exporting
 from common.errors import DataError
 from common.readers import pictures
-from common.recipe import Source
+from common.types import Source
 from recipes.image_classification import data, explain, fitting, model
 from recipes.image_classification.config import Config
 from recipes.image_classification.layers import Changes, Mixed

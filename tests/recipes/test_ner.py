@@ -19,9 +19,9 @@ from common.opening import reader
 from common.pipeline import densified, stacked
 from common.predict import predict
 from common.problems import Problems
-from common.recipe import Source
 from common.runs import Run
 from common.tags import Scheme, entities
+from common.types import Source
 from recipes.ner import tagging, writing
 from recipes.ner.config import Config
 from recipes.ner.recipe import Recipe

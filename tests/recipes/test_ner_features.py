@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.pipeline import densified, stacked
-from common.recipe import Source
 from common.tokens import tokenised
+from common.types import Source
 from recipes.ner import features
 from recipes.ner.config import Config
 from recipes.ner.recipe import Recipe

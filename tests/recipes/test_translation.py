@@ -13,7 +13,7 @@ from common import endpoints, placeholders, subwords
 from common import export as exporting
 from common.layers.pooling import Pooling
 from common.layers.transformer import MASKED, Attention, positions
-from common.recipe import Source
+from common.types import Source
 from recipes.translation import lstm, transformer
 from recipes.translation.config import Config
 from recipes.translation.layers import Before, Drawn, Lengths, Pieces, Unseen

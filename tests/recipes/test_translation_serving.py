@@ -12,7 +12,7 @@ import tensorflow as tf
 from calls import tiny_pairs
 
 from common import endpoints, subwords
-from common.recipe import Source
+from common.types import Source
 from recipes.translation import alignment, scoring, serving
 from recipes.translation.config import Config
 from recipes.translation.recipe import Recipe
