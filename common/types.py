@@ -17,6 +17,7 @@ Example = dict[str, Any]  # raw: {"text": "a fine film", "label": "pos"}; string
 Assets = dict[str, Any]  # a JSON object learned from the training data: {"words": [...], "labels": [...]}
 JsonObject = dict[str, Any]  # what json.loads gives for an object
 Batch = dict[str, Any]  # named arrays or tensors, batch axis first
+OutputRow = Mapping[str, Any]  # one row of an endpoint's outputs by name: arrays, numbers or bytes
 
 
 @dataclass(frozen=True)

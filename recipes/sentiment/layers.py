@@ -186,6 +186,6 @@ class WideWords(keras.layers.Layer):
         return {table.name: count.sum(axis=1) for table, count in zip(tables, counts, strict=True)}
 
     def get_config(self) -> dict[str, Any]:
-        own = {"words": self.words, "labels": self.labels, "buckets": self.buckets}
+        own: dict[str, Any] = {"words": self.words, "labels": self.labels, "buckets": self.buckets}
         own |= {"rate": self.rate, "speed": self.speed, "moving": self.moving}
         return {**super().get_config(), **own}
