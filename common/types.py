@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from common.problems import Problems
 
@@ -194,17 +194,3 @@ class Measures(Protocol):
     def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None: ...
 
     def result(self) -> dict[str, Any]: ...
-
-
-T = TypeVar("T")
-
-
-def require(setting: T | None) -> T:
-    """Return a setting whose default depends on the data, once it has been filled in.
-
-    Raises:
-      ValueError: it has not.
-    """
-    if setting is None:
-        raise ValueError("a setting that depends on the data has not been filled in: call the recipe's settle first")
-    return setting

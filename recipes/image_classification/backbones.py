@@ -13,7 +13,6 @@ import keras
 from common import fetch
 from common.errors import ConfigError
 from common.progress import say
-from common.types import require
 
 from .config import Config
 
@@ -78,9 +77,8 @@ PUBLISHED = {
 }
 
 
-def features(config: Config, images: keras.KerasTensor) -> keras.KerasTensor:
+def features(config: Config, name: str, images: keras.KerasTensor) -> keras.KerasTensor:
     """What a network sees in images of 3 colours from -1 to 1: [batch, rows, columns, features]."""
-    name = require(config.backbone)
     about = PUBLISHED[name]
     network = _network(name, images.shape[1:])
     for layer in network.layers:

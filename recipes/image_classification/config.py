@@ -65,7 +65,7 @@ class Config(RunConfig):
     )
 
     model: str = option("resnet", "The network: plain, or with residual blocks.", choices=("cnn", "resnet"))
-    width: int | None = option(
+    width: int = option(
         None,
         "Filters of the first convolution, twice as many in the plain network; later ones are multiples.",
         low=1,

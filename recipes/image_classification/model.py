@@ -8,7 +8,6 @@ import keras
 
 from common.layers.blend import Blend
 from common.layers.normalization import BatchNormalization
-from common.types import require
 
 from . import backbones
 from .config import Config
@@ -43,8 +42,10 @@ def build(
     """
     pixels = keras.Input([height, width, channels], dtype="uint8", name="pixels")
     images, partner, own = Mixed(config.mix if config.noise else "none", name="mixed")(changes(config, flip)(pixels))
-    if config.backbone or config.model == "cnn":
-        features = (pretrained if config.backbone else plain)(config, images)  # [batch, features]
+    if config.backbone:
+        features = pretrained(config, config.backbone, images)  # [batch, features]
+    elif config.model == "cnn":
+        features = plain(config, images)
     else:
         features = residual(config, images, halvings(height, width) if halved is None else halved)
     features = keras.layers.Dropout(config.dropout if config.noise else 0, name="dropout")(features)
@@ -68,9 +69,9 @@ def changes(config: Config, flip: bool) -> Changes:
     return Changes(flip, *shape, *shades, config.rand_augment, config.rand_strength, name="changes")
 
 
-def pretrained(config: Config, images: keras.KerasTensor) -> keras.KerasTensor:
+def pretrained(config: Config, name: str, images: keras.KerasTensor) -> keras.KerasTensor:
     """A network of Keras Applications, [batch, features]: the mean of each feature over all places."""
-    states = keras.layers.Activation("linear", name=SEEN)(backbones.features(config, images))
+    states = keras.layers.Activation("linear", name=SEEN)(backbones.features(config, name, images))
     return keras.layers.GlobalAveragePooling2D(name="pooled")(states)
 
 
@@ -79,7 +80,7 @@ def plain(config: Config, images: keras.KerasTensor) -> keras.KerasTensor:
 
     After LeCun et al. 1998, with what has been learned since: small filters, batch normalization, dropout.
     """
-    states, width = images, require(config.width)
+    states, width = images, config.width
     stages = max(1, round(math.log2(min(images.shape[1:3]) / 4)))
     for stage in range(1, stages + 1):
         filters = width * 2 ** min(stage, 4)
@@ -99,7 +100,7 @@ def plain(config: Config, images: keras.KerasTensor) -> keras.KerasTensor:
 
 def residual(config: Config, images: keras.KerasTensor, halved: int) -> keras.KerasTensor:
     """A small residual network, [batch, features]: He et al. 2016 in the shape of Page's ResNet-9 (2018)."""
-    states, width = images, require(config.width)
+    states, width = images, config.width
     for number in range(halved):
         states = _normal(config, states, width, f"first_{number + 1}", stride=2)
     states = _normal(config, states, width, "stem")

@@ -103,7 +103,7 @@ class ImageClassificationRecipe(Recipe[Config]):
         examples = sum(assets["label_counts"])
         config = dataclasses.replace(config, batch_size=config.batch_size or fitting.batch_size(examples))
         # The width is chosen by the time given, so before the epochs.
-        if config.width is None:
+        if not config.width:
             found = cls(dataclasses.replace(config, width=fitting.WIDTH), assets)
             about = (found.height, found.width, found.channels, len(found.head.labels))
             config = dataclasses.replace(config, width=fitting.width(config, *about, examples))

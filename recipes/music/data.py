@@ -30,6 +30,8 @@ PASSAGE = 4  # beats
 
 Passage = tuple[tuple[int, ...], ...]
 
+NO_CACHE: tuple[type[Exception], ...] = (OSError, KeyError, *UNREADABLE)  # raised where none is, or a damaged one
+
 
 def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[str, str]]:
     """The four-part chorales by J.S. Bach that music21 carries, and their attribution.
@@ -49,7 +51,7 @@ def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[s
     path = packaged.cache_dir() / "data" / f"chorales-{release}-{steps_per_beat}.npz"
     try:
         arrays = _kept(path)
-    except (OSError, KeyError, *UNREADABLE):
+    except NO_CACHE:
         arrays = _read(Path(spec.submodule_search_locations[0], "corpus", "bach"), steps_per_beat)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from common.layers.recurrent import lstm
 from .config import Config
 from .features import CHARACTERS, LINEAR, SHAPES
 from .layers import Characters, Outside, RareWordDropout, WideScores
-from .tagging import allowed, choose_scheme
+from .tagging import allowed
 
 PARTS = {  # patterns of layer names
     "embedding": ("words_", "vectors", "affix_vectors", "shape_vectors", "character_vectors"),
@@ -53,7 +53,7 @@ def build(config: Config, word_counts: Sequence[int], characters: int, types: in
     seen = RareWordDropout(chances, len(chances) - 1, name="word_dropout")(inputs["words"])
     states = embed_words(config, inputs, seen, start, len(chances), characters, vector_units)
     states = encode_sentence(config, states, read)
-    moves = allowed(types, config.scheme or choose_scheme(types))
+    moves = allowed(types, config.scheme)
     tags = len(moves.start)
     emissions = keras.layers.Dense(tags, dtype="float32", name="tags")(states)
     outputs = {"lengths": lengths}

@@ -44,7 +44,7 @@ class NerRecipe(Recipe[Config]):
         self.characters = features.CharacterIds(assets["characters"])
         numbers = tf.range(len(self.types), dtype=tf.int32)
         self.type_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.types, numbers), -1)
-        self.scheme = config.scheme or tagging.choose_scheme(len(self.types))
+        self.scheme = config.scheme
         self.head = TaggingHead(self.types, self.scheme, self.decode)
 
     @classmethod

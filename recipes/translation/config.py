@@ -57,8 +57,8 @@ class Config(RunConfig):
     )
 
     model: str = option("transformer", "The network.", choices=("transformer", "lstm"))
-    units: int | None = option(None, "Width of the states.", low=2, shown="128, 256 of lstm")
-    layers: int | None = option(None, "Layers of the encoder, and as many of the decoder.", low=1, shown="4, 2 of lstm")
+    units: int = option(None, "Width of the states.", low=2, shown="128, 256 of lstm")
+    layers: int = option(None, "Layers of the encoder, and as many of the decoder.", low=1, shown="4, 2 of lstm")
     heads: int = option(4, "Heads of attention.", low=1)
     inner: int = option(256, "Units between the dense layers of a block.", low=1)
     dropout: float = option(0.3, "Share of the states that is dropped.", low=0, below=1, source=OWN)
