@@ -22,7 +22,7 @@ from common.types import Source
 from recipes.image_classification import data, explain, fitting, model
 from recipes.image_classification.config import Config
 from recipes.image_classification.layers import Changes, Mixed
-from recipes.image_classification.recipe import Recipe
+from recipes.image_classification.recipe import ImageClassificationRecipe
 
 LABELS = ["across", "down"]
 EVERYTHING = {
@@ -266,7 +266,7 @@ def test_cutmix_gives_the_share_of_pixels_that_are_an_images_own():
 
 
 def learned(config, *examples):
-    return Recipe.learn(config, Source("few", lambda: iter(examples)))
+    return ImageClassificationRecipe.learn(config, Source("few", lambda: iter(examples)))
 
 
 def example(label="a", height=20, width=30, mode="L"):
@@ -283,12 +283,12 @@ def test_size_is_the_median_of_heights_and_of_widths_up_to_128():
 def test_images_are_seen_in_grey_only_if_all_are(modes, grey):
     assets = learned(Config(), *(example(label, mode=mode) for label, mode in zip("abc", modes, strict=False)))
     assert assets["grey"] == grey
-    recipe = Recipe(Config(), assets)
+    recipe = ImageClassificationRecipe(Config(), assets)
     assert (recipe.channels, recipe.flip) == ((1, False) if grey else (3, True))
-    assert Recipe(Config(channels="grey", flip="on"), assets).channels == 1
-    assert Recipe(Config(channels="grey", flip="on"), assets).flip
-    assert Recipe(Config(channels="colour", flip="off"), assets).channels == 3
-    assert not Recipe(Config(channels="colour", flip="off"), assets).flip
+    assert ImageClassificationRecipe(Config(channels="grey", flip="on"), assets).channels == 1
+    assert ImageClassificationRecipe(Config(channels="grey", flip="on"), assets).flip
+    assert ImageClassificationRecipe(Config(channels="colour", flip="off"), assets).channels == 3
+    assert not ImageClassificationRecipe(Config(channels="colour", flip="off"), assets).flip
 
 
 @pytest.mark.parametrize(("examples", "found"), [((example(),), 'only the label "a"'), ((), "no image")])
@@ -298,7 +298,7 @@ def test_a_classifier_needs_two_labels(examples, found):
 
 
 def test_image_size_is_what_was_asked_for():
-    recipe = Recipe(Config(image_size="16x24"), learned(Config(), example(), example("b")))
+    recipe = ImageClassificationRecipe(Config(image_size="16x24"), learned(Config(), example(), example("b")))
     assert recipe.encode({"image_bytes": tf.constant([picture()])})["pixels"].shape == (1, 16, 24, 1)
 
 
@@ -320,7 +320,7 @@ def test_image_size_that_is_none_is_refused(given, tmp_path):
 )
 def test_loss_of_mixed_images_is_that_of_both_labels_by_their_shares(labels, sums, weights):
     config = Config(mix="cutmix", label_smoothing=0)
-    recipe = Recipe(config, learned(config, example(), example("b")))
+    recipe = ImageClassificationRecipe(config, learned(config, example(), example("b")))
     outputs = {
         "logits": tf.constant([[0, math.log(3)], [0, 0]], tf.float32),
         "partner": tf.constant([1, 0]),
@@ -361,13 +361,13 @@ def test_networks_take_images_of_any_size(name, size):
 
 def settled(examples=200, **settings):
     assets = {"labels": ["a", "b"], "label_counts": [examples - 50, 50], "size": [12, 9], "grey": False}
-    return Recipe.settle(Config(**settings), assets)
+    return ImageClassificationRecipe.settle(Config(**settings), assets)
 
 
 @pytest.mark.parametrize(("examples", "epochs"), [(10, 200), (4000, 25), (100_000, 10)])
 def test_epochs_fit_the_data(examples, epochs):
     assets = {"labels": ["a", "b"], "label_counts": [examples - 5, 5], "size": [12, 9], "grey": False}
-    config = Recipe.settle(Config(), assets)
+    config = ImageClassificationRecipe.settle(Config(), assets)
     assert (config.epochs, config.width) == (epochs, 16)
 
 

@@ -18,7 +18,7 @@ from recipes.music import copies, model, sampling, scoring
 from recipes.music.config import Config
 from recipes.music.layers import Cut, Joined, Moved
 from recipes.music.likelihood import chosen_frames, log_probabilities
-from recipes.music.recipe import Recipe
+from recipes.music.recipe import MusicRecipe
 
 ASSETS = {
     "low": 48,
@@ -175,7 +175,7 @@ def test_chosen_frames_are_the_likeliest_notes_one_by_one():
 
 def served(**settings):
     config, built = network(**settings)
-    recipe = Recipe(config, ASSETS)
+    recipe = MusicRecipe(config, ASSETS)
     return recipe, endpoints.of_model(recipe, built, config)
 
 
@@ -242,7 +242,7 @@ def test_samples_come_as_often_as_the_score_says():
     bias = np.full(TOKENS, -1e6, np.float32)
     bias[[FRAME, STRUCK + 60, STRUCK + 62]] = [1, 0, 0]
     built.get_layer("slots").bias.assign(bias)
-    calls = endpoints.of_model(Recipe(config, ASSETS), built, config)
+    calls = endpoints.of_model(MusicRecipe(config, ASSETS), built, config)
     wishes = [{"events": np.zeros([0, 3], np.int32), **WISH, "length": 1, "seed": seed} for seed in range(2000)]
     chords = [(), (60,), (62,), (62, 60)]
     drawn = [

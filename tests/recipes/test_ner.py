@@ -24,7 +24,7 @@ from common.tags import Scheme, entities
 from common.types import Source
 from recipes.ner import tagging, writing
 from recipes.ner.config import Config
-from recipes.ner.recipe import Recipe
+from recipes.ner.recipe import NerRecipe
 
 TYPES = ["LOC", "ORG", "PER"]
 # Of a type that training lacks.
@@ -250,7 +250,7 @@ def read_again(path, text):
     """The sentences of CoNLL lines, by our own reader."""
     path.write_text(text, encoding="utf-8")
     problems = Problems()
-    made = reader(path, Recipe.fields, (), "utf-8", problems)
+    made = reader(path, NerRecipe.fields, (), "utf-8", problems)
     found = [(one["tokens"], one["tags"]) for _, one in made.rows()]
     assert problems.count == 0
     assert made.repairs.count == 0
@@ -420,7 +420,7 @@ def test_other_settings_train_and_serve(parts, tmp_path, flags):
 def test_softmax_loss_and_tags_are_those_of_numpy(scheme):
     examples = [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(9)]
     config = Config(decoder="softmax", scheme=scheme, wide_buckets=0, lstm_units=4, embedding_units=4)
-    recipe = Recipe(config, Recipe.learn(config, Source("made up", lambda: iter(examples))))
+    recipe = NerRecipe(config, NerRecipe.learn(config, Source("made up", lambda: iter(examples))))
     names = tagging.names(recipe.types, scheme)
     random = np.random.default_rng(1)
     batch = [*examples[:3], {**examples[3], "tags": [tag.replace("-LOC", "-ELSE") for tag in examples[3]["tags"]]}]
@@ -436,6 +436,6 @@ def test_softmax_loss_and_tags_are_those_of_numpy(scheme):
     ]
     np.testing.assert_allclose(sums, wanted, rtol=1e-5)
     np.testing.assert_array_equal(weights, [*lengths[:3], 0])
-    found = recipe.decoded(None, tf.constant(emissions), lengths).numpy()
+    found = recipe.decode(None, tf.constant(emissions), lengths).numpy()
     for row, length in enumerate(lengths):
         assert found[row].tolist() == [*emissions[row, :length].argmax(axis=1), *[0] * (found.shape[1] - length)]
