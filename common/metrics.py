@@ -70,8 +70,11 @@ class Classification:
             recall = hits[index] / support[index] if support[index] else 0.0
             f1 = 2 * hits[index] / max(int(support[index] + predicted[index]), 1)
             per_label[label] = {
-                "precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support[index]),
-            }  # fmt: skip
+                "precision": float(precision),
+                "recall": float(recall),
+                "f1": float(f1),
+                "support": int(support[index]),
+            }
         labels, confusion = self.labels, self.confusion[:-1]
         if support[-1]:
             per_label[UNSEEN] = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": int(support[-1])}

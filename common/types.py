@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # a recipe's config is read without TensorFlow, so this modul
 
 Example = dict[str, Any]  # raw: {"text": "a fine film", "label": "pos"}; strings or bytes, never ids
 Assets = dict[str, Any]  # a JSON object learned from the training data: {"words": [...], "labels": [...]}
+Shape = tuple[int | None, ...]  # of a batch of arrays; None where it depends on the batch
 JsonObject = dict[str, Any]  # what json.loads gives for an object
 Batch = dict[str, Any]  # named arrays or tensors, batch axis first
 OutputRow = Mapping[str, Any]  # one row of an endpoint's outputs by name: arrays, numbers or bytes

@@ -26,8 +26,15 @@ from recipes.image_classification.recipe import ImageClassificationRecipe
 
 LABELS = ["across", "down"]
 EVERYTHING = {
-    "flip": True, "shift": 0.3, "scale": 0.3, "rotate": 40.0, "colour": 0.4, "erase": 0.4, "drawn": 3, "strength": 0.5,
-}  # fmt: skip
+    "flip": True,
+    "shift": 0.3,
+    "scale": 0.3,
+    "rotate": 40.0,
+    "colour": 0.4,
+    "erase": 0.4,
+    "drawn": 3,
+    "strength": 0.5,
+}
 
 
 def changes(seed=1, **settings):
@@ -90,8 +97,12 @@ def test_what_comes_in_from_outside_is_the_mirror_image_of_the_edge():
         seen.add(tuple(np.round((found[0, 0, :, 0] + 1) * 127.5 / 20).astype(int).tolist()))
     row = list(range(8))
     assert seen == {
-        (1, 0, *row[:6]), (0, *row[:7]), tuple(row), (*row[1:], 7), (*row[2:], 7, 6),
-    }  # fmt: skip
+        (1, 0, *row[:6]),
+        (0, *row[:7]),
+        tuple(row),
+        (*row[1:], 7),
+        (*row[2:], 7, 6),
+    }
 
 
 @pytest.mark.parametrize("settings", [{"scale": 0.5}, {"rotate": 90.0}, {"shift": 0.5}, {"flip": True}])
@@ -198,9 +209,7 @@ def test_one_change_out_of_the_list_is_what_pillow_makes():
     found = changes(drawn=1, strength=0.5)(given, training=True).numpy()[..., 0]
     seen = Counter()
     for image in found:
-        fitting = [
-            name for name, one in expected.items() if np.abs(image - one)[1:-1, 1:-1].max() <= 1.6 / 127.5
-        ]  # fmt: skip
+        fitting = [name for name, one in expected.items() if np.abs(image - one)[1:-1, 1:-1].max() <= 1.6 / 127.5]
         seen[fitting[0] if fitting else "moved"] += 1
     assert set(seen) == {*expected, "moved"}
     # 5 of 11 move pixels, and each of the others is drawn as often.
@@ -391,10 +400,16 @@ def test_width_is_what_was_given_or_16_without_a_time():
     [
         # Ten epochs with width 16, or twenty with more, must go into the time, at 100 examples a second with width 16
         # and a third with each doubling.
-        (0.099, (8, 29.7)), (0.1, (16, 10)), (0.39, (16, 39)), (0.59, (16, 59)), (0.61, (32, 61 / 3)),
-        (1.79, (32, 179 / 3)), (1.81, (64, 181 / 9)), (100, (128, 10_000 / 27)),
+        (0.099, (8, 29.7)),
+        (0.1, (16, 10)),
+        (0.39, (16, 39)),
+        (0.59, (16, 59)),
+        (0.61, (32, 61 / 3)),
+        (1.79, (32, 179 / 3)),
+        (1.81, (64, 181 / 9)),
+        (100, (128, 10_000 / 27)),
     ],
-)  # fmt: skip
+)
 def test_widest_network_that_sees_images_often_enough(seconds_each, found):
     chosen = fitting.suited(lambda width: 100 / 3 ** (width.bit_length() - 5), seconds_each)
     assert chosen == pytest.approx(found)
@@ -580,8 +595,11 @@ def test_explain_writes_a_picture_next_to_each_image(target, request, parts, tmp
             (str(tmp_path / name), str(tmp_path / f"{name}.explained.png")) for name in ("1.png", "3.png")
         ]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "1.png", "1.png.explained.png", "3.png", "3.png.explained.png",
-    ]  # fmt: skip
+        "1.png",
+        "1.png.explained.png",
+        "3.png",
+        "3.png.explained.png",
+    ]
     assert pictures.facts((tmp_path / "1.png.explained.png").read_bytes()) == (20, 18, "RGB")
 
 

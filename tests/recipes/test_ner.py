@@ -44,8 +44,11 @@ def parts(tmp_path_factory):
 
 
 def trained_on(parts, folder, *flags):
-    words = [word for part, flag in (("train", "data"), ("valid", "valid"), ("test", "test"))
-             for word in (f"--{flag}", parts[part])]  # fmt: skip
+    words = [
+        word
+        for part, flag in (("train", "data"), ("valid", "valid"), ("test", "test"))
+        for word in (f"--{flag}", parts[part])
+    ]
     good("run", "ner", *words, "--run-dir", folder, *SMALL_NER, *flags)
     return json.loads((folder / "metrics.json").read_text())
 
@@ -329,8 +332,10 @@ class Page(HTMLParser):
 def test_html_shows_every_text_with_its_entities_marked(served, texts):
     texts = ["Mr Kalo in <b>&amp;Lomi</b>", *texts]
     page = Page(written(served, texts, "html"))
-    expected = [[text, [[one["text"], one["label"]] for one in found]]
-                for text, found in zip(texts, found_in(served, texts), strict=True)]  # fmt: skip
+    expected = [
+        [text, [[one["text"], one["label"]] for one in found]]
+        for text, found in zip(texts, found_in(served, texts), strict=True)
+    ]
     assert page.paragraphs == expected
     assert expected[0][1]
 
@@ -338,8 +343,13 @@ def test_html_shows_every_text_with_its_entities_marked(served, texts):
 def test_html_escapes_names_of_types():
     format = writing.highlighted(['a"<b>'])
     outputs = {
-        "tokens": [b"x"], "tags": [b'B-a"<b>'], "starts": [1], "ends": [2], "lengths": 1, "scores": [0.987],
-    }  # fmt: skip
+        "tokens": [b"x"],
+        "tags": [b'B-a"<b>'],
+        "starts": [1],
+        "ends": [2],
+        "lengths": 1,
+        "scores": [0.987],
+    }
     shown = format.one({"text": "<x>"}, outputs)
     assert Page(format.begin + shown + format.end).paragraphs == [["<x>", [["x", 'a"<b>']]]]
     assert 'title="a&quot;&lt;b&gt; 0.99"' in shown

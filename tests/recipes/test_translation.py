@@ -105,10 +105,14 @@ def test_attention_equals_keras():
     theirs.set_weights([query, query_bias, key, 0 * key_bias, value, value_bias, output, output_bias])
     ours.build(queries.shape, memory.shape)
     named = {
-        "query": query.reshape(8, 8), "key": key.reshape(8, 8), "value": value.reshape(8, 8),
-        "output": output.reshape(8, 8), "query_bias": query_bias.ravel(), "value_bias": value_bias.ravel(),
+        "query": query.reshape(8, 8),
+        "key": key.reshape(8, 8),
+        "value": value.reshape(8, 8),
+        "output": output.reshape(8, 8),
+        "query_bias": query_bias.ravel(),
+        "value_bias": value_bias.ravel(),
         "output_bias": output_bias,
-    }  # fmt: skip
+    }
     for weight in ours.trainable_weights:
         weight.assign(named[weight.name])
     unseen = np.where(seen, 0, MASKED).astype(np.float32)[:, None, None, :]

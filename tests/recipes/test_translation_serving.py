@@ -169,8 +169,10 @@ def test_words_are_aligned_by_the_attention_of_all_their_pieces():
     attention = np.array([[0.9, 0.1, 0.0], [0.5, 0.3, 0.2], [0.1, 0.2, 0.3], [0.0, 0.45, 0.55]])
     # Of the second word the first one has 0.6, and the second one 1.0.
     assert alignment.aligned(source, target, attention) == {
-        "source": ["the", "houses"], "target": ["die", "Huser", "da"], "pairs": [[0, 0], [1, 1], [1, 2]],
-    }  # fmt: skip
+        "source": ["the", "houses"],
+        "target": ["die", "Huser", "da"],
+        "pairs": [[0, 0], [1, 1], [1, 2]],
+    }
     assert alignment.aligned([b"  "], target, np.ones([4, 1]))["pairs"] == []
 
 
