@@ -266,7 +266,8 @@ class Recipe(ABC, Generic[C]):
     def doubts(self) -> list[str]:
         """Return what is doubtful in what was learned from the data, such as labels that differ in case only.
 
-        Where the assets hold "familiar", the share of frequent words that the base run knows, a low one is doubtful.
+        Where the assets hold "familiar", the share of frequent words that the base run knows, a low one is doubtful;
+        a recipe with several such shares overrides this.
         """
         return (self.head.data_warnings() if self.head else []) + text.strange(self.assets.get("familiar"))
 

@@ -47,6 +47,7 @@ class MusicRecipe(Recipe[Config]):
     inputs = data.FIELDS[:1]
     length_keys = ("frames",)
     parts = model.PARTS
+    head: scoring.MusicHead
 
     def __init__(self, config: Config, assets: Assets):
         super().__init__(config, assets)

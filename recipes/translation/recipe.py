@@ -40,6 +40,7 @@ class TranslationRecipe(Recipe[Config]):
     inputs = data.FIELDS[:1]
     length_keys = ("source", "target")
     parts = networks.PARTS
+    head: TranslationHead
 
     def __init__(self, config: Config, assets: Assets):
         super().__init__(config, assets)
@@ -156,6 +157,9 @@ class TranslationRecipe(Recipe[Config]):
     def odd_inputs(self) -> list[Example]:
         texts = [example["text"] for example in super().odd_inputs()]
         return [{"text": text, "target": target} for text, target in zip(texts, reversed(texts), strict=True)]
+
+    def doubts(self) -> list[str]:
+        return self.head.data_warnings()  # "familiar" is told of each field here
 
     @property
     def formats(self) -> Mapping[str, Format]:
