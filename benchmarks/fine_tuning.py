@@ -40,8 +40,8 @@ from common.bootstrap import mean_difference  # noqa: E402
 from common.comparison import COMPARED, NEW, OLD  # noqa: E402
 from common.endpoints import load_recipe  # noqa: E402
 from common.files import load_arrays  # noqa: E402
-from common.recipe import Tally  # noqa: E402
 from common.runs import Run  # noqa: E402
+from common.types import Tally  # noqa: E402
 
 COLUMNS = ("source", "scratch", "tuned")
 

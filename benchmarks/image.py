@@ -97,14 +97,14 @@ class Ours(Row):
         from common import workflow
         from common.store import Column, Store
         from common.train import FEATURE, TARGET, Trainer
-        from recipes.image_classification.recipe import Recipe
+        from recipes.image_classification.recipe import ImageClassificationRecipe
 
         workflow.seed(config.seed)
         pixels, labels = self.data["train_pixels"][rows], self.data["train_labels"][rows]
         names = [str(number) for number in range(self.labels)]
         counts = np.bincount(labels, minlength=self.labels).tolist()
         size = {"size": list(pixels.shape[1:3]), "grey": pixels.shape[3] == 1}
-        recipe = Recipe(config, {"labels": names, "label_counts": counts, **size})
+        recipe = ImageClassificationRecipe(config, {"labels": names, "label_counts": counts, **size})
         store = Store({FEATURE + "pixels": Column(pixels), TARGET + "label": Column(labels)}, len(labels))
         return Trainer(recipe, config, store, None, tf.distribute.get_strategy())
 
@@ -377,12 +377,12 @@ def load(args: argparse.Namespace) -> Data:
     from common.pipeline import Encoder, encoded
     from common.store import StoreWriter
     from recipes.image_classification.config import Config
-    from recipes.image_classification.recipe import Recipe
+    from recipes.image_classification.recipe import ImageClassificationRecipe
 
     given = {"data": tuple(args.data), "test": tuple(args.test), "limit": args.limit}
     config = Config(**{name: value for name, value in given.items() if value})
-    splits = Recipe.load_data(config)
-    recipe = Recipe(config, Recipe.learn(config, splits.train))
+    splits = ImageClassificationRecipe.load_data(config)
+    recipe = ImageClassificationRecipe(config, ImageClassificationRecipe.learn(config, splits.train))
     parts = {}
     for part, source in splits.given():
         encoder = Encoder(lambda batch: recipe.encode(batch) | recipe.encode_target(batch), ["image_bytes", "label"])

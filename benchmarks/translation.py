@@ -121,12 +121,12 @@ class Ours(Row):
         from common.pipeline import Encoder, encoded
         from common.store import StoreWriter
         from common.train import FEATURE, TARGET, EpochEnd, Trainer
-        from recipes.translation.recipe import Recipe
+        from recipes.translation.recipe import TranslationRecipe
 
-        train = Recipe.load_data(config).train
-        assets = Recipe.learn(config, train)
-        config = Recipe.settle(config, assets)
-        recipe = Recipe(config, assets)
+        train = TranslationRecipe.load_data(config).train
+        assets = TranslationRecipe.learn(config, train)
+        config = TranslationRecipe.settle(config, assets)
+        recipe = TranslationRecipe(config, assets)
 
         def encode(batch: Any) -> dict[str, Any]:
             found = {FEATURE + name: value for name, value in recipe.encode(batch).items()}
@@ -164,10 +164,10 @@ class Ours(Row):
         tf = import_tensorflow()
         from common.runs import Run
         from recipes.translation.config import Config
-        from recipes.translation.recipe import Recipe
+        from recipes.translation.recipe import TranslationRecipe
 
         stored, sample = Run.open(run), sampled(self.train_pairs, 4096)
-        recipe = Recipe(stored.config(Config), stored.assets())
+        recipe = TranslationRecipe(stored.config(Config), stored.assets())
         sides = dict(zip(("text", "target"), map(tf.constant, zip(*sample, strict=True)), strict=True))
         encoded = (*recipe.encode(sides).values(), *recipe.encode_target(sides).values())
         pieces = sum(int(ids.flat_values.shape[0]) - len(sample) for ids in encoded)  # without the ends
@@ -283,9 +283,9 @@ def load(sources: dict[str, list[str]]) -> dict[str, Pairs]:
 
     import_tensorflow()
     from recipes.translation.config import Config
-    from recipes.translation.recipe import Recipe
+    from recipes.translation.recipe import TranslationRecipe
 
-    splits = Recipe.load_data(Config(**{part: tuple(given) for part, given in sources.items()}))
+    splits = TranslationRecipe.load_data(Config(**{part: tuple(given) for part, given in sources.items()}))
     print("\n".join(splits.notes), file=sys.stderr)
     scored = splits.test or splits.valid
     assert scored

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from common.recipe import Tally
+from common.types import Tally
 
 CELLS = 2**20  # of the weights that are in memory at once, samples times examples
 ALIKE = 30  # examples; where so many agree, a tenth of all at most does not, with 95% (Hanley and Lippman-Hand 1983)

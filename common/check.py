@@ -14,8 +14,8 @@ import tensorflow as tf
 from common.errors import DataError
 from common.pipeline import ENCODE_BATCH, in_batches
 from common.problems import Problems
-from common.recipe import Source, Splits
 from common.sources import content
+from common.types import Source, Splits
 
 SEVERAL = 3  # examples of a thing that are shown
 RARE = 5  # a label with fewer examples than this is hardly learned

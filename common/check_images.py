@@ -11,7 +11,7 @@ from typing import Any
 from common.check import at_shares, label_warnings, leaks, nothing, overlaps, quantiles, unvalidated
 from common.problems import Problems
 from common.readers.pictures import facts, kind
-from common.recipe import Source, Splits
+from common.types import Source, Splits
 
 MODES = {"1": "grey", "L": "grey", "LA": "grey, transparent", "P": "palette", "PA": "palette", "RGB": "colour"}
 MODES |= {"RGBA": "colour, transparent"}

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.check import overlaps, quantiles, surveys, unvalidated
 from common.readers.grid import KEYS, fingerprint
-from common.recipe import Source, Splits
+from common.types import Source, Splits
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 MANY_SHORT, SHORT = 0.5, 16  # share of the pieces that may have fewer steps without a word

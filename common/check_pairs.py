@@ -8,7 +8,7 @@ from typing import Any
 
 from common.check import at_shares, fingerprint, leaks, overlaps, quantiles, surveys, unvalidated
 from common.pairs import script_counts
-from common.recipe import Source, Splits
+from common.types import Source, Splits
 
 PLACES = {"5%": 0.05, "median": 0.5, "95%": 0.95}  # of which ratios are told
 MANY_EQUAL, MANY_SEVERAL = 0.05, 0.3  # shares of the pairs beyond which there is a warning

@@ -13,8 +13,8 @@ from common.check import RARE, SEVERAL, alike, fingerprint, overlaps, quantiles,
 from common.errors import DataError
 from common.pipeline import ENCODE_BATCH, in_batches
 from common.problems import Problems
-from common.recipe import Example, Source, Splits
 from common.tags import Scheme, entities
+from common.types import Example, Source, Splits
 
 LONG = 200  # tokens; where half of the examples are so long, they are hardly sentences
 MANY_TYPES, FEW_OUTSIDE = 30, 0.05  # more types, and a smaller share of tokens outside, than data of entities has

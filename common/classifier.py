@@ -1,24 +1,29 @@
-"""The labels of a classifier: their ids, what its endpoint answers, its exact measures; whatever it classifies."""
+"""Classification of whatever it may be: labels and their ids, what is predicted, and its exact metrics."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from common import check, metrics, uncertain
 from common.errors import DataError
+from common.heads import Head
 from common.layers.blend import fitted_shares
-from common.recipe import Ask, Assets, Axis, Example, Source, Tally
+from common.pipeline import ENCODE_BATCH, in_batches
+from common.types import Ask, Assets, Axis, Example, JsonObject, Measures, OutputRow, Source, Tally
+
+if TYPE_CHECKING:
+    import keras
 
 FITTED = 5_000_000  # logits on which a blend is fitted; more would take gigabytes, and tell little of so few weights
 
 
 def learned(labels: Counter[str], train: Source, what: str) -> Assets:
-    """The assets of which `Labels` is made: labels, sorted, and how many examples each has.
+    """The assets of which `ClassificationHead` is made: labels, sorted, and how many examples each has.
 
     Args:
       labels: counted in the training part.
@@ -34,32 +39,42 @@ def learned(labels: Counter[str], train: Source, what: str) -> Assets:
     return {"labels": sorted(labels), "label_counts": [labels[label] for label in sorted(labels)]}
 
 
-class Labels:
-    """The labels of a classifier, in the order of their ids.
+def read_texts(source: Source, labels: Counter[str]) -> Iterator[list[str]]:
+    """Yield the texts of a source in batches, counting their labels on the way."""
+    for batch in in_batches(source, ENCODE_BATCH):
+        labels.update(example["label"] for example in batch)
+        yield [example["text"] for example in batch]
+
+
+class ClassificationHead(Head):
+    """Labels of a classifier by their ids, and the metrics of what is predicted for them.
 
     Args:
       assets: hold what `learned` gave.
+      blended: names of the outputs that the layer "blend" (`common.layers.blend.Blend`) makes the output "blended" of;
+        the weights of the blend are then fitted on the validation split. Without any, "logits" are measured.
     """
 
-    def __init__(self, assets: Assets):
-        self.names: list[str] = assets["labels"]
+    required_outputs = ("label", "score", "scores")
+    monitor, monitor_mode = "accuracy", "max"
+
+    def __init__(self, assets: Assets, blended: Sequence[str] = ()):
+        self.labels: list[str] = assets["labels"]
         self.counts: list[int] = assets["label_counts"]
-        ids = tf.range(len(self.names), dtype=tf.int32)
-        self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.names, ids), -1)
+        self.blended = tuple(blended)
+        ids = tf.range(len(self.labels), dtype=tf.int32)
+        self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.labels, ids), -1)
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def ids(self, labels: tf.Tensor) -> tf.Tensor:
-        """Ids of labels, int32 [batch]; -1 for those that training lacks."""
+    def lookup(self, labels: tf.Tensor) -> tf.Tensor:
+        """Return the ids of labels, int32 [batch]; -1 for those that training lacks."""
         return self.table.lookup(labels)
 
-    def axis(self) -> Axis:
-        """What an axis by label stands for."""
-        return Axis(self.names, labels=self.names)
+    def named_axis(self) -> Axis:
+        """Return what an axis by label stands for."""
+        return Axis(self.labels, labels=self.labels)
 
-    def weights(self, kind: str) -> list[float] | None:
-        """What an example weighs by its label; None if all weigh the same.
+    def class_weights(self, kind: str) -> list[float] | None:
+        """Return what an example weighs by its label; None if all weigh the same.
 
         Args:
           kind: as `--class-weights` says: "none", or "balanced" for labels to weigh the same altogether.
@@ -69,70 +84,79 @@ class Labels:
         counts = np.array(self.counts, np.float64)
         return (counts.sum() / (len(counts) * counts)).tolist()
 
-    def answers(self, logits: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        """What an endpoint gives: label, string [batch]; score, its share, [batch]; scores, of all, [batch, labels]."""
+    def prediction_outputs(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return what a recipe predicts from logits [batch, labels].
+
+        Returns: label, string [batch]; score, its probability, [batch]; scores, those of all, [batch, labels].
+        """
         scores = tf.nn.softmax(logits)
         return {
-            "label": tf.gather(tf.constant(self.names), tf.argmax(scores, axis=1)),
+            "label": tf.gather(tf.constant(self.labels), tf.argmax(scores, axis=1)),
             "score": tf.reduce_max(scores, axis=1),
             "scores": scores,
         }
 
-    def shown(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """One row of an endpoint's answers as a JSON object."""
-        scores = dict(zip(self.names, map(float, outputs["scores"]), strict=True))
-        return {"label": outputs["label"].decode("utf-8"), "score": float(outputs["score"]), "scores": scores}
+    def make_metrics(self, model: keras.Model) -> Validation:
+        return Validation(self.labels, self.blended)
 
-    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
-        """How unsure one row of an endpoint's answers is, from 0 to 1; see common/uncertain.py."""
-        return uncertain.of_shares(outputs["scores"], by)
+    def on_validation_end(self, model: keras.Model, metrics: Measures) -> None:
+        if self.blended and isinstance(metrics, Validation):
+            model.get_layer("blend").shares.assign(metrics.fit())
 
-    def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
-        """The exact measures of what serving_default answers, against raw examples."""
-        measures = metrics.Classification(self.names)
-        ids = {label: index for index, label in enumerate(self.names)}
+    def compute_metrics(self, batches: Iterable[list[Example]], ask: Ask) -> JsonObject:
+        measures = metrics.Classification(self.labels)
+        ids = {label: index for index, label in enumerate(self.labels)}
         for batch in batches:
             for positions, outputs in ask("serving_default", batch):
                 measures.update(np.array([ids.get(batch[at]["label"], -1) for at in positions]), outputs["scores"])
         return measures.result()
 
-    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
-        """The accuracy as what each example adds to it; a label that training lacks is a miss."""
+    def per_example_metric(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+        """Return the accuracy as what each example adds to it; a label that training lacks is a miss."""
         hits = [
-            self.names[outputs["scores"].argmax()] == example["label"]
+            self.labels[outputs["scores"].argmax()] == example["label"]
             for batch in batches
             for example, outputs in zip(batch, metrics.in_order(ask, "serving_default", batch), strict=True)
         ]
         return metrics.tally_of_shares("accuracy", [(hit, 1) for hit in hits])
 
-    def doubts(self) -> list[str]:
-        """Labels that differ in case or blanks only, for people."""
-        return check.alike(self.names)
+    def format_prediction(self, example: Example, outputs: OutputRow) -> JsonObject:
+        scores = dict(zip(self.labels, map(float, outputs["scores"]), strict=True))
+        return {"label": outputs["label"].decode("utf-8"), "score": float(outputs["score"]), "scores": scores}
+
+    def uncertainty(self, outputs: OutputRow, by: str | None) -> float:
+        """Return the entropy or the margin of the probabilities; see common/uncertain.py."""
+        return uncertain.of_shares(outputs["scores"], by)
+
+    def data_warnings(self) -> list[str]:
+        """Return labels that differ in case or blanks only, for people."""
+        return check.alike(self.labels)
 
 
 class Validation:
-    """Classification measures of a model that blends logits, and the weights of the blend that fit best.
+    """Classification metrics of a model's logits, and the weights of their blend that fit best.
 
     Args:
       labels: their names.
       heads: names of the outputs that `common.layers.blend.Blend` makes the output "blended" of, each logits
-        [batch, labels]; those that the model lacks are passed over.
+        [batch, labels]; those that the model lacks are passed over. Without any, the output "logits" is measured.
     """
 
-    def __init__(self, labels: list[str], heads: Sequence[str]):
+    def __init__(self, labels: list[str], heads: Sequence[str] = ()):
         self.labels, self.heads = labels, heads
         self.measures = metrics.Classification(labels)
         self.logits: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []
 
     def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        """Adds a batch: int32 [batch] "label", and the model's outputs."""
-        self.logits.append(np.stack([outputs[name] for name in self.heads if name in outputs]))
-        self.targets.append(target["label"])
-        self.measures.update(target["label"], metrics.softmax(outputs["blended"]))
+        """Add a batch: int32 [batch] "label", and the model's outputs."""
+        if self.heads:
+            self.logits.append(np.stack([outputs[name] for name in self.heads if name in outputs]))
+            self.targets.append(target["label"])
+        self.measures.update(target["label"], metrics.softmax(outputs["blended" if self.heads else "logits"]))
 
     def fit(self) -> np.ndarray:
-        """The weights, [heads], of the best blend, which is what is measured from now on."""
+        """Return the weights, [heads], of the best blend, which is what is measured from now on."""
         logits, targets = np.concatenate(self.logits, axis=1), np.concatenate(self.targets)
         every = -(-logits.size // FITTED)
         shares = fitted_shares(logits[:, ::every], targets[::every])
@@ -140,6 +164,6 @@ class Validation:
         self.measures.update(targets, metrics.softmax(np.tensordot(shares, logits, axes=1)))
         return shares
 
-    def result(self) -> dict[str, Any]:
-        """As `common.metrics.Classification` gives them."""
+    def result(self) -> JsonObject:
+        """Return the metrics as `common.metrics.Classification` gives them."""
         return self.measures.result()

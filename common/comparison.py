@@ -15,9 +15,9 @@ from common.files import load_arrays, save_arrays
 from common.origin import Origin, data_of
 from common.prepare import counted
 from common.progress import display, say
-from common.recipe import Field, Source, Splits, Tally
 from common.runs import Run
 from common.sources import limited, picked, share
+from common.types import Field, Source, Splits, Tally
 from common.weights import set_model_weights
 
 MOST = 2_500  # examples that are compared: intervals are narrow enough, and some recipes are slow to predict

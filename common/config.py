@@ -268,11 +268,12 @@ def settings(config_class: ConfigType) -> dict[str, Setting]:
     hints = typing.get_type_hints(config_class)
     found = {}
     for item in dataclasses.fields(config_class):
-        hint, many, optional = hints[item.name], False, False
+        hint, many = hints[item.name], False
         if typing.get_origin(hint) is tuple:
             hint, many = typing.get_args(hint)[0], True
         elif isinstance(hint, types.UnionType):
-            hint, optional = next(part for part in typing.get_args(hint) if part is not type(None)), True
+            hint = next(part for part in typing.get_args(hint) if part is not type(None))
+        optional = item.default is None  # of those typed int, too, which a recipe fills in by the data
         found[item.name] = Setting(item.name, hint, many, optional, item.default, item.metadata)
     return found
 

@@ -14,8 +14,8 @@ import recipes
 from common.distribute import Peers, local_strategy
 from common.errors import ConfigError, RunError
 from common.pipeline import densified, in_batches, stacked, weight
-from common.recipe import Batch, Endpoint, Example, Tally
 from common.runs import Run, export_folder
+from common.types import Batch, Endpoint, Example, Tally
 from common.weights import set_model_weights
 
 CHUNK, BATCH = 2048, 128  # inputs are sorted by length within chunks, so that a batch holds like ones

@@ -23,8 +23,8 @@ from common.errors import RunError
 from common.files import read_json, save_arrays, write_json
 from common.pipeline import densified, stacked, weight
 from common.progress import display, say
-from common.recipe import Example
 from common.runs import Run
+from common.types import Example
 from common.weights import named_weights
 
 TOLERANCE = 1e-4  # of numbers from 0 to 1 and the like; strings must be equal

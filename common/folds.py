@@ -8,9 +8,9 @@ from itertools import chain
 
 from common.errors import ConfigError
 from common.opening import combined, joined
-from common.recipe import Field, Source, Splits
 from common.sources import by_share, picked
 from common.strata import strata
+from common.types import Field, Source, Splits
 
 HELD_OUT = 10  # one in so many of a label's examples that are not tested on is for validation, and at least one
 

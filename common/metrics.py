@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from common.recipe import Ask, Example, Tally
+from common.types import Ask, Example, JsonObject, Tally
 
 SMALLEST = 1e-7  # a probability is taken to be at least this in log loss
 UNSEEN = "(unseen)"  # stands for all labels that training lacks
 BINS = 15  # of the calibration error
+
+Entity = tuple[int, int, str]  # start, end and type
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -60,7 +61,7 @@ class Classification:
         places = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
         np.add.at(self.bins, places, np.stack([np.ones_like(top), top, predicted == target], axis=1))
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> JsonObject:
         """All measures; shares from 0 to 1."""
         count = int(self.confusion.sum())
         hits, support, predicted = np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0)
@@ -70,8 +71,11 @@ class Classification:
             recall = hits[index] / support[index] if support[index] else 0.0
             f1 = 2 * hits[index] / max(int(support[index] + predicted[index]), 1)
             per_label[label] = {
-                "precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support[index]),
-            }  # fmt: skip
+                "precision": float(precision),
+                "recall": float(recall),
+                "f1": float(f1),
+                "support": int(support[index]),
+            }
         labels, confusion = self.labels, self.confusion[:-1]
         if support[-1]:
             per_label[UNSEEN] = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": int(support[-1])}
@@ -120,7 +124,7 @@ class Entities:
         for counter, entities in ((self.right, true & found), (self.true, true), (self.found, found)):
             counter.update(type for _, _, type in entities)
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> JsonObject:
         """All measures; shares from 0 to 1, types sorted."""
         per_type = {}
         for type in sorted(self.true | self.found):
@@ -131,7 +135,7 @@ class Entities:
         return whole | {"examples": self.examples, "entities": self.true.total(), "per_type": per_type}
 
 
-def _shares(right: int, true: int, found: int) -> dict[str, Any]:
+def _shares(right: int, true: int, found: int) -> JsonObject:
     return {
         "f1": 2 * right / (true + found) if true + found else 0.0,
         "precision": right / found if found else 0.0,
@@ -145,22 +149,22 @@ class Nothing:
     def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         """Passes over a batch."""
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> JsonObject:
         """No measures."""
         return {}
 
 
-def in_order(ask: Ask, name: str, batch: list[Example]) -> list[dict[str, Any]]:
+def in_order(ask: Ask, name: str, batch: list[Example]) -> list[JsonObject]:
     """What an endpoint answers for each example of a batch, in their order.
 
     Args:
       name: of the endpoint.
     """
-    found: dict[int, dict[str, Any]] = {}
+    rows: dict[int, JsonObject] = {}
     for positions, outputs in ask(name, batch):
         for row, at in enumerate(positions):
-            found[at] = {key: values[row] for key, values in outputs.items()}
-    return [found[at] for at in range(len(batch))]
+            rows[at] = {key: values[row] for key, values in outputs.items()}
+    return [rows[at] for at in range(len(batch))]
 
 
 def tally_of_shares(measure: str, parts: Sequence[tuple[float, float]], higher: bool = True) -> Tally:
@@ -183,7 +187,7 @@ def tally_of_shares(measure: str, parts: Sequence[tuple[float, float]], higher: 
     return Tally(measure, higher, np.array(parts, np.float64).reshape(-1, 2), of)
 
 
-def tally_of_entities(pairs: Iterable[tuple[Iterable[Any], Iterable[Any]]]) -> Tally:
+def tally_of_entities(pairs: Iterable[tuple[Iterable[Entity], Iterable[Entity]]]) -> Tally:
     """The tally of the F1 that `Entities` measures.
 
     Args:

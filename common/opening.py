@@ -30,7 +30,7 @@ from common.readers.parquet import MAGIC, parquet, tagged_parquet
 from common.readers.tables import table
 from common.readers.tagged import Tagged, tagged_json_lines
 from common.readers.tmx import is_memory, memory
-from common.recipe import Example, Field, Source
+from common.types import Example, Field, Source
 
 HEAD = 4096  # bytes by which a file's kind is known
 

@@ -19,8 +19,8 @@ from common.config import KEPT, OWN, RunConfig, settings
 from common.errors import ConfigError, DataError, RunError
 from common.files import load_arrays, read_json
 from common.languages import main_script
-from common.recipe import Assets, Example, Field, Splits
 from common.runs import Run, export_folder, shown_value
+from common.types import Assets, Example, Field, Splits
 
 LOOKED_AT = 200  # examples whose script is looked at
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from string import ascii_letters
 
 from common.languages import script, scripts
-from common.recipe import Example, Source
+from common.types import Example, Source
 
 PLACEHOLDER = re.compile(
     r"""

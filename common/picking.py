@@ -13,8 +13,8 @@ from common import predict, uncertain
 from common.endpoints import Served
 from common.images import pixels
 from common.progress import display
-from common.recipe import Example
 from common.sources import content
+from common.types import Example
 
 CANDIDATES, FEWEST = 20, 1_000  # kept for each input that is asked for, and at least; the others are forgotten
 SIDE = 16  # pixels of an image's thumbnail

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from common.parallel import in_parallel
-from common.recipe import Batch, Example
 from common.store import Store, StoreWriter
 from common.text import utf8
+from common.types import Batch, Example
 
 ENCODE_BATCH = 1024  # raw examples that are encoded in one call
 BATCH_BYTES = 8 * 2**20  # of raw examples in one call

@@ -13,7 +13,7 @@ from common.endpoints import Served, export_folder
 from common.errors import ConfigError
 from common.files import replacing
 from common.readers import files
-from common.recipe import Example
+from common.types import Example
 
 LABEL_STUDIO, DOCCANO = "label-studio", "doccano"
 TAGS = {LABEL: "Choices", ENTITIES: "Labels"}  # of Label Studio's labelling interface

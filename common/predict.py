@@ -24,7 +24,8 @@ from common.readers.columns import unusable
 from common.readers.gettext import is_catalogue
 from common.readers.jsonl import SUFFIXES
 from common.readers.messages import messages
-from common.recipe import Example, Field, Format
+from common.recipe import Aligns, Explains, Generates
+from common.types import Example, Field, Format
 
 JSON = "json"  # the format of every recipe
 DEFAULT, ALIGNMENT = "serving_default", "alignment"  # endpoints that are asked
@@ -220,7 +221,7 @@ class Explanations:
         Raises:
           ConfigError: the recipe explains nothing, or there is no place to write to.
         """
-        if "explain" not in served.calls:
+        if not isinstance(served.recipe, Explains) or "explain" not in served.calls:
             raise ConfigError("--explain is for recipes that have an endpoint named explain, and this one has none.")
         for positions, outputs in served.outputs("explain", examples):
             for row, position in enumerate(positions):
@@ -279,7 +280,7 @@ def predict(
       ConfigError: the recipe has no such format, scores, explanations or alignments.
     """
     recipe = served.recipe
-    if alignment and ALIGNMENT not in served.calls:
+    if alignment and not (isinstance(recipe, Aligns) and ALIGNMENT in served.calls):
         raise ConfigError("--alignment is for recipes that have an endpoint named alignment, and this one has none.")
     for flag, wanted in (("--alignment", alignment), ("--top-k", top is not None)):
         if wanted and format != JSON:
@@ -342,6 +343,8 @@ def make(
     def answer(endpoint: str, asked: list[Example]) -> list[Mapping[str, Any]]:
         return served.predictions(asked, lambda _, outputs: outputs, endpoint)
 
+    if not isinstance(served.recipe, Generates):
+        raise ConfigError("This recipe has Wishes in config.py, and no method made in recipe.py to fulfil them.")
     for one in served.recipe.made(wishes, lines, answer):
         for path, content in one.files:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,10 +34,10 @@ from common.packaged import cache_dir
 from common.pipeline import Encoder, encoded
 from common.problems import Problems
 from common.progress import Display, display, say
-from common.recipe import Assets, Example, Source, Splits
 from common.sources import picked, share
 from common.store import Store, StoreWriter, load
 from common.train import FEATURE, TARGET
+from common.types import Assets, Example, Source, Splits
 
 KEPT_BYTES, KEPT = 10 * 2**30, 20  # what was not used for longest goes, beyond so much or so many
 NOTES = 10  # how many files are named, where there are more

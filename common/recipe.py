@@ -1,256 +1,168 @@
-"""The names that a recipe answers to. Interfaces only: a recipe calls functions, it inherits nothing."""
+"""What a recipe is: eight members that say what the task is, and defaults for everything else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
-from common.problems import Problems
+import numpy as np
+import tensorflow as tf
 
-if TYPE_CHECKING:  # a recipe's config is read without TensorFlow, so this module must not import it
+from common import edge_cases, text
+from common.check_examples import check_examples
+from common.config import RunConfig
+from common.errors import ConfigError
+from common.heads import Head
+from common.metrics import Nothing, tally_of_shares
+from common.pipeline import densified
+from common.types import (
+    Answer,
+    Ask,
+    Assets,
+    Axis,
+    Batch,
+    Endpoint,
+    Example,
+    Field,
+    Format,
+    JsonObject,
+    Made,
+    Measures,
+    OutputRow,
+    Source,
+    Splits,
+    Tally,
+    WarmUp,
+)
+
+if TYPE_CHECKING:
     import keras
-    import numpy as np
-    import tensorflow as tf
 
-Example = dict[str, Any]  # raw: {"text": "a fine film", "label": "pos"}; strings or bytes, never ids
-Assets = dict[str, Any]  # a JSON object learned from the training data: {"words": [...], "labels": [...]}
-JsonObject = dict[str, Any]  # what json.loads gives for an object
-Batch = dict[str, Any]  # named arrays or tensors, batch axis first
+SIGNATURES = {  # of an input, by the kind of its field
+    "text": ([None], tf.string),
+    "image": ([None], tf.string),
+    "tokens": ([None, None], tf.string),
+    "events": ([None, None, 3], tf.int32),
+    "number": ([None], tf.int32),
+}
+NEEDED = ("fields", "load_data", "learn", "encode", "encode_target", "build_model", "loss", "predict")
 
-
-@dataclass(frozen=True)
-class About:
-    """What `cli.py list` says of a recipe."""
-
-    task: str
-    input: str
-    output: str
-    model: str
-    data: str  # the default data, with its licence
-    formats: str  # of one's own data
-    own_data: str  # such a file, and such an input, as they stand in examples of commands
-    own_input: str
-    own_call: str = ""  # of an export's serving_default, in Python, where its inputs are not one text or file
+C = TypeVar("C", bound=RunConfig)
 
 
-@dataclass(frozen=True)
-class Field:
-    """One thing that an example holds.
+class Recipe(ABC, Generic[C]):
+    """A task, seen from one replica: `class SentimentRecipe(Recipe[Config])`.
 
-    Args:
-      name: its key in the example.
-      kind: "text" or "label"; "image", the content of a file that TensorFlow decodes (bytes of a PNG, JPEG, GIF or BMP
-        file); for sequences "tokens" and "tags"; or for pieces of music "events", int32 [notes, 3], which holds the
-        start, duration and pitch of each note in steps and as a MIDI number, and "number", a whole number that tells of
-        the piece. What a reader may guess a column by.
-      names: column names that mean this field, lower case.
+    A recipe has `fields` and the seven abstract methods; all else has a default. What it scores, and how, is said by
+    the head that it sets in `__init__`, if it sets one; without one only the loss is measured.
     """
-
-    name: str
-    kind: str
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Source:
-    """Raw examples that can be read as often as one likes, always in the same order.
-
-    Args:
-      name: for people, such as "reviews.csv, 10% by hash".
-      read: starts a pass.
-      problems: what the last pass could not use.
-      repairs: what it mended, such as tags that their scheme does not allow.
-      own: those of them that are of a run's own data, where the others are its source's (`--replay`).
-    """
-
-    name: str
-    read: Callable[[], Iterator[Example]]
-    problems: Problems = field(default_factory=Problems)
-    repairs: Problems = field(default_factory=Problems)
-    own: Source | None = None
-
-    def __iter__(self) -> Iterator[Example]:
-        return self.read()
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The raw examples of a run. A part that is None was not given and not split off."""
-
-    train: Source
-    valid: Source | None = None
-    test: Source | None = None
-    notes: tuple[str, ...] = ()  # what was taken and how it was understood, for people
-    fingerprint: str = ""  # changes when the data does
-    attribution: Mapping[str, str] = field(default_factory=dict)  # source and licence of the recipe's own data
-
-    def given(self) -> list[tuple[str, Source]]:
-        """(name, source) of each part that there is."""
-        named = {"train": self.train, "valid": self.valid, "test": self.test}
-        return [(name, source) for name, source in named.items() if source is not None]
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A function of the exported model: raw inputs in, named strings, numbers or bytes out.
-
-    Args:
-      function: takes tensors by name, batch axis first, and returns a dict of dense tensors.
-      inputs: a tf.TensorSpec by name; core TensorFlow ops alone may follow.
-    """
-
-    function: Callable[..., Mapping[str, tf.Tensor]]
-    inputs: Mapping[str, tf.TensorSpec]
-
-
-@dataclass(frozen=True)
-class Format:
-    """How predictions are written, other than as JSON lines.
-
-    Args:
-      one: one prediction, from the example and one row of serving_default's outputs.
-      begin, end: what stands before the first and after the last; nothing if empty.
-      catalogue: the input is a message catalogue, and comes back with `one` of each message that has no translation.
-    """
-
-    one: Callable[[Example, Mapping[str, Any]], str]
-    begin: str = ""
-    end: str = ""
-    catalogue: bool = False
-
-
-@dataclass(frozen=True)
-class Made:
-    """Something that was made up.
-
-    Args:
-      shown: a JSON object for people and programs.
-      files: what is written where.
-    """
-
-    shown: dict[str, Any]
-    files: Sequence[tuple[Path, bytes]] = ()
-
-
-@dataclass(frozen=True)
-class WarmUp:
-    """A first part of the training in which some layers stay as they are, so that new ones beside them settle first.
-
-    Args:
-      layers: Keras layers with trained weights. Their batch normalization keeps its statistics, too.
-      share: of the training that this takes, from 0 to 1. Its learning rate stays at the highest.
-      rate: by what the learning rate is multiplied after it, when all layers learn.
-    """
-
-    layers: Sequence[Any]
-    share: float
-    rate: float
-
-
-@dataclass(frozen=True)
-class Axis:
-    """What the rows (or columns, and so on) of a weight stand for.
-
-    Args:
-      names: one for each, none twice.
-      like: the name of one, such as that of all unknown words, whose values a name that is new begins with; None for
-        those of an untrained model.
-      labels: what of these a person has named, such as types of entities, so that another spelling is likely a mistake.
-    """
-
-    names: Sequence[str]
-    like: str | None = None
-    labels: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What each example adds to a measure, so that the measure can be taken of any sample of the examples.
-
-    Args:
-      measure: its name, such as "accuracy".
-      higher: whether more is better.
-      parts: float64 [examples, any], in the order of the examples.
-      of: the measure of sums of parts, [..., any] to [...].
-    """
-
-    measure: str
-    higher: bool
-    parts: np.ndarray
-    of: Callable[[np.ndarray], np.ndarray]
-
-
-# Answers of an endpoint, by its name, to examples that hold its inputs: (positions, outputs) in batches, in any order.
-Ask = Callable[[str, list[Example]], Iterator[tuple[list[int], Batch]]]
-# Answers of an endpoint, by its name, to examples that hold its inputs: its outputs for each, in order.
-Answer = Callable[[str, list[Example]], list[Mapping[str, Any]]]
-
-
-class Measures(Protocol):
-    """A score that is gathered batch by batch."""
-
-    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None: ...
-
-    def result(self) -> dict[str, Any]: ...
-
-
-class Recipe(Protocol):
-    """A task, seen from one replica."""
 
     fields: tuple[Field, ...]  # what an example holds
-    inputs: tuple[Field, ...]  # what serving_default takes of it
-    formats: Mapping[str, Format]  # ways to write predictions, by name
-    length_keys: tuple[str, ...]  # encoded features and targets by whose lengths batches are sorted, the first first
-    parts: Mapping[str, Sequence[str]]  # patterns of layer names by part of the network, from its input to its output
-    monitor: str  # the validation measure that the best weights have
-    monitor_mode: str  # "max" or "min"
+    length_keys: tuple[
+        str, ...
+    ] = ()  # encoded features and targets by whose lengths batches are sorted, the first first
+    # Patterns of layer names by part of the network, from its input to its output.
+    parts: ClassVar[Mapping[str, Sequence[str]]] = {"network": ("*",)}
+    extendable_assets: tuple[str, ...] = ()  # lists that keep a base run's entries, new ones behind them
 
-    def __init__(self, config: Any, assets: Assets): ...
+    head: Head | None = None
 
-    @classmethod
-    def load_data(cls, config: Any) -> Splits:
-        """Raw examples: train, valid, test."""
+    def __init__(self, config: C, assets: Assets):
+        self.config, self.assets = config, assets
 
-    @classmethod
-    def learn(cls, config: Any, train: Source) -> Assets:
-        """Vocabularies, label lists and all else that is taken from the training part alone; streaming."""
+    # What each recipe says for itself, in the order in which it is called
 
     @classmethod
-    def relearn(cls, config: Any, train: Source, known: Assets) -> Assets:
-        """What `learn` gives for a run that is fine-tuned: all that another's weights depend on stays as it was there.
+    @abstractmethod
+    def load_data(cls, config: C) -> Splits:
+        """Return the raw examples: train, valid, test."""
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, config: C, train: Source) -> Assets:
+        """Return vocabularies, label lists and all else that is taken from the training split alone; streaming."""
+
+    @abstractmethod
+    def encode(self, features: Batch) -> Batch:
+        """Return model inputs from a batch of raw ones; TensorFlow ops only, the same in training and in serving.
+
+        Each output is dense [batch, ...] or ragged [batch, (time), ...].
+        """
+
+    @abstractmethod
+    def encode_target(self, examples: Batch) -> Batch:
+        """Return targets from a batch of raw examples; training and evaluation only."""
+
+    @abstractmethod
+    def build_model(self) -> keras.Model:
+        """Return the functional Keras model with named layers; its inputs are the encoded features by name, dense."""
+
+    @abstractmethod
+    def loss(self, model: keras.Model, target: Batch, outputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return sums and weights, each [batch]; the loop divides by the global sum of weights.
+
+        Args:
+          model: for what the outputs do not hold, such as scores of moves between tags.
+        """
+
+    @abstractmethod
+    def predict(self, model: keras.Model, features: Batch) -> Mapping[str, tf.Tensor]:
+        """Return named strings and numbers, dense and batch axis first, from encoded features, dense; in graph."""
+
+    # What has a default
+
+    @property
+    def inputs(self) -> tuple[Field, ...]:
+        """What serving_default takes of an example: the fields whose kind is an input."""
+        return tuple(field for field in self.fields if field.kind in SIGNATURES)
+
+    @property
+    def formats(self) -> Mapping[str, Format]:
+        """Ways to write predictions besides JSON lines, by the name that `--format` takes."""
+        return {}
+
+    @property
+    def monitor(self) -> str:
+        """The validation measure that the best weights have."""
+        return self.head.monitor if self.head else Head.monitor
+
+    @property
+    def monitor_mode(self) -> str:
+        """Whether the best is the largest: "max", or the smallest: "min"."""
+        return self.head.monitor_mode if self.head else Head.monitor_mode
+
+    @classmethod
+    def relearn(cls, config: C, train: Source, known: Assets) -> Assets:
+        """Return what `learn` gives for a run that is fine-tuned; what a base run's weights depend on stays as it was.
 
         Args:
           config: has the other's settings where weights depend on them.
           train: with `own`, whose examples alone tell what the new data is like.
           known: the other's assets.
         """
+        return cls.extend_known(cls.learn(config, train), known)
 
     @classmethod
-    def settle(cls, config: Any, assets: Assets) -> Any:
-        """The config with every default that depends on the data filled in."""
+    def extend_known(cls, assets: Assets, known: Assets) -> Assets:
+        """Return assets with a base run's entries first in each list of `extendable_assets`."""
+        return assets | {name: text.extended(known[name], assets[name]) for name in cls.extendable_assets}
 
     @classmethod
-    def check(cls, config: Any, splits: Splits) -> dict[str, Any]:
-        """What the data holds and what is wrong with it (see common/check.py)."""
+    def settle(cls, config: C, assets: Assets) -> C:
+        """Return the config with every default that depends on the data filled in."""
+        return config
 
-    def encode(self, features: Batch) -> Batch:
-        """Model inputs from a batch of raw ones; TensorFlow ops only, the same in training and in serving.
-
-        Each output is dense [batch, ...] or ragged [batch, (time), ...].
-        """
-
-    def encode_target(self, examples: Batch) -> Batch:
-        """Targets from a batch of raw examples; training and evaluation only."""
-
-    def build_model(self) -> keras.Model:
-        """The functional Keras model with named layers; inputs are the encoded features by name, dense."""
+    @classmethod
+    def check(cls, config: C, splits: Splits) -> JsonObject:
+        """Return what the data holds and what is wrong with it (see common/check.py)."""
+        return check_examples(splits, cls.fields)
 
     def begin(
         self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()
     ) -> Mapping[str, np.ndarray] | None:
-        """Sets weights that are computed from the training part or read, before training; most recipes do nothing.
+        """Set weights that are computed from the training split or read, before training.
 
         Args:
           batches: (features, target) of every training example but replayed ones (`--replay`), as arrays.
@@ -259,69 +171,87 @@ class Recipe(Protocol):
         Returns: by a weight's path the share of another run's row that stays where there is one, float [rows]; the
           rest is what was set here. Rows of weights that are not listed, and of all where None, are wholly the other's.
         """
+        return None
 
     def axes(self) -> Mapping[str, Mapping[int, Axis]]:
-        """What the axes of weights stand for, by a weight's path and the axis: words, labels, tags.
+        """Return what the axes of weights stand for, by a weight's path and the axis: words, labels, tags.
 
         By these names rows of another run's weights are found again. Weights that are not listed must agree in shape.
         """
+        return {}
 
     def warm_up(self, model: keras.Model) -> WarmUp | None:
-        """Which layers stay as they are at first; None in most recipes."""
+        """Return which layers stay as they are at first."""
+        return None
 
-    def orthogonal(self, model: keras.Model) -> Sequence[Any]:
-        """The Keras variables, kernels of hidden layers, that Muon updates rather than AdamW; none in most recipes."""
+    def orthogonal(self, model: keras.Model) -> Sequence[tf.Variable]:
+        """Return the Keras variables, kernels of hidden layers, that Muon updates rather than AdamW."""
+        return []
 
     def begin_epoch(self, model: keras.Model, epoch: int) -> None:
-        """Sets what changes from epoch to epoch, such as how much is dropped; most recipes do nothing.
+        """Set what changes from epoch to epoch, such as how much is dropped.
 
         Args:
           epoch: how many have passed, on which alone it may depend.
         """
 
-    def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Sums and weights, each [batch]; the loop divides by the global sum of weights.
-
-        Args:
-          model: for what the outputs do not hold, such as scores of moves between tags.
-        """
-
-    def measures(self, model: keras.Model) -> Measures:
-        """An empty score over encoded targets and the model's outputs, for validation."""
-
-    def conclude(self, model: keras.Model, measures: Measures) -> None:
-        """Sets weights that are fitted on the validation part rather than learned; most recipes do nothing.
-
-        Called after each pass over that part, before the result of `measures` is taken, which must be that of the new
-        weights.
-        """
-
-    def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
-        """The exact measures of what the endpoints answer, against raw examples."""
-
-    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
-        """The measure that two models are compared by, as what each example adds to it; see `score`."""
-
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
-        """The exported functions; one is named serving_default."""
+        """Return the exported functions; one is named serving_default."""
 
-    def doubts(self) -> list[str]:
-        """What is doubtful in what was learned from the data, such as labels that differ in case only, for people."""
+        def encode_and_predict(**inputs: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            return self.predict(model, densified(self.encode(inputs)))
+
+        signature = {field.name: tf.TensorSpec(*SIGNATURES[field.kind], field.name) for field in self.inputs}
+        return {"serving_default": Endpoint(encode_and_predict, signature)}
 
     def odd_inputs(self) -> list[Example]:
-        """Inputs of the kind that break models, with which an export is proved besides held-out ones.
+        """Return inputs of the kind that break models, with which an export is proved besides held-out ones.
 
         Each holds the inputs of all endpoints.
         """
+        values = [(field.name, edge_cases.values(field.kind)) for field in self.inputs]
+        most = max(len(cases) for _, cases in values)
+        return [{name: cases[number % len(cases)] for name, cases in values} for number in range(most)]
 
-    def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """One prediction as a JSON object; `outputs` is one row of serving_default.
+    # What the head does, for the callers of a recipe
+
+    def measures(self, model: keras.Model) -> Measures:
+        """Return an empty score over encoded targets and the model's outputs, for validation."""
+        return self.head.make_metrics(model) if self.head else Nothing()
+
+    def conclude(self, model: keras.Model, measures: Measures) -> None:
+        """Set weights that are fitted on the validation split rather than learned.
+
+        Called after each pass over it, before the result of `measures` is taken, which must be that of the new weights.
+        """
+        if self.head:
+            self.head.on_validation_end(model, measures)
+
+    def score(self, batches: Iterable[list[Example]], ask: Ask) -> JsonObject:
+        """Return the exact measures of what the endpoints answer, against raw examples."""
+        return self.head.compute_metrics(batches, ask) if self.head else {"examples": sum(map(len, batches))}
+
+    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+        """Return the measure that two models are compared by, as what each example adds to it; see `score`."""
+        return self.head.per_example_metric(batches, ask) if self.head else tally_of_shares("none", [])
+
+    def present(self, example: Example, outputs: OutputRow) -> JsonObject:
+        """Return one prediction as a JSON object; `outputs` is one row of serving_default.
 
         Shares of all labels, if there are, stand under "scores".
         """
+        shown: JsonObject = {}
+        for field in self.inputs:
+            if field.kind == "image":
+                shown["file"] = example.get("file")
+            elif field.kind in ("text", "tokens"):
+                shown[field.name] = example[field.name]
+        if self.head:
+            return shown | self.head.format_prediction(example, outputs)
+        return shown | {name: _as_json(value) for name, value in outputs.items()}
 
-    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
-        """How unsure the model is of a prediction, from 0 to 1; `outputs` is one row of serving_default.
+    def uncertainty(self, outputs: OutputRow, by: str | None) -> float:
+        """Return how unsure the model is of a prediction, from 0 to 1; `outputs` is one row of serving_default.
 
         Args:
           by: "entropy" or "margin", of shares of labels; None for the recipe's own measure.
@@ -329,23 +259,88 @@ class Recipe(Protocol):
         Raises:
           ConfigError: there is no such measure of what this recipe predicts.
         """
+        if self.head is None:
+            raise ConfigError("--uncertain needs a measure of uncertainty, and this recipe has none: leave it out.")
+        return self.head.uncertainty(outputs, by)
 
-    def explanation(self, example: Example, outputs: Mapping[str, Any]) -> bytes:
-        """A PNG file that shows what in an image made for its label; `outputs` is one row of the endpoint "explain".
+    def doubts(self) -> list[str]:
+        """Return what is doubtful in what was learned from the data, such as labels that differ in case only.
 
-        Only where there is such an endpoint.
+        Where the assets hold "familiar", the share of frequent words that the base run knows, a low one is doubtful;
+        a recipe with several such shares overrides this.
         """
+        return (self.head.data_warnings() if self.head else []) + text.strange(self.assets.get("familiar"))
 
-    def alignment(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The words of an input and of its prediction, and which belong together, as a JSON object.
+    def check_outputs(self, model: keras.Model) -> None:
+        """See that `predict` gives what the head needs, by tracing it.
 
-        Only where there is an endpoint "alignment", of which `outputs` is one row. It answers as serving_default does,
-        and more.
+        Raises:
+          ConfigError: an output is missing.
         """
+        if self.head is None or not self.head.required_outputs:
+            return
+        specs = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs}
+        predict = tf.function(lambda features: dict(self.predict(model, features)), autograph=False)
+        outputs = predict.get_concrete_function(specs).structured_outputs
+        if missing := [name for name in self.head.required_outputs if name not in outputs]:
+            raise ConfigError(
+                f"{type(self).__name__}.predict gives no {' and no '.join(missing)}, which its"
+                f" {type(self.head).__name__} needs: return {', '.join(self.head.required_outputs)}."
+            )
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A recipe with an endpoint "explain", whose answers can be shown as a picture."""
+
+    def explanation(self, example: Example, outputs: OutputRow) -> bytes:
+        """Return a PNG file that shows what in an image made for its label; `outputs` is one row of "explain"."""
+
+
+@runtime_checkable
+class Aligns(Protocol):
+    """A recipe with an endpoint "alignment", which answers as serving_default does, and more."""
+
+    def alignment(self, example: Example, outputs: OutputRow) -> JsonObject:
+        """Return the words of an input and of its prediction, and which belong together; `outputs` is one row."""
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A recipe that makes something up; its config.py has `Wishes`, whose fields become options of `predict`."""
 
     def made(self, wishes: Any, texts: Sequence[str], answer: Answer) -> Iterator[Made]:
-        """What `predict` makes up for each of the texts, or without any.
+        """Return what is made up for each of the texts, or without any."""
 
-        Only where config.py has `Wishes`, a dataclass whose fields are options of `predict`, as those of `Config` are
-        options of `run`.
-        """
+
+def find_recipe_class(module: ModuleType) -> type[Recipe[Any]]:
+    """Return the one class of a module that extends `Recipe`.
+
+    Raises:
+      ConfigError: there is none, there are several, or it lacks a member.
+    """
+    place = module.__file__ or module.__name__
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Recipe) and value.__module__ == module.__name__
+    ]
+    if len(classes) != 1:
+        count = "no class" if not classes else "more than one class"
+        raise ConfigError(f"{place} holds {count} that extends common.recipe.Recipe: one is needed.")
+    found = classes[0]
+    missing = [name for name in NEEDED if not hasattr(found, name) or name in found.__abstractmethods__]
+    if missing:
+        raise ConfigError(
+            f"{place}: {found.__name__} lacks {', '.join(missing)}; a recipe has {', '.join(NEEDED[:-1])} and"
+            f" {NEEDED[-1]}."
+        )
+    return found
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return [_as_json(item) for item in value]
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

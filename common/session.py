@@ -24,9 +24,9 @@ from common.metrics import UNSEEN
 from common.origin import Origin, opened, tuned_defaults
 from common.origin import doubts as origin_doubts
 from common.progress import display, duration, say, tells
-from common.recipe import Splits
 from common.runs import Run
 from common.signals import handled
+from common.types import Splits
 
 FEW = 200  # held-out examples; of fewer it is told how little they tell
 SAMPLES = 32  # held-out inputs that a run keeps to prove its export with

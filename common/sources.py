@@ -16,9 +16,9 @@ from common.config import RunConfig
 from common.errors import ConfigError, DataError
 from common.opening import combined, joined, opened
 from common.readers.grid import fingerprint as music_fingerprint
-from common.recipe import Example, Field, Source, Splits
 from common.strata import cut, strata
 from common.tags import entities
+from common.types import Example, Field, Source, Splits
 
 SMALL = 1_000  # examples; fewer are split by label and rank, for cutting the range of hashes is too uneven
 FILLED = 10  # different examples; so many are enough for no part to be empty

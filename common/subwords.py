@@ -15,8 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from common.errors import ConfigError, RunError
 from common.parallel import in_parallel
-from common.recipe import Axis
 from common.text import utf8
+from common.types import Axis
 
 PADDING, START, END = 0, 1, 2  # ids before those of pieces
 LONGEST = 64  # characters of a stretch: without an end, the work on a text without blanks would be quadratic

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import tensorflow as tf
 
 from common.parallel import in_parallel
-from common.recipe import Axis
+from common.types import Axis
 
 URL, USER, NUMBER = "<url>", "<user>", "<number>"
 PADDING, BOUNDARY = 0, 1  # ids before those of words

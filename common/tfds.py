@@ -14,7 +14,7 @@ from common.readers import music
 from common.readers.columns import is_other_language, is_paired
 from common.readers.images import Entry, Images, named
 from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
-from common.recipe import Example, Field, Source
+from common.types import Example, Field, Source
 
 MIDI = ("midi", "midi_file", "midi_bytes", "mid")  # what features that hold such files are called
 PARTS = {"train": "train", "validation": "valid", "valid": "valid", "dev": "valid", "test": "test"}

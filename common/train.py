@@ -129,6 +129,7 @@ class Trainer:
         self.train, self.valid = train, valid if valid is not None and len(valid) else None
         with strategy.scope():
             self.model = recipe.build_model()
+            recipe.check_outputs(self.model)
             if fresh:
                 kept = inherited.plan(recipe, self.model) if inherited else ()
                 batches = ((_part(batch, FEATURE), _part(batch, TARGET)) for batch in _own(train, recipe.assets))

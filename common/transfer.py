@@ -13,8 +13,8 @@ import numpy as np
 from common.errors import RunError
 from common.files import read_json
 from common.origin import Origin
-from common.recipe import Axis
 from common.runs import Run
+from common.types import Axis
 from common.weights import named_weights
 
 Axes = Mapping[str, Mapping[int, Axis]]

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.config import RunConfig
 from common.errors import ConfigError, suggestion
-from common.recipe import WarmUp
+from common.types import WarmUp
 from common.weights import named_weights
 
 

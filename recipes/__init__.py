@@ -70,5 +70,11 @@ def load_config(name_or_path: str) -> Any:
 
 
 def load(name_or_path: str) -> Any:
-    """The recipe's class, which answers to common.recipe.Recipe; imports TensorFlow."""
-    return module(name_or_path, "recipe").Recipe
+    """The recipe's class, which extends common.recipe.Recipe; imports TensorFlow.
+
+    Raises:
+      ConfigError: there is no such class, or it lacks a member.
+    """
+    from common.recipe import find_recipe_class
+
+    return find_recipe_class(module(name_or_path, "recipe"))

@@ -11,7 +11,7 @@ from scipy import stats
 
 from common import bootstrap
 from common.metrics import tally_of_entities, tally_of_shares
-from common.recipe import Tally
+from common.types import Tally
 
 
 def accuracy(hits):

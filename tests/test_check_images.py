@@ -8,7 +8,7 @@ from common import check, sources
 from common.check_images import labelled_images
 from common.config import RunConfig
 from common.errors import DataError
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (Field("image", "image", ("path",)), Field("label", "label"))
 

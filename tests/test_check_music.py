@@ -10,7 +10,7 @@ from common.check import lines
 from common.check_music import music, voices
 from common.errors import DataError
 from common.problems import Problems
-from common.recipe import Source, Splits
+from common.types import Source, Splits
 
 
 def piece(*events, steps=0, bar=16, key=1):

@@ -7,7 +7,7 @@ from common.check_pairs import pairs
 from common.errors import DataError
 from common.pairs import Filter, filtered
 from common.problems import Problems
-from common.recipe import Source, Splits
+from common.types import Source, Splits
 
 
 def source(name, rows, problems=None):

@@ -13,8 +13,8 @@ from common.check import lines
 from common.config import RunConfig
 from common.prepare import problem_lines
 from common.problems import Problems
-from common.recipe import Source
 from common.sources import splits
+from common.types import Source
 from recipes.ner import data
 
 TRAIN = """\

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.endpoints import BATCH, CHUNK, Call, Served, compiled
-from common.recipe import Endpoint
+from common.types import Endpoint
 
 PROPERTY = settings(max_examples=25, deadline=None)
 

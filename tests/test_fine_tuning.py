@@ -25,12 +25,12 @@ from common.files import load_arrays, read_json
 from common.metrics import tally_of_shares
 from common.origin import Origin
 from common.readers.pictures import png
-from common.recipe import Source
 from common.runs import Run
 from common.store import StoreWriter
 from common.train import Trainer
 from common.transfer import FILE, Inherited, of_run, recipe_of
 from common.tuning import parts_of
+from common.types import Source
 from common.weights import model_weights
 from recipes.music.recipe import octaves_above
 

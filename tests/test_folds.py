@@ -11,7 +11,7 @@ from common import sources
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.folds import folded
-from common.recipe import Field, Source, Splits
+from common.types import Field, Source, Splits
 
 FIELDS = (Field("text", "text"), Field("label", "label"))
 TEXTS = (Field("text", "text"), Field("target", "text"))

@@ -8,7 +8,7 @@ from common.config import RunConfig
 from common.errors import DataError
 from common.opening import opened
 from common.readers import pictures
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (Field("image", "image", ("picture",)), Field("label", "label"))
 BUILDER = """

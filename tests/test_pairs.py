@@ -5,7 +5,7 @@ import pytest
 from common.pairs import Filter, filtered, placeholder_errors, placeholders, script_share
 from common.prepare import problem_lines
 from common.problems import Problems
-from common.recipe import Source
+from common.types import Source
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from calls import call, fails, good
 
 from common.errors import ConfigError, DataError
 from common.predict import examples
-from common.recipe import Field
+from common.types import Field
 
 INPUTS = (Field("text", "text"),)
 

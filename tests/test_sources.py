@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from common import opening, sources
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
-from common.recipe import Field, Source
 from common.strata import cut, strata
+from common.types import Field, Source
 from recipes.ner.data import FIELDS as NER
 
 FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))

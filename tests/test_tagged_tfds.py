@@ -6,7 +6,7 @@ from calls import prepared_by
 from common import sources
 from common.config import RunConfig
 from common.errors import DataError
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (Field("tokens", "tokens", ("words",)), Field("tags", "tags", ("ner",)))
 BUILDER = """

@@ -11,9 +11,9 @@ from calls import tagged_sentences, tiny_images, tiny_pairs, tiny_texts, tiny_tu
 import recipes
 from common import pipeline, workflow
 from common.errors import RunError, TrainingError
-from common.recipe import Source, WarmUp
 from common.store import StoreWriter
 from common.train import EpochEnd, Trainer, peak_rate
+from common.types import Source, WarmUp
 from common.weights import model_weights, set_model_weights
 
 SMALL = {"embedding_units": 8, "lstm_units": 8, "learning_rate": 0.01, "batch_size": 16, "patience": 0}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from common.errors import RunError
 from common.origin import Origin
-from common.recipe import Axis
 from common.transfer import Inherited
+from common.types import Axis
 from common.weights import model_weights
 
 

@@ -6,8 +6,8 @@ from test_train import made, trained
 
 from common.config import RunConfig
 from common.errors import ConfigError
-from common.recipe import WarmUp
 from common.tuning import Phase, fine_tuned, first_step, parts_of, phase_at, warmed_up
+from common.types import WarmUp
 from common.weights import model_weights
 
 PARTS = {"low": ("a*",), "middle": ("b*",), "top": ("c*",)}

@@ -13,7 +13,7 @@ from common.endpoints import Call, Served
 from common.errors import ConfigError
 from common.picking import most_worth
 from common.readers.pictures import png
-from common.recipe import Field
+from common.types import Field
 from common.uncertain import Candidate, Pool, diverse, hashed, of_confidence, of_shares, thumbnail
 
 
@@ -46,7 +46,7 @@ def test_confidence_gives_what_is_left_of_one_and_has_no_measures():
 
 
 def test_ner_is_as_uncertain_as_its_least_certain_token_or_entity():
-    uncertainty = recipes.load("ner").uncertainty
+    uncertainty = recipes.module("ner", "scoring").TaggingHead.uncertainty
     # An entity of two tokens with 0.6, a token outside with 0.9; a row of padding behind, whose score is 0.
     outputs = {"scores": np.array([0.6, 0.6, 0.9, 0]), "lengths": np.int32(3), "tags": [b"B-A", b"I-A", b"O", b""]}
     assert uncertainty(None, outputs, None) == pytest.approx(0.4)
@@ -56,7 +56,7 @@ def test_ner_is_as_uncertain_as_its_least_certain_token_or_entity():
 
 
 def test_a_translation_is_as_uncertain_as_its_score_is_low():
-    uncertainty = recipes.load("translation").uncertainty
+    uncertainty = recipes.module("translation", "scoring").TranslationHead.uncertainty
     assert uncertainty(None, {"score": np.float32(math.log(0.25))}, None) == pytest.approx(0.75)
     assert uncertainty(None, {"score": np.float32(0.1)}, None) == 0
     assert uncertainty(None, {"score": np.float32(-np.inf)}, None) == 1

@@ -12,7 +12,7 @@ from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.columns import example
 from common.readers.files import damage, opened_text, sample
-from common.recipe import Example, Field
+from common.types import Example, Field
 
 
 @dataclass(frozen=True)

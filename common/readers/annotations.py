@@ -19,7 +19,7 @@ from common.readers.columns import positions
 from common.readers.files import sample
 from common.readers.jsonl import NOT_LABELLED, JsonLines, Rows, objects
 from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
-from common.recipe import Field
+from common.types import Field
 
 CHOICES, SPANS, PLAIN = "choices", "labels", ""  # kinds of results, as Label Studio names them; a value by itself
 WANTED = {"label": CHOICES, "tags": SPANS}  # by the kind of a field

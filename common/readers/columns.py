@@ -9,7 +9,7 @@ from typing import Any
 from common import languages
 from common.errors import ConfigError, DataError, suggestion
 from common.problems import Problems
-from common.recipe import Example, Field
+from common.types import Example, Field
 
 MOST_LABELS = 50  # a column with more different values is no label, unless it is said to be one
 

@@ -15,8 +15,8 @@ from common.problems import Problems
 from common.readers.columns import listed
 from common.readers.files import damage, opened_text, sample, suffix
 from common.readers.tagged import Sentence, Tagged, tagged, tagged_fields
-from common.recipe import Field
 from common.tags import NONE, PREFIXED
+from common.types import Field
 
 REMARK = re.compile(r"#(?:[ \t]|$)")  # may begin a comment; a tweet's #hashtag does not, and a token # may stand alone
 RANGE = re.compile(r"\d+[-.]\d+")  # CoNLL-U: words that are written as one, and words that are not written

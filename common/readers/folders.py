@@ -10,7 +10,7 @@ from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.columns import unusable, usable
 from common.readers.files import COMPRESSIONS, damage, decoding, is_binary, opened, suffix, unreadable
-from common.recipe import Example, Field
+from common.types import Example, Field
 
 PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid"}
 PARTS |= {"dev": "valid", "test": "test", "testing": "test"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.readers.folders import PARTS
 from common.readers.grid import KEYS, Found, Quantised, Unusable, check_steps, piece, quantised
-from common.recipe import Example
+from common.types import Example
 
 OPEN = 40  # characters of a broken value that are shown
 

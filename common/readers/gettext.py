@@ -15,7 +15,7 @@ from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import usable
 from common.readers.files import BOMS, damage, decoding, opened, suffix
-from common.recipe import Example, Field
+from common.types import Example, Field
 
 MO = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}  # first bytes, and the order of bytes in numbers
 PO_SUFFIXES = (".po", ".pot")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.recipe import Example
+from common.types import Example
 
 MOST_STEPS = 1_000_000  # of a piece; one made to fill the memory has more
 EXACT = 1e-6  # steps that a time may lie beside the grid and not count as moved

@@ -18,7 +18,7 @@ from common.readers.files import opened
 from common.readers.folders import PARTS, listed
 from common.readers.images import named
 from common.readers.pictures import png, too_large
-from common.recipe import Example, Field
+from common.types import Example, Field
 
 IMAGES, LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"  # bytes in three dimensions and in one
 MAGICS = (IMAGES, LABELS)

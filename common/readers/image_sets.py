@@ -14,7 +14,7 @@ from common.readers.files import opened, suffix
 from common.readers.folders import listed, sub_folders
 from common.readers.image_tables import Rows, image_table
 from common.readers.images import Images, image_folders
-from common.recipe import Field
+from common.types import Field
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")  # .json is mostly something else beside images
 

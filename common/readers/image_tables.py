@@ -10,7 +10,7 @@ from common.problems import Problems
 from common.readers import columns, parquet
 from common.readers.files import opened
 from common.readers.images import OTHERS, Entry, Images, named
-from common.recipe import Example, Field
+from common.types import Example, Field
 
 
 class Rows(Protocol):

@@ -15,7 +15,7 @@ from common.problems import Problems
 from common.readers import columns, pictures
 from common.readers.files import unreadable
 from common.readers.folders import UNLABELLED, listed, part_folders, sub_folders
-from common.recipe import Example, Field
+from common.types import Example, Field
 
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave beside pictures; hidden files too
 # Files that are plainly something else and may be large; all others are known by their first bytes.

@@ -15,7 +15,7 @@ from common.problems import Problems
 from common.readers.arrays import BLANKS, elements, is_array
 from common.readers.columns import are_texts, as_text, listed, positions, usable
 from common.readers.files import BROKEN, opened_text, sample, suffix
-from common.recipe import Example, Field
+from common.types import Example, Field
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 ARRAY = re.compile(r"\[\s*\{\s*\"")  # of objects

@@ -13,7 +13,7 @@ from common.problems import Problems
 from common.readers.columns import usable
 from common.readers.files import damage
 from common.readers.gettext import entries
-from common.recipe import Example, Field
+from common.types import Example, Field
 
 WIDTH = 78  # of lines, as gettext's own tools write them
 PLURALS = re.compile(r"nplurals\s*=\s*(\d+)")

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.readers.grid import Quantised, Unusable, check_steps, key_number, quantised
 from common.readers.grid import piece as example
-from common.recipe import Example
+from common.types import Example
 
 MINUTE = 60_000_000  # microseconds, in which tempo is told
 DRUMS = 9  # the tenth channel; mido counts from 0

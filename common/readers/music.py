@@ -18,7 +18,7 @@ from common.readers.files import suffix
 from common.readers.folders import PARTS
 from common.readers.grid import Found, Quantised, Unusable
 from common.readers.images import IGNORED
-from common.recipe import Example
+from common.types import Example
 
 MIDI = (".mid", ".midi", ".kar", ".smf")
 SCORES = (".musicxml", ".xml", ".mxl")

@@ -15,7 +15,7 @@ from typing import Any
 from common.readers.archives import UNREADABLE
 from common.readers.files import decoding
 from common.readers.grid import Found, Quantised, Unusable, key_number, key_of_signature, piece, quantised
-from common.recipe import Example
+from common.types import Example
 
 MOST_BYTES = 2**26  # of a score, unpacked; an archive made to fill the memory is more
 BROKEN: tuple[type[Exception], ...] = (*UNREADABLE, RuntimeError, OSError, LookupError)  # what zipfile raises

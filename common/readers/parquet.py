@@ -14,7 +14,7 @@ from common.problems import Problems
 from common.readers.columns import are_texts, as_text, positions, usable
 from common.readers.files import damaged, unreadable
 from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
-from common.recipe import Example, Field
+from common.types import Example, Field
 
 MAGIC = b"PAR1"
 ROWS = 1024  # at a time

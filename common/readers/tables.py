@@ -18,7 +18,7 @@ from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import are_texts, positions, usable
 from common.readers.files import damage, opened_text, sample, suffix
-from common.recipe import Field
+from common.types import Field
 
 DELIMITER_ROWS, GUESS_ROWS = 50, 1000
 LONGEST_CELL = 100_000_000  # characters; the csv module's own limit of 131,072 is less than a long document

@@ -17,8 +17,8 @@ from common.problems import Problems
 from common.readers.columns import as_text, listed, unusable
 from common.readers.jsonl import json_lines
 from common.readers.spans import beside, cut_texts, spans_of
-from common.recipe import Example, Field
 from common.tags import NONE, Scheme, Span, Tally, entities, faults, iob2, pieces
+from common.types import Example, Field
 
 LONGEST = 1300  # tokens of a sentence; longer ones are cut
 BATCH = 256  # texts that are tokenised at once

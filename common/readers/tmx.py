@@ -15,7 +15,7 @@ from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.columns import check_fields, is_other_language, usable
 from common.readers.files import opened, suffix
-from common.recipe import Example, Field
+from common.types import Example, Field
 
 BLOCK = 2**16  # bytes at a time
 UNITS = 1_000  # from which the languages are taken

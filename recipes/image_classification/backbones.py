@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -75,12 +74,11 @@ PUBLISHED = {
     "ConvNeXtSmall": _standard(
         "convnext", "convnext_small_notop.h5", "6fc8009faa2f00c1c1dfce59feea9b0745eb260a7dd11bee65c8e20843da6eab"
     ),
-}  # fmt: skip
+}
 
 
-def features(config: Config, images: Any) -> Any:
+def features(config: Config, name: str, images: keras.KerasTensor) -> keras.KerasTensor:
     """What a network sees in images of 3 colours from -1 to 1: [batch, rows, columns, features]."""
-    name = config.backbone
     about = PUBLISHED[name]
     network = _network(name, images.shape[1:])
     for layer in network.layers:

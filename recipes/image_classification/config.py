@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.config import OWN, TAKEN, RunConfig, option
-from common.recipe import About
+from common.types import About
 
 ABOUT = About(
     task="Image classification",
@@ -21,16 +21,24 @@ ABOUT = About(
 TUNED = {"learning_rate": 0.015}  # defaults where a run is fine-tuned
 AUTO = "fits the images"
 BACKBONES = (
-    "MobileNetV3Small", "MobileNetV3Large", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",
-    "EfficientNetV2B3", "EfficientNetV2S", "ResNet50V2", "ConvNeXtTiny", "ConvNeXtSmall",
-)  # fmt: skip
+    "MobileNetV3Small",
+    "MobileNetV3Large",
+    "EfficientNetV2B0",
+    "EfficientNetV2B1",
+    "EfficientNetV2B2",
+    "EfficientNetV2B3",
+    "EfficientNetV2S",
+    "ResNet50V2",
+    "ConvNeXtTiny",
+    "ConvNeXtSmall",
+)
 
 
 @dataclass(frozen=True)
 class Config(RunConfig):
     """All settings of a run of image classification."""
 
-    batch_size: int | None = option(
+    batch_size: int = option(
         None, "Examples in a batch, over all replicas.", low=1, shown="64, or fewer of few images", group="Training"
     )
     learning_rate: float = option(0.012, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
@@ -47,15 +55,17 @@ class Config(RunConfig):
         0.1, "Share of the target spread evenly over all labels.", low=0, below=1, group="Training"
     )
     optimizer: str = option(
-        "muon", "Of the kernels of hidden layers; all else, and backbones, is AdamW's.", choices=("muon", "adamw"),
+        "muon",
+        "Of the kernels of hidden layers; all else, and backbones, is AdamW's.",
+        choices=("muon", "adamw"),
         group="Training",
-    )  # fmt: skip
+    )
     patience: int = option(
         0, "Stop when validation has not improved for so many epochs; 0 for never.", low=0, group="Training"
     )
 
     model: str = option("resnet", "The network: plain, or with residual blocks.", choices=("cnn", "resnet"))
-    width: int | None = option(
+    width: int = option(
         None,
         "Filters of the first convolution, twice as many in the plain network; later ones are multiples.",
         low=1,

@@ -11,7 +11,7 @@ import numpy as np
 from common import packaged
 from common.problems import Problems
 from common.readers import pictures
-from common.recipe import Example, Field, Source
+from common.types import Example, Field, Source
 
 FIELDS = (
     Field(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -51,7 +49,7 @@ class Heat:
         return tf.image.resize(heat, pixels.shape[1:3])[..., 0]
 
 
-def overlay(file: bytes, heat: Any) -> bytes:
+def overlay(file: bytes, heat: np.ndarray) -> bytes:
     """The image with its heat in colours over it, as a PNG file: blue for nothing, by cyan and yellow to red.
 
     Args:

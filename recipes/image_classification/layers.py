@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 import tensorflow as tf
+
+from common.types import JsonObject, Shape
 
 LISTED = 11  # changes of which some are drawn for each image
 
@@ -37,15 +38,23 @@ class Changes(keras.layers.Layer):
     """
 
     def __init__(
-        self, flip: bool = False, shift: float = 0.0, scale: float = 0.0, rotate: float = 0.0, colour: float = 0.0,
-        erase: float = 0.0, drawn: int = 0, strength: float = 0.0, **kwargs: Any,
-    ):  # fmt: skip
+        self,
+        flip: bool = False,
+        shift: float = 0.0,
+        scale: float = 0.0,
+        rotate: float = 0.0,
+        colour: float = 0.0,
+        erase: float = 0.0,
+        drawn: int = 0,
+        strength: float = 0.0,
+        **kwargs: object,
+    ):
         super().__init__(**kwargs)
         self.flip, self.shift, self.scale, self.rotate = flip, shift, scale, rotate
         self.colour, self.erase, self.drawn, self.strength = colour, erase, drawn, strength
         self.seed = keras.random.SeedGenerator()
 
-    def call(self, pixels: Any, training: bool = False) -> Any:
+    def call(self, pixels: tf.Tensor, training: bool = False) -> tf.Tensor:
         images = tf.cast(pixels, tf.float32) / 127.5 - 1
         if training:
             images = self._augmented(images) if self.drawn else self._moved(images)
@@ -55,10 +64,10 @@ class Changes(keras.layers.Layer):
                 images = self._erased(images)
         return tf.cast(images, self.compute_dtype)
 
-    def _drawn(self, count: Any, low: float, high: float) -> Any:
+    def _drawn(self, count: tf.Tensor, low: float, high: float) -> tf.Tensor:
         return keras.random.uniform([count], low, high, seed=self.seed, dtype="float32")
 
-    def _augmented(self, images: Any) -> Any:
+    def _augmented(self, images: tf.Tensor) -> tf.Tensor:
         """Moved, with changes out of the list."""
         count = tf.shape(images)[0]
         ranks = keras.random.uniform([count, LISTED], seed=self.seed, dtype="float32")
@@ -84,7 +93,7 @@ class Changes(keras.layers.Layer):
         coarse = tf.floor(tf.round((images + 1) * 127.5) / step) * step / 127.5 - 1
         return tf.where(step > 1, coarse, images)
 
-    def _moved(self, images: Any, more: Any = None) -> Any:
+    def _moved(self, images: tf.Tensor, more: tf.Tensor = None) -> tf.Tensor:
         """Turned, sheared, enlarged, mirrored and moved.
 
         Args:
@@ -112,11 +121,15 @@ class Changes(keras.layers.Layer):
         nothing = tf.zeros([count])
         maps = tf.stack([a, b, x - a * x - b * y + right, c, d, y - c * x - d * y + down, nothing, nothing], axis=1)
         return tf.raw_ops.ImageProjectiveTransformV3(
-            images=images, transforms=maps, output_shape=[height, width], fill_value=0.0,
-            interpolation="BILINEAR", fill_mode="REFLECT",
-        )  # fmt: skip
+            images=images,
+            transforms=maps,
+            output_shape=[height, width],
+            fill_value=0.0,
+            interpolation="BILINEAR",
+            fill_mode="REFLECT",
+        )
 
-    def _tinted(self, images: Any) -> Any:
+    def _tinted(self, images: tf.Tensor) -> tf.Tensor:
         count = tf.shape(images)[0]
         brightness, contrast, saturation = (
             tf.reshape(self._drawn(count, -self.colour, self.colour), [-1, 1, 1, 1]) for _ in range(3)
@@ -126,10 +139,10 @@ class Changes(keras.layers.Layer):
         middle = tf.reduce_mean(grey, axis=[1, 2], keepdims=True)
         return tf.clip_by_value(middle + (images - middle) * (1 + contrast) + brightness, -1, 1)
 
-    def _erased(self, images: Any) -> Any:
+    def _erased(self, images: tf.Tensor) -> tf.Tensor:
         count = tf.shape(images)[0]
 
-        def near(size: int) -> Any:
+        def near(size: int) -> tf.Tensor:
             # The middle may lie on the edge, so that some squares are cut off and some images are hardly changed.
             middle = self._drawn(count, 0, size)[:, None]
             return tf.abs(tf.range(size, dtype=tf.float32) + 0.5 - middle) < self.erase * size / 2
@@ -137,15 +150,15 @@ class Changes(keras.layers.Layer):
         blank = near(images.shape[1])[:, :, None] & near(images.shape[2])[:, None, :]
         return tf.where(blank[..., None], 0.0, images)
 
-    def compute_output_shape(self, shape: Any) -> Any:
+    def compute_output_shape(self, shape: Shape) -> Shape:
         return shape
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         names = ("flip", "shift", "scale", "rotate", "colour", "erase", "drawn", "strength")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def _smoothed(images: Any) -> Any:
+def _smoothed(images: tf.Tensor) -> tf.Tensor:
     """Images with each pixel blended with the eight around it, as Pillow's sharpness does: 5 to 1 each."""
     channels = images.shape[3]
     kernel = tf.constant([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
@@ -166,12 +179,12 @@ class Mixed(keras.layers.Layer):
     Returns: (images, int32 [batch], float32 [batch]).
     """
 
-    def __init__(self, kind: str, **kwargs: Any):
+    def __init__(self, kind: str, **kwargs: object):
         super().__init__(**kwargs)
         self.kind = kind
         self.seed = keras.random.SeedGenerator()
 
-    def call(self, images: Any, training: bool = False) -> Any:
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
         if not training or self.kind == "none":
             return images, tf.range(count), tf.ones([count])
@@ -185,7 +198,7 @@ class Mixed(keras.layers.Layer):
             return share * images + (1 - share) * other, partner, tf.fill([count], own)
         side = tf.sqrt(1 - own)
 
-        def within(size: int) -> Any:
+        def within(size: int) -> tf.Tensor:
             long = tf.round(side * size)
             first = tf.round(keras.random.uniform([], seed=self.seed) * (size - long))
             place = tf.range(size, dtype=tf.float32)
@@ -195,8 +208,8 @@ class Mixed(keras.layers.Layer):
         own = 1 - tf.reduce_mean(tf.cast(taken, tf.float32))
         return tf.where(taken[None, :, :, None], other, images), partner, tf.fill([count], own)
 
-    def compute_output_shape(self, shape: Any) -> Any:
+    def compute_output_shape(self, shape: Shape) -> tuple[Shape, Shape, Shape]:
         return shape, shape[:1], shape[:1]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "kind": self.kind}

@@ -6,17 +6,18 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from common import check, check_images, classifier, images, losses, sources
+from common.classifier import ClassificationHead
 from common.config import passes
 from common.errors import ConfigError
 from common.readers import pictures
-from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally, WarmUp
+from common.recipe import Recipe
+from common.types import Assets, Axis, Batch, Endpoint, Example, JsonObject, OutputRow, Source, Splits, WarmUp
 
 from . import backbones, data, explain, fitting, model
 from .config import Config
@@ -27,19 +28,18 @@ LARGER = 2.0  # times the size of a source's images, to which at most those of a
 LARGEST = 128  # height and width that are taken without --image-size
 
 
-class Recipe:
+class ImageClassificationRecipe(Recipe[Config]):
     """Image to label."""
 
     fields = data.FIELDS
-    inputs = tuple(field for field in data.FIELDS if field.kind == "image")
-    formats: ClassVar[Mapping[str, Format]] = {}
-    length_keys: tuple[str, ...] = ()
-    parts: ClassVar[Mapping[str, Sequence[str]]] = {"encoder": ("*",), "head": ("dense", "labels", "blend")}
-    monitor, monitor_mode = "accuracy", "max"
+    parts = model.PARTS
+    head: ClassificationHead
 
     def __init__(self, config: Config, assets: Assets):
-        self.config, self.assets = config, assets
-        self.labels = classifier.Labels(assets)
+        super().__init__(config, assets)
+        self.head = ClassificationHead(assets, blended=("logits",))
+        self.height: int
+        self.width: int
         least = backbones.SMALLEST if config.backbone else 1
         self.height, self.width = size(config.image_size) or [max(side, least) for side in assets["size"]]
         grey = assets["grey"] if config.channels == "auto" else config.channels == "grey"
@@ -91,36 +91,36 @@ class Recipe:
         # many convolutions as there halve them.
         shrunk = min(1.0, LARGER * max(known["size"]) / max(own["size"]))
         return found | {
-            "grey": known["grey"], "images_grey": own["grey"],
+            "grey": known["grey"],
+            "images_grey": own["grey"],
             "greyed": known["grey"] and not own["grey"] and not config.backbone,
             "size": [max(round(side * shrunk), 1) for side in own["size"]],
             "halved": known.get("halved", model.halvings(*known["size"])),
-        }  # fmt: skip
+        }
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         examples = sum(assets["label_counts"])
-        if config.batch_size is None:
-            config = dataclasses.replace(config, batch_size=fitting.batch_size(examples))
+        config = dataclasses.replace(config, batch_size=config.batch_size or fitting.batch_size(examples))
         # The width is chosen by the time given, so before the epochs.
-        if config.width is None:
+        if not config.width:
             found = cls(dataclasses.replace(config, width=fitting.WIDTH), assets)
-            about = (found.height, found.width, found.channels, len(found.labels))
+            about = (found.height, found.width, found.channels, len(found.head.labels))
             config = dataclasses.replace(config, width=fitting.width(config, *about, examples))
         return dataclasses.replace(config, epochs=passes(config, assets, examples, SEEN, 10, 200))
 
     @classmethod
-    def check(cls, config: Config, splits: Splits) -> dict[str, Any]:
+    def check(cls, config: Config, splits: Splits) -> JsonObject:
         return check_images.labelled_images(splits, "image_bytes")
 
     def encode(self, features: Batch) -> Batch:
         return {"pixels": images.pixels(features["image_bytes"], self.height, self.width, self.channels)}
 
     def encode_target(self, examples: Batch) -> Batch:
-        return {"label": self.labels.ids(examples["label"])}
+        return {"label": self.head.lookup(examples["label"])}
 
     def build_model(self) -> keras.Model:
-        labels, halved = len(self.labels), self.assets.get("halved")
+        labels, halved = len(self.head.labels), self.assets.get("halved")
         return model.build(self.config, self.height, self.width, self.channels, labels, self.flip, halved)
 
     def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
@@ -128,7 +128,7 @@ class Recipe:
             backbones.begin(self.config, model)
 
     def axes(self) -> Mapping[str, Mapping[int, Axis]]:
-        labels = self.labels.axis()
+        labels = self.head.named_axis()
         return {"labels/kernel": {1: labels}, "labels/bias": {0: labels}}
 
     def warm_up(self, model: keras.Model) -> WarmUp | None:
@@ -136,14 +136,11 @@ class Recipe:
             return None
         return WarmUp([backbones.of(model)], self.config.head_only, backbones.UNFROZEN_RATE)
 
-    def orthogonal(self, model: keras.Model) -> Sequence[Any]:
+    def orthogonal(self, model: keras.Model) -> Sequence[tf.Variable]:
         return kernels(self.config, model)
 
-    def begin_epoch(self, model: keras.Model, epoch: int) -> None:
-        pass
-
-    def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        weights = self.labels.weights(self.config.class_weights)
+    def loss(self, model: keras.Model, target: Batch, outputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        weights = self.head.class_weights(self.config.class_weights)
 
         def of(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return losses.cross_entropy(labels, outputs["logits"], self.config.label_smoothing, weights)
@@ -154,69 +151,41 @@ class Recipe:
         own, (others, other_shares) = outputs["own"], of(tf.gather(target["label"], outputs["partner"]))
         return own * sums + (1 - own) * others, own * shares + (1 - own) * other_shares
 
-    def measures(self, model: keras.Model) -> classifier.Validation:
-        return classifier.Validation(self.labels.names, ["logits"])
-
-    def conclude(self, model: keras.Model, measures: classifier.Validation) -> None:
-        model.get_layer("blend").shares.assign(measures.fit())
-
-    def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
-        return self.labels.score(batches, ask)
-
-    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
-        return self.labels.tally(batches, ask)
+    def predict(self, model: keras.Model, features: Batch) -> Mapping[str, tf.Tensor]:
+        pixels = features["pixels"]
+        logits = model({"pixels": pixels}, training=False)["blended"]
+        if self.config.mirror_tests:
+            logits = (logits + model({"pixels": tf.reverse(pixels, [2])}, training=False)["blended"]) / 2
+        return self.head.prediction_outputs(logits)
 
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
-        shape = [None, self.height, self.width, self.channels]
-
-        def of_pixels(pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
-            logits = model({"pixels": pixels}, training=False)["blended"]
-            if self.config.mirror_tests:
-                logits = (logits + model({"pixels": tf.reverse(pixels, [2])}, training=False)["blended"]) / 2
-            return self.labels.answers(logits)
-
-        def of_shades(pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
-            return of_pixels(tf.cast(tf.round(tf.clip_by_value(pixels, 0, 255)), tf.uint8))
-
-        def of_files(image_bytes: tf.Tensor) -> Mapping[str, tf.Tensor]:
-            return of_pixels(self.encode({"image_bytes": image_bytes})["pixels"])
-
         heat = explain.Heat(model)
 
-        def explained(image_bytes: tf.Tensor) -> Mapping[str, tf.Tensor]:
-            pixels = self.encode({"image_bytes": image_bytes})["pixels"]
-            return {"label": of_pixels(pixels)["label"], "heat": heat(pixels)}
+        def of_shades(pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            return self.predict(model, {"pixels": tf.cast(tf.round(tf.clip_by_value(pixels, 0, 255)), tf.uint8)})
 
-        files = {"image_bytes": tf.TensorSpec([None], tf.string, "image_bytes")}
+        def explained(image_bytes: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            features = self.encode({"image_bytes": image_bytes})
+            return {"label": self.predict(model, features)["label"], "heat": heat(features["pixels"])}
+
+        files = super().serve(model)["serving_default"]
+        shades = tf.TensorSpec([None, self.height, self.width, self.channels], tf.float32, "pixels")
         return {
-            "serving_default": Endpoint(of_files, files),
-            "pixels": Endpoint(of_shades, {"pixels": tf.TensorSpec(shape, tf.float32, "pixels")}),
-            "explain": Endpoint(explained, files),
+            "serving_default": files,
+            "pixels": Endpoint(of_shades, {"pixels": shades}),
+            "explain": Endpoint(explained, files.inputs),
         }
 
     def doubts(self) -> list[str]:
         greyed = ["The run that --init-from names saw grey only, so that colours are not seen here either."]
-        return self.labels.doubts() + (greyed if self.assets.get("greyed") else [])
+        return super().doubts() + (greyed if self.assets.get("greyed") else [])
 
     def odd_inputs(self) -> list[Example]:
-        random = np.random.default_rng(0)
-        shapes = [(1, 1), (1, 5000), (5000, 1), (3, 2), (97, 211)]
-        shades = [random.integers(0, 256, shape, np.uint8) for shape in shapes]
-        colours = [random.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
-        files = [pictures.png(one) for one in [*shades, *colours]]
-        for one in (shades[-1], colours[-1]):
-            shown = tf.constant(one if one.ndim == 3 else one[..., None])
-            files.append(tf.io.encode_jpeg(shown).numpy())
-        shape = (self.height, self.width, self.channels)
-        return [{"image_bytes": file, "pixels": random.uniform(0, 255, shape).astype(np.float32)} for file in files]
+        random, shape = np.random.default_rng(0), (self.height, self.width, self.channels)
+        examples = super().odd_inputs()
+        return [{**example, "pixels": random.uniform(0, 255, shape).astype(np.float32)} for example in examples]
 
-    def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {"file": example.get("file"), **self.labels.shown(outputs)}
-
-    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
-        return self.labels.uncertainty(outputs, by)
-
-    def explanation(self, example: Example, outputs: Mapping[str, Any]) -> bytes:
+    def explanation(self, example: Example, outputs: OutputRow) -> bytes:
         return explain.overlay(example["image_bytes"], outputs["heat"])
 
 

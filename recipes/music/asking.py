@@ -11,7 +11,7 @@ import numpy as np
 from common import prompts, writing
 from common.errors import ConfigError, DataError
 from common.readers import music
-from common.recipe import Answer, Assets, Example, Made
+from common.types import Answer, Assets, Example, Made
 
 from .config import Config, Wishes
 from .scoring import BEATS
@@ -41,9 +41,12 @@ def made(config: Config, assets: Assets, wishes: Wishes, texts: Sequence[str], a
             files.append((path, outputs["midi_bytes"] if kind == "mid" else writing.rendered(kind, events, *facts)))
         seconds = example["length"] / config.steps_per_beat * 60 / example["tempo"]
         shown = {
-            "prompt": asked[position // wishes.count], "seed": example["seed"], "steps": example["length"],
-            "seconds": round(seconds, 2), "notes": len(events),
-        }  # fmt: skip
+            "prompt": asked[position // wishes.count],
+            "seed": example["seed"],
+            "steps": example["length"],
+            "seconds": round(seconds, 2),
+            "notes": len(events),
+        }
         if not files:
             shown["events"] = events.tolist()
         yield Made(shown, files)
@@ -72,11 +75,18 @@ def _example(config: Config, assets: Assets, wishes: Wishes, text: str) -> Examp
         raise ConfigError(f"--low is {low} and --high is {high}: the lowest note must not be above the highest.")
     end = np.array([[begun, 0, 0]], np.int32)  # so that rests at the end count
     return {
-        "events": np.concatenate([prompt, end]) if begun else prompt, "length": length,
-        "temperature": wishes.temperature, "top_k": wishes.top_k, "top_p": wishes.top_p,
-        "key": key, "bar": bar, "voices": assets["voices"] if wishes.voices is None else wishes.voices, "low": low,
-        "high": high, "tempo": tempo,
-    }  # fmt: skip
+        "events": np.concatenate([prompt, end]) if begun else prompt,
+        "length": length,
+        "temperature": wishes.temperature,
+        "top_k": wishes.top_k,
+        "top_p": wishes.top_p,
+        "key": key,
+        "bar": bar,
+        "voices": assets["voices"] if wishes.voices is None else wishes.voices,
+        "low": low,
+        "high": high,
+        "tempo": tempo,
+    }
 
 
 def _prompt(config: Config, text: str) -> tuple[np.ndarray, int, int, int, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.config import KEPT, OWN, TAKEN, RunConfig, option
-from common.recipe import About
+from common.types import About
 
 ABOUT = About(
     task="Music generation",
@@ -31,9 +31,11 @@ class Config(RunConfig):
     """All settings of a run of music."""
 
     batch_type: str = option(
-        "tokens", "What --batch-size counts: pieces (examples), or their notes and frames with padding (tokens).",
-        choices=("examples", "tokens"), group="Training",
-    )  # fmt: skip
+        "tokens",
+        "What --batch-size counts: pieces (examples), or their notes and frames with padding (tokens).",
+        choices=("examples", "tokens"),
+        group="Training",
+    )
     batch_size: int = option(
         4096, "Notes and frames, or pieces, in a batch, over all replicas.", low=1, group="Training"
     )
@@ -42,9 +44,12 @@ class Config(RunConfig):
         0.01, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
     )
     average: float = option(
-        0.998, "Decay of the moving average of weights that is evaluated and kept; 0 for none.", low=0, below=1,
+        0.998,
+        "Decay of the moving average of weights that is evaluated and kept; 0 for none.",
+        low=0,
+        below=1,
         group="Training",
-    )  # fmt: skip
+    )
     patience: int = option(
         0, "Stop when validation has not improved for so many epochs; 0 for never.", low=0, group="Training"
     )
@@ -69,9 +74,12 @@ class Wishes:
     """All settings of what `predict` makes up."""
 
     prompt: str | None = option(
-        None, "What pieces begin with: notes such as \"C4 E4+G4:2 r\", or a file.", metavar="NOTES|FILE",
-        shown="nothing", group="Prediction",
-    )  # fmt: skip
+        None,
+        'What pieces begin with: notes such as "C4 E4+G4:2 r", or a file.',
+        metavar="NOTES|FILE",
+        shown="nothing",
+        group="Prediction",
+    )
     continue_: bool = option(False, "Let --length count from the prompt's end.", group="Prediction")
     length: str = option(
         "16bars", "How long pieces are: bars, beats, steps or seconds (30s).", metavar="TEXT", group="Prediction"
@@ -97,6 +105,8 @@ class Wishes:
         None, "Quarter notes a minute.", low=1, high=1000, shown="that of the run", group="Prediction"
     )
     out: tuple[str, ...] = option(
-        (), "Write a file: .mid, .wav, .png, .svg, .musicxml or .json; repeat for several.", metavar="FILE",
+        (),
+        "Write a file: .mid, .wav, .png, .svg, .musicxml or .json; repeat for several.",
+        metavar="FILE",
         group="Prediction",
-    )  # fmt: skip
+    )

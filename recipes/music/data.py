@@ -17,7 +17,7 @@ from common.progress import display, say
 from common.readers import notation
 from common.readers.archives import UNREADABLE
 from common.readers.grid import Unusable
-from common.recipe import Example, Field, Source
+from common.types import Example, Field, Source
 
 FIELDS = (Field("events", "events"), Field("steps", "number"), Field("bar", "number"), Field("key", "number"))
 
@@ -29,6 +29,8 @@ ALIKE = 0.5  # share of the passages of the shorter one that two settings of one
 PASSAGE = 4  # beats
 
 Passage = tuple[tuple[int, ...], ...]
+
+NO_CACHE: tuple[type[Exception], ...] = (OSError, KeyError, *UNREADABLE)  # raised where none is, or a damaged one
 
 
 def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[str, str]]:
@@ -49,7 +51,7 @@ def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[s
     path = packaged.cache_dir() / "data" / f"chorales-{release}-{steps_per_beat}.npz"
     try:
         arrays = _kept(path)
-    except (OSError, KeyError, *UNREADABLE):
+    except NO_CACHE:
         arrays = _read(Path(spec.submodule_search_locations[0], "corpus", "bach"), steps_per_beat)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

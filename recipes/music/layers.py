@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from common.frames import HELD, PADDING, PITCHES, STRUCK, grid, pitches
+from common.types import JsonObject, Shape
 
 MOVED = 25  # in the place of a key: not known, and not that in which the piece was found
 KEYS = 26  # the piece's own, not known; 12 major, 12 minor; MOVED
@@ -21,10 +20,10 @@ NEVER = -1e9  # added to scores of what cannot come
 class Grid(keras.layers.Layer):
     """Tokens by frame: int32 [batch, time] to [batch, frames, slots]."""
 
-    def call(self, tokens: Any) -> Any:
+    def call(self, tokens: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(grid(tokens), [None, None, None])
 
-    def compute_output_shape(self, shape: Any) -> Any:
+    def compute_output_shape(self, shape: Shape) -> Shape:
         return shape[0], None, None
 
 
@@ -47,15 +46,15 @@ class Moved(keras.layers.Layer):
     Returns: the same.
     """
 
-    def __init__(self, most: int, low: int, high: int, **kwargs: Any):
+    def __init__(self, most: int, low: int, high: int, **kwargs: object):
         super().__init__(**kwargs)
         self.most, self.low, self.high = most, low, high
         self.seed = keras.random.SeedGenerator()
 
-    def build(self, grid_shape: Any, key_shape: Any = None) -> None:
+    def build(self, grid_shape: Shape, key_shape: Shape | None = None) -> None:
         pass
 
-    def call(self, grid: Any, key: Any, training: bool = False) -> Any:
+    def call(self, grid: tf.Tensor, key: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or not self.most:
             return grid, tf.zeros_like(key)
         notes = pitches(grid)
@@ -72,14 +71,14 @@ class Moved(keras.layers.Layer):
         unknown = tf.where(shift == 0, 0, MOVED)
         return grid, tf.where(tf.logical_or(key == 0, drawn[1] < 0.5), unknown, moved)
 
-    def compute_output_shape(self, grid_shape: Any, key_shape: Any) -> Any:
+    def compute_output_shape(self, grid_shape: Shape, key_shape: Shape) -> tuple[Shape, Shape]:
         return grid_shape, key_shape
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "most": self.most, "low": self.low, "high": self.high}
 
 
-def _table(layer: keras.layers.Layer, name: str, rows: int, size: float) -> Any:
+def _table(layer: keras.layers.Layer, name: str, rows: int, size: float) -> tf.Tensor:
     """A table of the layer. Some of its rows are cast, once they are summed up, rather than all of it."""
     scaled = keras.initializers.RandomNormal(stddev=size)
     return layer.add_weight(shape=(rows, layer.units), initializer=scaled, autocast=False, name=name)
@@ -97,39 +96,39 @@ class Frames(keras.layers.Layer):
     Returns: [batch, frames, units].
     """
 
-    def __init__(self, tokens: int, units: int, **kwargs: Any):
+    def __init__(self, tokens: int, units: int, **kwargs: object):
         super().__init__(**kwargs)
         self.tokens, self.units = tokens, units
 
-    def build(self, grid_shape: Any, *others: Any, **more: Any) -> None:
+    def build(self, grid_shape: Shape, *others: Shape, **more: Shape) -> None:
         self.ranked = _table(self, "ranked", SLOTS * self.tokens, 0.1)
         self.all = _table(self, "all", self.tokens, 0.1)
         self.places = _table(self, "places", PLACES, 0.1)
         self.keys = _table(self, "keys", KEYS, 0.1)
         self.start = _table(self, "start", 1, 0.1)
 
-    def call(self, grid: Any, bar: Any, key: Any) -> Any:
+    def call(self, grid: tf.Tensor, bar: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         start = tf.repeat(self.start.value[None], tf.shape(grid)[0], axis=0)
         before = tf.concat([start, self.content(grid)[:, :-1]], axis=1)
         steps = tf.range(tf.shape(grid)[1])[None]
         return tf.cast(before + self.about(steps, bar[:, None], key[:, None]), self.compute_dtype)
 
-    def content(self, grid: Any) -> Any:
+    def content(self, grid: tf.Tensor) -> tf.Tensor:
         """What the notes of frames add up to: int32 [..., slots] to [..., units]."""
         slots = tf.minimum(tf.range(tf.shape(grid)[-1]), SLOTS - 1) * self.tokens
         real = tf.cast(grid != PADDING, tf.float32)[..., None]
         vectors = tf.gather(self.ranked.value, grid + slots) + tf.gather(self.all.value, grid)
         return tf.reduce_sum(vectors * real, axis=-2)
 
-    def about(self, steps: Any, bar: Any, key: Any) -> Any:
+    def about(self, steps: tf.Tensor, bar: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         """What a place in a bar and a key add: int32 of like shape to [..., units]."""
         place = tf.where(bar > 0, tf.math.floormod(steps, tf.maximum(bar, 1)) + 1, 0)
         return tf.gather(self.places.value, tf.minimum(place, PLACES - 1)) + tf.gather(self.keys.value, key)
 
-    def compute_output_shape(self, grid_shape: Any, *others: Any) -> Any:
+    def compute_output_shape(self, grid_shape: Shape, *others: Shape) -> Shape:
         return (*grid_shape[:2], self.units)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "tokens": self.tokens, "units": self.units}
 
 
@@ -146,25 +145,25 @@ class Cut(keras.layers.Layer):
     Returns: [batch * stretches, longest, units]; the same where nothing is longer.
     """
 
-    def __init__(self, longest: int, **kwargs: Any):
+    def __init__(self, longest: int, **kwargs: object):
         super().__init__(**kwargs)
         self.longest = longest
 
-    def call(self, states: Any, training: bool = False) -> Any:
+    def call(self, states: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training:
             return states
         steps = tf.shape(states)[1]
 
-        def cut() -> Any:
+        def cut() -> tf.Tensor:
             padded = tf.pad(states, [[0, 0], [0, -steps % self.longest], [0, 0]])
             return tf.reshape(padded, [-1, self.longest, states.shape[2]])
 
         return tf.cond(steps > self.longest, cut, lambda: states)
 
-    def compute_output_shape(self, shape: Any) -> Any:
+    def compute_output_shape(self, shape: Shape) -> Shape:
         return None, None, shape[2]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "longest": self.longest}
 
 
@@ -177,14 +176,14 @@ class Joined(keras.layers.Layer):
       whole: [batch, frames, any].
     """
 
-    def call(self, states: Any, whole: Any) -> Any:
+    def call(self, states: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
         batch, steps = tf.shape(whole)[0], tf.shape(whole)[1]
         together = tf.reshape(
             states, [batch, tf.size(states) // tf.maximum(batch * states.shape[2], 1), states.shape[2]]
         )
         return together[:, :steps]
 
-    def compute_output_shape(self, states_shape: Any, whole_shape: Any) -> Any:
+    def compute_output_shape(self, states_shape: Shape, whole_shape: Shape) -> Shape:
         return (*whole_shape[:2], states_shape[2])
 
 
@@ -202,11 +201,11 @@ class Slots(keras.layers.Layer):
     Returns: [batch * frames, slots, units].
     """
 
-    def __init__(self, tokens: int, units: int, **kwargs: Any):
+    def __init__(self, tokens: int, units: int, **kwargs: object):
         super().__init__(**kwargs)
         self.tokens, self.units = tokens, units
 
-    def build(self, grid_shape: Any, context_shape: Any = None) -> None:
+    def build(self, grid_shape: Shape, context_shape: Shape = ()) -> None:
         self.table = _table(self, "table", self.tokens, self.units**-0.5)
         self.bias = self.add_weight(shape=(self.tokens,), initializer="zeros", autocast=False, name="bias")
         self.beside = _table(self, "beside", self.tokens, 0.5)
@@ -216,14 +215,16 @@ class Slots(keras.layers.Layer):
             shape=(context_shape[-1], self.units), initializer="glorot_uniform", name="context"
         )
 
-    def call(self, grid: Any, context: Any) -> Any:
+    def call(self, grid: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         frames, slots = tf.reduce_prod(tf.shape(grid)[:2]), tf.shape(grid)[2]
         above = tf.reshape(tf.pad(grid, [[0, 0], [0, 0], [1, 0]])[..., :-1], [frames, slots])
         before = tf.reshape(tf.pad(grid, [[0, 0], [1, 0], [0, 1]])[:, :-1], [frames, slots + 1])
         flat = tf.reshape(context, [frames, context.shape[-1]])
         return self.vectors(above, before[:, :-1], before[:, 1:], tf.range(slots)[None], flat[:, None])
 
-    def vectors(self, above: Any, beside: Any, below: Any, rank: Any, context: Any) -> Any:
+    def vectors(
+        self, above: tf.Tensor, beside: tf.Tensor, below: tf.Tensor, rank: tf.Tensor, context: tf.Tensor
+    ) -> tf.Tensor:
         """[rows, slots, units], from int32 [rows, slots] each, and the context [rows, 1, any]."""
         known = tf.gather(self.table.value, above) * self.units**0.5 * tf.cast(above != PADDING, tf.float32)[..., None]
         known += tf.gather(self.beside.value, beside) + tf.gather(self.below.value, below)
@@ -231,7 +232,7 @@ class Slots(keras.layers.Layer):
         told = tf.matmul(context[:, 0], tf.cast(self.context.value, context.dtype))[:, None]
         return tf.cast(known, self.compute_dtype) + told
 
-    def scores(self, states: Any, above: Any, sounding: Any) -> Any:
+    def scores(self, states: tf.Tensor, above: tf.Tensor, sounding: tf.Tensor) -> tf.Tensor:
         """Scores of all tokens, float32 [rows, tokens], NEVER for those that cannot come: notes fall within a frame.
 
         Args:
@@ -249,13 +250,13 @@ class Slots(keras.layers.Layer):
             parts.append(tf.logical_and(lower, sounding))
         return tf.where(tf.concat(parts, axis=1), found, NEVER)
 
-    def compute_output_shape(self, grid_shape: Any, context_shape: Any) -> Any:
+    def compute_output_shape(self, grid_shape: Shape, context_shape: Shape) -> Shape:
         return None, grid_shape[2], self.units
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "tokens": self.tokens, "units": self.units}
 
 
-def sounding(grid: Any) -> Any:
+def sounding(grid: tf.Tensor) -> tf.Tensor:
     """Which notes a frame holds: int32 [..., slots] to bool [..., PITCHES]."""
     return tf.reduce_any(pitches(grid)[..., None] == tf.range(PITCHES), axis=-2)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from common.frames import FRAME, PADDING
+from common.types import Batch
 
 from .layers import sounding
 
 
-def log_probabilities(model: keras.Model, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+def log_probabilities(model: keras.Model, outputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
     """(places int64 [tokens, 3], log probabilities in nats [tokens]) of all tokens of a batch.
 
     Args:
@@ -32,7 +31,36 @@ def log_probabilities(model: keras.Model, outputs: Any) -> tuple[tf.Tensor, tf.T
     return places, -tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, scores)
 
 
-def chosen_frames(model: keras.Model, outputs: Any) -> tf.Tensor:
+def score_frames(model: keras.Model, features: Batch) -> dict[str, tf.Tensor]:
+    """Return how likely pieces are, in their own key, each frame given those before it.
+
+    Args:
+      features: frames int32 [batch, time], tokens padded with 0; bar and key int32 [batch].
+
+    Returns: nll float32 [batch], negative log-likelihood in nats of all frames; notes int32 [batch], those of all
+      frames; correct and either int32 [batch], notes that both the frames and the model's choices for them hold, and
+      that either does.
+    """
+    frames = features["frames"]
+    outputs = model(features, training=False)
+    places, log_probs = log_probabilities(model, outputs)
+    steps = tf.reduce_sum(tf.cast(frames == FRAME, tf.int32), axis=1)
+    real = tf.range(tf.shape(outputs["grid"])[1])[None] < steps[:, None]
+    heard = sounding(outputs["grid"])
+    guessed = sounding(chosen_frames(model, outputs)) & real[..., None]
+
+    def count(notes: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tf.cast(notes, tf.int32), axis=[1, 2])
+
+    return {
+        "nll": -tf.math.unsorted_segment_sum(log_probs, places[:, 0], tf.shape(frames, tf.int64)[0]),
+        "notes": count(heard),
+        "correct": count(heard & guessed),
+        "either": count(heard | guessed),
+    }
+
+
+def chosen_frames(model: keras.Model, outputs: Batch) -> tf.Tensor:
     """What the model would choose for each frame, its likeliest notes one by one, given the true frames before it.
 
     Args:
@@ -50,8 +78,8 @@ def chosen_frames(model: keras.Model, outputs: Any) -> tf.Tensor:
     zeros = tf.zeros([rows, cell.units], context.dtype)
 
     def choose(
-        slot: tf.Tensor, above: tf.Tensor, going: tf.Tensor, state: tf.Tensor, carry: tf.Tensor, found: Any
-    ) -> Any:
+        slot: tf.Tensor, above: tf.Tensor, going: tf.Tensor, state: tf.Tensor, carry: tf.Tensor, found: tf.TensorArray
+    ) -> tuple[tf.Tensor | tf.TensorArray, ...]:
         beside, below = before[:, slot : slot + 1], before[:, slot + 1 : slot + 2]
         vectors = slots.vectors(above[:, None], beside, below, slot[None, None], flat)[:, 0]
         said, carried = cell(vectors, [state, carry])
@@ -59,9 +87,7 @@ def chosen_frames(model: keras.Model, outputs: Any) -> tf.Tensor:
         token = tf.where(going, token, PADDING)
         return slot + 1, token, going & (token != FRAME), carried[0], carried[1], found.write(slot, token)
 
-    begin = (
-        tf.constant(0), tf.zeros([rows], tf.int32), tf.ones([rows], tf.bool), zeros, zeros,
-        tf.TensorArray(tf.int32, most, element_shape=[None]),
-    )  # fmt: skip
+    tokens = tf.TensorArray(tf.int32, most, element_shape=[None])
+    begin = (tf.constant(0), tf.zeros([rows], tf.int32), tf.ones([rows], tf.bool), zeros, zeros, tokens)
     found = tf.while_loop(lambda slot, *_: slot < most, choose, begin, parallel_iterations=1)[-1]
     return tf.reshape(tf.transpose(found.stack()), [batch, frames, most])

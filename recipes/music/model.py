@@ -15,6 +15,12 @@ from common.layers.recurrent import LSTM
 from .config import Config
 from .layers import Cut, Frames, Grid, Joined, Moved, Slots
 
+PARTS = {  # patterns of layer names
+    "embedding": ("frames_before",),
+    "encoder": ("frame_lstm_*",),
+    "head": ("slots", "note_lstm"),
+}
+
 
 def build(config: Config, tokens: int, low: int, high: int) -> keras.Model:
     """The model in training.

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check_music, frames, metrics, sources
+from common import check_music, frames, sources
 from common.config import passes, refuse
-from common.errors import ConfigError
-from common.recipe import Answer, Ask, Assets, Axis, Batch, Endpoint, Example, Format, Made, Source, Splits, Tally
+from common.recipe import Recipe
+from common.types import Answer, Assets, Axis, Batch, Endpoint, Example, JsonObject, Made, Source, Splits
 
-from . import asking, copies, data, layers, model, scoring, serving
+from . import asking, copies, data, layers, likelihood, model, scoring, serving
 from .config import Config, Wishes
-from .likelihood import log_probabilities
 
 OCTAVE = 12  # semitones
 SEEN = 1_500_000  # frames that a training sees without --epochs, over 10 to 150 epochs
@@ -42,22 +40,18 @@ def octaves_above(source: tuple[int, int], new: tuple[int, int]) -> int:
     return min(range(-10, 11), key=lambda octaves: (beyond(octaves), abs(octaves)))
 
 
-class Recipe:
+class MusicRecipe(Recipe[Config]):
     """A few notes to a piece."""
 
     fields = data.FIELDS
     inputs = data.FIELDS[:1]
-    formats: ClassVar[Mapping[str, Format]] = {}
     length_keys = ("frames",)
-    parts: ClassVar[Mapping[str, Sequence[str]]] = {
-        "embedding": ("frames_before",),
-        "encoder": ("frame_lstm_*",),
-        "head": ("slots", "note_lstm"),
-    }
-    monitor, monitor_mode = "loss", "min"
+    parts = model.PARTS
+    head: scoring.MusicHead
 
     def __init__(self, config: Config, assets: Assets):
-        self.config, self.assets = config, assets
+        super().__init__(config, assets)
+        self.head = scoring.MusicHead(config, assets)
         self.tokens = frames.TOKENS if assets["held"] else frames.HELD
 
     @classmethod
@@ -82,10 +76,8 @@ class Recipe:
                 voices = max(voices, int(check_music.voices(events, example["steps"]).max(initial=1)))
         low, high = min(low, high), max(low, high)
         bar = max(bars, key=lambda one: bars[one], default=0)
-        return {
-            "low": low, "high": high, "voices": voices, "held": held, "keys": keys, "bar": bar, "pieces": pieces,
-            "frames": steps, "passages": kept.packed(),
-        }  # fmt: skip
+        notes = {"low": low, "high": high, "voices": voices, "held": held, "keys": keys, "bar": bar}
+        return notes | {"pieces": pieces, "frames": steps, "passages": kept.packed()}
 
     @classmethod
     def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
@@ -99,7 +91,7 @@ class Recipe:
         return dataclasses.replace(config, epochs=passes(config, assets, assets["frames"], SEEN, 10, most))
 
     @classmethod
-    def check(cls, config: Config, splits: Splits) -> dict[str, Any]:
+    def check(cls, config: Config, splits: Splits) -> JsonObject:
         return check_music.music(splits)
 
     def encode(self, features: Batch) -> Batch:
@@ -115,9 +107,6 @@ class Recipe:
     def build_model(self) -> keras.Model:
         return model.build(self.config, self.tokens, self.assets["low"], self.assets["high"])
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
-        pass
-
     def axes(self) -> Mapping[str, Mapping[int, Axis]]:
         notes = frames.pitches(tf.range(self.tokens)).numpy()
         kinds = ["held" if one >= frames.HELD else "note" for one in range(self.tokens)]
@@ -129,70 +118,41 @@ class Recipe:
         names = ("frames_before/all", "slots/table", "slots/bias", "slots/beside", "slots/below")
         return {"frames_before/ranked": {0: ranked}, **{name: {0: tokens} for name in names}}
 
-    def warm_up(self, model: keras.Model) -> None:
-        return None
-
-    def orthogonal(self, model: keras.Model) -> Sequence[Any]:
-        return []
-
-    def begin_epoch(self, model: keras.Model, epoch: int) -> None:
-        pass
-
-    def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def loss(self, model: keras.Model, target: Batch, outputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """Nats of all frames of each piece, and how many frames it has."""
-        places, log_probs = log_probabilities(model, outputs)
+        places, log_probs = likelihood.log_probabilities(model, outputs)
         count = tf.shape(outputs["grid"], tf.int64)[0]
         return -tf.math.unsorted_segment_sum(log_probs, places[:, 0], count), tf.cast(target["steps"], tf.float32)
 
-    def measures(self, model: keras.Model) -> metrics.Nothing:
-        return metrics.Nothing()
-
-    def conclude(self, model: keras.Model, measures: metrics.Nothing) -> None:
-        pass
-
-    def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
-        return scoring.measured(batches, ask, self.assets, self.config.steps_per_beat)
-
-    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
-        return scoring.tally(batches, ask)
+    def predict(self, model: keras.Model, features: Batch) -> Mapping[str, tf.Tensor]:
+        """Return how likely pieces are, see `likelihood.score_frames`."""
+        return likelihood.score_frames(model, features)
 
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
-        return serving.Player(self, model).endpoints()
-
-    def doubts(self) -> list[str]:
-        found = [] if self.assets["bar"] else ["No bar lines are known, so that pieces are made of steps alone."]
-        if octaves := self.assets.get("octaves", 0):
-            away = f"{abs(octaves)} octave{'s' if abs(octaves) > 1 else ''}"
-            here, there = ("higher", "lower") if octaves > 0 else ("lower", "higher")
-            found.append(
-                f"Pieces stand {away} {here} than those that the weights come from: each note begins with the weights"
-                f" of the one {away} {there}."
-            )
-        return found
+        return serving.Player(self.config, self.assets, model).endpoints()
 
     def odd_inputs(self) -> list[Example]:
         chord = [[0, 4, 72], [0, 4, 60], [0, 4, 60], [2, 1, 72]]  # a note twice, and one struck while it sounds
         prompts = [[], chord, [[3, 2, 0], [3, 1, 127]], [[0, 9, 60]], [[0, 0, 0], [1, 1, 64]]]
         prompts.append([[step, 1, 40 + step] for step in range(12)] + [[0, 12, 90 - one] for one in range(20)])
-        found = []
-        for number, events in enumerate(prompts):
-            found.append(
-                {
-                    "events": np.array(events, np.int32).reshape(-1, 3), "steps": 3 * number,
-                    "bar": (0, 16, 7)[number % 3], "key": (number * 11) % 25, "length": (0, 6, 1, 9, 8, 16)[number],
-                    "temperature": (1.0, 0.8, 0.0)[number % 3], "top_k": (0, 5)[number % 2],
-                    "top_p": (1.0, 0.9, 0.5)[number % 3], "seed": 7 * number, "voices": (1, 4, 0)[number % 3],
-                    "low": 40, "high": 90, "tempo": 60.0 + number,
-                }
-            )  # fmt: skip
-        return found
-
-    def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        events = outputs["events"][: outputs["lengths"]]
-        return {"notes": len(events), "events": events.tolist()}
-
-    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
-        raise ConfigError("--uncertain finds what to label, and this recipe makes pieces up: leave it out.")
+        return [
+            {
+                "events": np.array(events, np.int32).reshape(-1, 3),
+                "steps": 3 * number,
+                "bar": (0, 16, 7)[number % 3],
+                "key": (number * 11) % 25,
+                "length": (0, 6, 1, 9, 8, 16)[number],
+                "temperature": (1.0, 0.8, 0.0)[number % 3],
+                "top_k": (0, 5)[number % 2],
+                "top_p": (1.0, 0.9, 0.5)[number % 3],
+                "seed": 7 * number,
+                "voices": (1, 4, 0)[number % 3],
+                "low": 40,
+                "high": 90,
+                "tempo": 60.0 + number,
+            }
+            for number, events in enumerate(prompts)
+        ]
 
     def made(self, wishes: Wishes, texts: Sequence[str], answer: Answer) -> Iterator[Made]:
         return asking.made(self.config, self.assets, wishes, texts, answer)

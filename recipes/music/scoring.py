@@ -4,19 +4,52 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 
 from common.check_music import voices
+from common.errors import ConfigError
+from common.heads import Head
 from common.metrics import in_order, tally_of_shares
-from common.recipe import Ask, Assets, Example, Tally
+from common.types import Ask, Assets, Example, JsonObject, OutputRow, Tally
 
 from . import copies
+from .config import Config
 
 SAMPLES, MOST_STEPS = 32, 512  # pieces that are made up to be compared, and how long they are at most
 BEATS = 4  # of a bar where none is known
 FAR = 12  # semitones: greater intervals count as this one
+
+
+class MusicHead(Head):
+    """How likely held-out pieces are, and how pieces that are made up compare with them."""
+
+    def __init__(self, config: Config, assets: Assets):
+        self.config, self.assets = config, assets
+
+    def compute_metrics(self, batches: Iterable[list[Example]], ask: Ask) -> JsonObject:
+        return measured(batches, ask, self.assets, self.config.steps_per_beat)
+
+    def per_example_metric(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+        return tally(batches, ask)
+
+    def format_prediction(self, example: Example, outputs: OutputRow) -> JsonObject:
+        events = outputs["events"][: outputs["lengths"]]
+        return {"notes": len(events), "events": events.tolist()}
+
+    def uncertainty(self, outputs: OutputRow, by: str | None) -> float:
+        raise ConfigError("--uncertain finds what to label, and this recipe makes pieces up: leave it out.")
+
+    def data_warnings(self) -> list[str]:
+        warnings = [] if self.assets["bar"] else ["No bar lines are known, so that pieces are made of steps alone."]
+        if octaves := self.assets.get("octaves", 0):
+            away = f"{abs(octaves)} octave{'s' if abs(octaves) > 1 else ''}"
+            here, there = ("higher", "lower") if octaves > 0 else ("lower", "higher")
+            warnings.append(
+                f"Pieces stand {away} {here} than those that the weights come from: each note begins with the weights"
+                f" of the one {away} {there}."
+            )
+        return warnings
 
 
 def _tops(events: np.ndarray) -> np.ndarray:
@@ -57,7 +90,7 @@ def repetition(events: np.ndarray, bar: int) -> float:
     return sum(count - 1 for count in seen.values()) / max(len(bars), 1)
 
 
-def measured(batches: Iterable[list[Example]], ask: Ask, assets: Assets, steps_per_beat: int) -> dict[str, Any]:
+def measured(batches: Iterable[list[Example]], ask: Ask, assets: Assets, steps_per_beat: int) -> JsonObject:
     """All measures; see the recipe's README for what they mean."""
     bar = assets["bar"] or BEATS * steps_per_beat
     sums: Counter[str] = Counter()

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
 
 from common import frames, midi
 from common.frames import PADDING, PITCHES
-from common.recipe import Endpoint
+from common.types import Assets, Endpoint
 
-from . import sampling
-from .layers import sounding
-from .likelihood import chosen_frames, log_probabilities
-
-if TYPE_CHECKING:
-    from .recipe import Recipe
+from . import likelihood, sampling
+from .config import Config
 
 ROWS = 8  # pieces that are scored at once
+SCORES = ("nll", "notes", "correct", "either")
 
 
 class Player:
     """Functions of notes, in core TensorFlow ops.
 
     Args:
-      recipe: for how notes become frames, and what the data was like.
+      assets: for how notes become frames, and what the data was like.
     """
 
-    def __init__(self, recipe: Recipe, model: keras.Model):
-        self.recipe, self.config, self.assets, self.model = recipe, recipe.config, recipe.assets, model
+    def __init__(self, config: Config, assets: Assets, model: keras.Model):
+        self.config, self.assets, self.model = config, assets, model
 
     def endpoints(self) -> dict[str, Endpoint]:
         """All of them, by name."""
@@ -42,10 +38,8 @@ class Player:
             return tf.TensorSpec([None], tf.float32, name)
 
         events = tf.TensorSpec([None, None, 3], tf.int32, "events")
-        asked = {
-            "events": events, "length": whole("length"), "temperature": real("temperature"), "top_k": whole("top_k"),
-            "top_p": real("top_p"), "seed": whole("seed"),
-        }  # fmt: skip
+        asked = {"events": events, "length": whole("length"), "temperature": real("temperature")}
+        asked |= {"top_k": whole("top_k"), "top_p": real("top_p"), "seed": whole("seed")}
         more = {name: whole(name) for name in ("key", "bar", "voices", "low", "high")}
         return {
             "serving_default": Endpoint(self.played, asked),
@@ -54,9 +48,14 @@ class Player:
         }
 
     def played(
-        self, events: tf.Tensor, length: tf.Tensor, temperature: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor,
+        self,
+        events: tf.Tensor,
+        length: tf.Tensor,
+        temperature: tf.Tensor,
+        top_k: tf.Tensor,
+        top_p: tf.Tensor,
         seed: tf.Tensor,
-    ) -> Mapping[str, tf.Tensor]:  # fmt: skip
+    ) -> Mapping[str, tf.Tensor]:
         """Pieces that begin with the given events.
 
         Args:
@@ -68,37 +67,39 @@ class Player:
         Returns: events int32 [batch, notes, 3], 0 after each piece's end, lengths int32 [batch], how many there are,
           and midi_bytes string [batch], a Standard MIDI File of each.
         """
-        facts = self.assets
-
-        def as_learned(value: int | float) -> tf.Tensor:
-            return tf.fill(tf.shape(length), value)
-
-        return self.conditioned(
-            events, length, temperature, top_k, top_p, seed, key=as_learned(0), bar=as_learned(facts["bar"]),
-            voices=as_learned(facts["voices"]), low=as_learned(facts["low"]), high=as_learned(facts["high"]),
-            tempo=as_learned(float(self.config.tempo)),
-        )  # fmt: skip
+        asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+        learned = {name: self.assets[name] for name in ("bar", "voices", "low", "high")}
+        usual = {"key": 0, **learned, "tempo": float(self.config.tempo)}
+        filled = {name: tf.fill(tf.shape(length), value) for name, value in usual.items()}
+        return self.conditioned(events=events, length=length, **{**asked, **filled})
 
     def conditioned(
-        self, events: tf.Tensor, length: tf.Tensor, temperature: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor,
-        seed: tf.Tensor, key: tf.Tensor, bar: tf.Tensor, voices: tf.Tensor, low: tf.Tensor, high: tf.Tensor,
-        tempo: tf.Tensor,
-    ) -> Mapping[str, tf.Tensor]:  # fmt: skip
+        self, *, events: tf.Tensor, length: tf.Tensor, tempo: tf.Tensor, **conditions: tf.Tensor
+    ) -> Mapping[str, tf.Tensor]:
         """As `played`, and by more wishes, each [batch].
 
         Args:
-          key: int32, 0 for any, 1 to 12 for major on C to B, 13 to 24 for minor on C to B.
-          bar: int32, steps of a bar, 0 for any.
-          voices: int32, the most notes at a time; low, high: int32, the range of notes; all after the given events.
           tempo: float32, quarter notes a minute, of the MIDI file.
+          conditions: temperature, top_k, top_p and seed as of `played`, and all int32:
+            key, 0 for any, 1 to 12 for major on C to B, 13 to 24 for minor on C to B;
+            bar, steps of a bar, 0 for any;
+            voices, the most notes at a time; low, high, the range of notes; all after the given events.
         """
         length = tf.maximum(length, 0)
         ends = tf.reduce_max(tf.pad(events[..., 0] + events[..., 1], [[0, 0], [0, 1]]), axis=1)
-        prompt = self._tokens(events, tf.clip_by_value(ends, 0, length))
         wish = sampling.Wish(
-            prompt, length, tf.maximum(temperature, 0.0), tf.maximum(top_k, 0), top_p, seed,
-            tf.clip_by_value(key, 0, 24), tf.maximum(bar, 0), tf.clip_by_value(voices, 0, PITCHES), low, high,
-        )  # fmt: skip
+            prompt=self._tokens(events, tf.clip_by_value(ends, 0, length)),
+            steps=length,
+            temperature=tf.maximum(conditions["temperature"], 0.0),
+            top_k=tf.maximum(conditions["top_k"], 0),
+            top_p=conditions["top_p"],
+            seed=conditions["seed"],
+            key=tf.clip_by_value(conditions["key"], 0, 24),
+            bar=tf.maximum(conditions["bar"], 0),
+            voices=tf.clip_by_value(conditions["voices"], 0, PITCHES),
+            low=conditions["low"],
+            high=conditions["high"],
+        )
         found, lengths = frames.to_events(sampling.drawn(self.config, self.model, wish))
         written = midi.midi_bytes(found, lengths, self.config.steps_per_beat, tempo)
         return {"events": found, "lengths": lengths, "midi_bytes": written}
@@ -123,31 +124,20 @@ class Player:
         """
         tokens = self._tokens(events, steps)
 
-        def some(first: tf.Tensor, *found: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def score_some(first: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
             rows = slice(first, first + ROWS)
             part = tokens[rows]
             width = tf.reduce_max(tf.concat([tf.reduce_sum(tf.cast(part != PADDING, tf.int32), axis=1), [1]], axis=0))
-            zeros = tf.zeros_like(steps[rows])
-            inputs = {"frames": part[:, :width], "bar": bar[rows], "key": zeros}
-            outputs = self.model(inputs, training=False)
-            places, log_probs = log_probabilities(self.model, outputs)
-            count = tf.shape(part, tf.int64)[0]
-            real = tf.range(tf.shape(outputs["grid"])[1])[None] < steps[rows][:, None]
-            heard = sounding(outputs["grid"])
-            guessed = sounding(chosen_frames(self.model, outputs)) & real[..., None]
-            sums = [
-                -tf.math.unsorted_segment_sum(log_probs, places[:, 0], count),
-                *(
-                    tf.reduce_sum(tf.cast(one, tf.int32), axis=[1, 2])
-                    for one in (heard, heard & guessed, heard | guessed)
-                ),
-            ]
-            return first + ROWS, *(tf.concat(pair, axis=0) for pair in zip(found, sums, strict=True))
+            inputs = {"frames": part[:, :width], "bar": bar[rows], "key": tf.zeros_like(steps[rows])}
+            scores = likelihood.score_frames(self.model, inputs)
+            return first + ROWS, *(
+                tf.concat([sum_, scores[name]], axis=0) for name, sum_ in zip(SCORES, sums, strict=True)
+            )
 
         # A few at a time, so that memory is bounded.
         none = tf.zeros([0], tf.int32)
-        _, *found = tf.while_loop(
-            lambda first, *_: first < tf.shape(steps)[0], some, (tf.constant(0), tf.zeros([0]), none, none, none),
-            (tf.TensorShape([]), *[tf.TensorShape([None])] * 4), parallel_iterations=1,
-        )  # fmt: skip
-        return dict(zip(("nll", "notes", "correct", "either"), found, strict=True))
+        start = (tf.constant(0), tf.zeros([0]), none, none, none)
+        shapes = (tf.TensorShape([]), *[tf.TensorShape([None])] * len(SCORES))
+        count = tf.shape(steps)[0]
+        _, *sums = tf.while_loop(lambda first, *_: first < count, score_some, start, shapes, parallel_iterations=1)
+        return dict(zip(SCORES, sums, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.config import OWN, TAKEN, RunConfig, option
-from common.recipe import About
+from common.types import About
 
 ABOUT = About(
     task="Named entity recognition",
@@ -69,7 +69,7 @@ class Config(RunConfig):
         0.5, "Share of the loss on the LSTM alone, without the linear part.", low=0, high=1, source=TAKEN
     )
     decoder: str = option("crf", "How tags are chosen: together or each alone.", choices=("crf", "softmax"))
-    scheme: str | None = option(
+    scheme: str = option(
         None,
         "Tags within: with entities' ends and singles marked (bioes), or not.",
         choices=("bioes", "iob2"),

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 from common import packaged
 from common.problems import Problems
 from common.readers.tagged import Sentence, Tagged
-from common.recipe import Example, Field, Source
 from common.tags import IOB2, Span
+from common.types import Example, Field, Source
 
 FIELDS = (
     Field("tokens", "tokens", ("words", "token", "word", "form", "text", "sentence")),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import tensorflow as tf
 
 from common import text
-from common.recipe import Axis
+from common.errors import DataError
+from common.pipeline import ENCODE_BATCH, in_batches
+from common.types import Axis, Source
 
 CHARACTERS = 20  # of a word that are looked at, half of them from its end
 SHAPES = 500  # hashed shapes
@@ -22,6 +26,40 @@ def normal(tokens: tf.Tensor) -> tf.Tensor:
     [b'paris', b'0000-00-00']
     """
     return tf.strings.regex_replace(text.lowered(tokens), r"\p{Nd}", "0")
+
+
+@dataclass
+class TokenCounts:
+    """How often training sentences hold each word in its normal form, each character and each type of entity."""
+
+    words: Counter[str] = field(default_factory=Counter)
+    characters: Counter[str] = field(default_factory=Counter)
+    types: Counter[str] = field(default_factory=Counter)
+    sentences: int = 0
+
+
+def count_tokens(source: Source) -> TokenCounts:
+    """Count words, characters, types of entities and sentences in one pass.
+
+    Raises:
+      DataError: there is no entity.
+    """
+    counts = TokenCounts()
+
+    def tokens() -> Iterator[list[str]]:
+        for batch in in_batches(source, ENCODE_BATCH):
+            counts.sentences += len(batch)
+            for example in batch:
+                counts.types.update(tag[2:] for tag in example["tags"] if tag.startswith("B-"))
+                for token in example["tokens"]:
+                    counts.characters.update(token)
+            yield [token for example in batch for token in example["tokens"]]
+
+    counts.words = text.counted(tokens(), words=normal)
+    if not counts.types:
+        broken = source.problems.summary()
+        raise DataError(f"{source.name}: there is no entity to learn from.{broken} Give more --data.")
+    return counts
 
 
 def shapes(tokens: tf.Tensor) -> tf.Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from common.layers.embedding import Embedding
+from common.types import JsonObject, Shape
 
 
 @keras.saving.register_keras_serializable("kerasserole")
@@ -22,13 +22,13 @@ class Outside(keras.layers.Layer):
       emissions: [batch, time, tags].
     """
 
-    def build(self, shape: Any) -> None:
+    def build(self, shape: Shape) -> None:
         self.bias = self.add_weight(shape=(), initializer="zeros", trainable=False, name="bias")
 
-    def call(self, emissions: Any) -> Any:
+    def call(self, emissions: tf.Tensor) -> tf.Tensor:
         return emissions + self.bias.value * tf.one_hot(0, emissions.shape[-1], dtype=emissions.dtype)
 
-    def compute_output_shape(self, shape: Any) -> Any:
+    def compute_output_shape(self, shape: Shape) -> Shape:
         return shape
 
 
@@ -51,19 +51,19 @@ class RareWordDropout(keras.layers.Layer):
       words: int32 [batch, time].
     """
 
-    def __init__(self, chances: Sequence[float], unknown: int, **kwargs: Any):
+    def __init__(self, chances: Sequence[float], unknown: int, **kwargs: object):
         super().__init__(**kwargs)
         self.chances, self.unknown = list(chances), unknown
         self.seed = keras.random.SeedGenerator()
 
-    def call(self, words: Any, training: bool = False) -> Any:
+    def call(self, words: tf.Tensor, training: bool = False) -> tf.Tensor:
         chances = tf.gather(tf.constant(self.chances, tf.float32), words)
         drawn = 1.0 - 1e-6
         if training:
             drawn = keras.random.uniform(keras.ops.shape(words), seed=self.seed, dtype="float32")
         return tf.where(drawn < chances, self.unknown, words)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "chances": self.chances, "unknown": self.unknown}
 
 
@@ -88,17 +88,17 @@ class WideScores(keras.layers.Layer):
     Returns: [batch, time, tags].
     """
 
-    def __init__(self, buckets: int, tags: int, reach: int, rate: float, speed: float, **kwargs: Any):
+    def __init__(self, buckets: int, tags: int, reach: int, rate: float, speed: float, **kwargs: object):
         super().__init__(**kwargs)
         self.buckets, self.tags, self.reach, self.rate, self.speed = buckets, tags, reach, rate, speed
         places = 2 * reach + 1
         self.rows = Embedding(buckets + 1, places * tags, embeddings_initializer="zeros", name="rows")
         self.dropout = keras.layers.Dropout(rate, name="dropout")
 
-    def build(self, ids_shape: Any, known_shape: Any = None) -> None:
+    def build(self, ids_shape: Shape, known_shape: Shape | None = None) -> None:
         self.rows.build(ids_shape)
 
-    def call(self, ids: Any, known: Any, training: bool = False) -> Any:
+    def call(self, ids: tf.Tensor, known: tf.Tensor, training: bool = False) -> tf.Tensor:
         ids = tf.cast(ids, tf.int32)
         names, rest = ids[:, :, :NAMES], ids[:, :, NAMES:]
         ids = tf.concat([tf.where(known[:, :, None], names, 0), rest], axis=2)
@@ -109,15 +109,15 @@ class WideScores(keras.layers.Layer):
         total = sum(_shifted(part, place - self.reach) for place, part in enumerate(parts))
         return self.speed * total / ids.shape[-1] ** 0.5
 
-    def compute_output_shape(self, ids_shape: Any, known_shape: Any = None) -> Any:
+    def compute_output_shape(self, ids_shape: Shape, known_shape: Shape | None = None) -> Shape:
         return (*ids_shape[:-1], self.tags)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         own = {"buckets": self.buckets, "tags": self.tags, "reach": self.reach}
         return {**super().get_config(), **own, "rate": self.rate, "speed": self.speed}
 
 
-def _shifted(steps: Any, offset: int) -> Any:
+def _shifted(steps: tf.Tensor, offset: int) -> tf.Tensor:
     """At each step what stands `offset` steps on, 0 beyond the ends: [batch, time, ...] to the same."""
     width = abs(offset)
     padding = [[0, 0], [width, width]] + [[0, 0]] * (steps.shape.rank - 2)
@@ -142,7 +142,7 @@ class Characters(keras.layers.Layer):
     Returns: [batch, time, filters].
     """
 
-    def __init__(self, count: int, kind: str, units: int, filters: int, **kwargs: Any):
+    def __init__(self, count: int, kind: str, units: int, filters: int, **kwargs: object):
         super().__init__(**kwargs)
         self.count, self.kind, self.units, self.filters = count, kind, units, filters
         start = keras.initializers.RandomUniform(-0.5, 0.5)
@@ -150,7 +150,7 @@ class Characters(keras.layers.Layer):
         if kind == "lstm":
             self.reader = keras.layers.Bidirectional(keras.layers.LSTM(filters // 2, name="lstm"), name="reader")
 
-    def build(self, shape: Any) -> None:
+    def build(self, shape: Shape) -> None:
         self.rows.build((None, shape[-1]))
         if self.kind == "lstm":
             self.reader.build((None, shape[-1], self.units))
@@ -158,7 +158,7 @@ class Characters(keras.layers.Layer):
             self.kernel = self.add_weight(shape=(WINDOW * self.units, self.filters), name="kernel")
             self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
-    def call(self, ids: Any) -> Any:
+    def call(self, ids: tf.Tensor) -> tf.Tensor:
         ids = tf.cast(ids, tf.int32)
         words = tf.where(ids[:, :, 0] > 0)  # padding has no characters, and often there is much of it
         flat = tf.gather_nd(ids, words)
@@ -180,9 +180,9 @@ class Characters(keras.layers.Layer):
         shape = tf.concat([tf.shape(ids)[:2], [self.filters]], axis=0)
         return tf.ensure_shape(tf.scatter_nd(tf.cast(words, tf.int32), found, shape), [None, None, self.filters])
 
-    def compute_output_shape(self, shape: Any) -> Any:
+    def compute_output_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], self.filters)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         own = {"count": self.count, "kind": self.kind, "units": self.units, "filters": self.filters}
         return {**super().get_config(), **own}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 
@@ -15,6 +15,12 @@ from .config import Config
 from .features import CHARACTERS, LINEAR, SHAPES
 from .layers import Characters, Outside, RareWordDropout, WideScores
 from .tagging import allowed
+
+PARTS = {  # patterns of layer names
+    "embedding": ("words_", "vectors", "affix_vectors", "shape_vectors", "character_vectors"),
+    "encoder": ("lstm_*",),
+    "head": ("tags", "wide", "crf", "outside"),
+}
 
 
 def build(config: Config, word_counts: Sequence[int], characters: int, types: int, vector_units: int) -> keras.Model:
@@ -32,62 +38,93 @@ def build(config: Config, word_counts: Sequence[int], characters: int, types: in
       types: of entities.
       vector_units: size of pretrained vectors, 0 for none.
     """
-    noise = 1 if config.noise else 0
-    words = keras.Input([None], dtype="int32", name="words")
-    affixes = keras.Input([None, config.affix_kinds], dtype="uint16", name="affixes")
-    shapes = keras.Input([None], dtype="uint16", name="shapes")
-    letters = keras.Input([None, CHARACTERS], dtype="uint16", name="characters")
-    lengths = keras.ops.sum(keras.ops.cast(keras.ops.not_equal(words, 0), "int32"), axis=1)
+    inputs = {
+        "words": keras.Input([None], dtype="int32", name="words"),
+        "affixes": keras.Input([None, config.affix_kinds], dtype="uint16", name="affixes"),
+        "shapes": keras.Input([None], dtype="uint16", name="shapes"),
+        "characters": keras.Input([None, CHARACTERS], dtype="uint16", name="characters"),
+    }
+    lengths = keras.ops.sum(keras.ops.cast(keras.ops.not_equal(inputs["words"], 0), "int32"), axis=1)
     read = keras.ops.maximum(lengths, 1)
-    start = keras.initializers.RandomUniform(-0.1, 0.1)
 
-    rate = noise * config.word_dropout
-    chances = [0.0, 0.0, *(rate / (rate + n) if n else 1.0 for n in word_counts), 0.0]
-    seen = RareWordDropout(chances, len(chances) - 1, name="word_dropout")(words)
-    parts = [Embedding(len(chances), config.embedding_units, embeddings_initializer=start, name="words_")(seen)]
-    if vector_units:
-        vectors = Embedding(len(chances), vector_units, trainable=config.tune_vectors, name="vectors")
-        parts.append(vectors(words))
-    if config.affix_buckets:
-        parts.append(AffixEmbedding(config.affix_buckets, config.embedding_units, name="affix_vectors")(affixes))
-    parts.append(Embedding(SHAPES + 1, config.shape_units, embeddings_initializer=start, name="shape_vectors")(shapes))
-    if config.characters != "none":
-        parts.append(
-            Characters(
-                characters,
-                config.characters,
-                config.character_units,
-                config.character_filters,
-                name="character_vectors",
-            )(letters)
-        )
-    states = keras.layers.Concatenate(name="features")(parts)
-    states = keras.layers.SpatialDropout1D(noise * config.input_dropout, name="input_dropout")(states)
-    for layer in range(1, config.lstm_layers + 1):
-        states = lstm(states, read, config.lstm_units, True, f"lstm_{layer}")
-        states = keras.layers.SpatialDropout1D(noise * config.state_dropout, name=f"state_dropout_{layer}")(states)
+    start = keras.initializers.RandomUniform(-0.1, 0.1)
+    rate = (1 if config.noise else 0) * config.word_dropout
+    chances = [0.0, 0.0, *(rate / (rate + count) if count else 1.0 for count in word_counts), 0.0]
+    seen = RareWordDropout(chances, len(chances) - 1, name="word_dropout")(inputs["words"])
+    states = embed_words(config, inputs, seen, start, len(chances), characters, vector_units)
+    states = encode_sentence(config, states, read)
     moves = allowed(types, config.scheme)
     tags = len(moves.start)
     emissions = keras.layers.Dense(tags, dtype="float32", name="tags")(states)
-    inputs = {"words": words, "affixes": affixes, "shapes": shapes, "characters": letters}
     outputs = {"lengths": lengths}
     if config.wide_buckets:
         inputs["linear"] = keras.Input([None, LINEAR], dtype="uint16", name="linear")
-        left_out = noise * config.wide_dropout
-        wide = WideScores(
-            config.wide_buckets,
-            tags,
-            config.wide_reach,
-            left_out,
-            config.wide_rate,
-            dtype="float32",
-            name="wide",
-        )
         outputs["lstm_emissions"] = emissions
-        emissions = keras.layers.Add(dtype="float32", name="scores")(
-            [emissions, wide(inputs["linear"], keras.ops.not_equal(seen, len(chances) - 1))]
-        )
+        is_known = keras.ops.not_equal(seen, len(chances) - 1)
+        emissions = add_linear_scores(config, config.wide_buckets, emissions, inputs["linear"], is_known)
     if config.decoder == "crf":
         emissions = CRF(tags, *moves, name="crf")(emissions)
     outputs |= {"emissions": emissions, "decided": Outside(dtype="float32", name="outside")(emissions)}
     return keras.Model(inputs, outputs, name="ner")
+
+
+def embed_words(
+    config: Config,
+    inputs: Mapping[str, keras.KerasTensor],
+    seen: keras.KerasTensor,
+    start: keras.initializers.Initializer,
+    words: int,
+    characters: int,
+    vector_units: int,
+) -> keras.KerasTensor:
+    """Return what is known of each word by itself, side by side, [batch, time, units].
+
+    Args:
+      seen: ids of words, in training some of them replaced with the unknown word's.
+      start: of tables.
+      words, characters: how many ids there are.
+    """
+    vectors = [Embedding(words, config.embedding_units, embeddings_initializer=start, name="words_")(seen)]
+    if vector_units:
+        table = Embedding(words, vector_units, trainable=config.tune_vectors, name="vectors")
+        vectors.append(table(inputs["words"]))
+    if config.affix_buckets:
+        affixes = AffixEmbedding(config.affix_buckets, config.embedding_units, name="affix_vectors")
+        vectors.append(affixes(inputs["affixes"]))
+    shapes = Embedding(SHAPES + 1, config.shape_units, embeddings_initializer=start, name="shape_vectors")
+    vectors.append(shapes(inputs["shapes"]))
+    if config.characters != "none":
+        sizes = (config.character_units, config.character_filters)
+        letters = Characters(characters, config.characters, *sizes, name="character_vectors")
+        vectors.append(letters(inputs["characters"]))
+    return keras.layers.Concatenate(name="features")(vectors)
+
+
+def encode_sentence(config: Config, states: keras.KerasTensor, lengths: keras.KerasTensor) -> keras.KerasTensor:
+    """Return states of the LSTMs, [batch, time, 2 * lstm_units]."""
+    noise = 1 if config.noise else 0
+    states = keras.layers.SpatialDropout1D(noise * config.input_dropout, name="input_dropout")(states)
+    for layer in range(1, config.lstm_layers + 1):
+        states = lstm(states, lengths, config.lstm_units, True, f"lstm_{layer}")
+        states = keras.layers.SpatialDropout1D(noise * config.state_dropout, name=f"state_dropout_{layer}")(states)
+    return states
+
+
+def add_linear_scores(
+    config: Config,
+    buckets: int,
+    emissions: keras.KerasTensor,
+    linear: keras.KerasTensor,
+    is_known: keras.KerasTensor,
+) -> keras.KerasTensor:
+    """Return emissions with the scores of a linear model on hashed features of the words around.
+
+    Args:
+      buckets: rows shared by hashed features.
+      linear: hashed features, [batch, time, LINEAR].
+      is_known: whether the LSTM saw a word as what it is, [batch, time].
+    """
+    dropout = (1 if config.noise else 0) * config.wide_dropout
+    tags = emissions.shape[-1]
+    wide = WideScores(buckets, tags, config.wide_reach, dropout, config.wide_rate, dtype="float32", name="wide")
+    return keras.layers.Add(dtype="float32", name="scores")([emissions, wide(linear, is_known)])

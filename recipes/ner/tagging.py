@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
-from common.layers.crf import Moves
+from common.layers.crf import Moves, best_paths, segment_probability
 
 PLACES = {"iob2": "BI", "bioes": "BIES"}  # in the order of ids
+
+
+def choose_scheme(types: int) -> str:
+    """Return the scheme for so many types where none is asked for.
+
+    The linear part has weights for each tag, and BIOES twice as many tags.
+    """
+    return "bioes" if types <= 16 else "iob2"
 
 
 def names(types: list[str], scheme: str) -> list[str]:
@@ -34,7 +40,7 @@ def allowed(types: int, scheme: str) -> Moves:
     return Moves(*(one.astype(int).tolist() for one in (begins, between, closed)))
 
 
-def ids(tags: tf.RaggedTensor, types: Any, scheme: str) -> tf.RaggedTensor:
+def ids(tags: tf.RaggedTensor, types: tf.lookup.StaticHashTable, scheme: str) -> tf.RaggedTensor:
     """Ids of IOB2 tags, int32 [batch, (time)]; where the type is unknown, -1 for the first token and -2 for others.
 
     Args:
@@ -56,6 +62,37 @@ def ids(tags: tf.RaggedTensor, types: Any, scheme: str) -> tf.RaggedTensor:
     known = 1 + kind * len(PLACES[scheme]) + place
     unknown = tf.where(inside, -2, -1)
     return tags.with_values(tf.where(entity, tf.where(kind >= 0, known, unknown), 0))
+
+
+def best_tags(emissions: tf.Tensor, lengths: tf.Tensor, moves: Moves | None) -> tf.Tensor:
+    """Return ids of the best tags, int32 [batch, time], 0 beyond the length.
+
+    Args:
+      emissions: float32 [batch, time, tags].
+      lengths: int32 [batch].
+      moves: scores of a CRF; None where each tag is chosen by itself.
+    """
+    if moves is not None:
+        return best_paths(emissions, lengths, moves)[0][:, 0]
+    best = tf.argmax(emissions, axis=2, output_type=tf.int32)
+    return best * tf.sequence_mask(lengths, tf.shape(best)[1], tf.int32)
+
+
+def entity_probabilities(
+    emissions: tf.Tensor, tags: tf.Tensor, begins: tf.Tensor, lengths: tf.Tensor, moves: Moves | None
+) -> tf.Tensor:
+    """Return the probability of each entity at each of its steps, and of each O, [batch, time].
+
+    Args:
+      emissions: float32 [batch, time, tags].
+      tags: int32 [batch, time].
+      begins: bool [batch, time], where an entity or an O begins.
+      lengths: int32 [batch].
+      moves: scores of a CRF; None where tags are independent.
+    """
+    if moves is not None:
+        return segment_probability(emissions, tags, begins, lengths, moves)
+    return products(tf.nn.softmax(emissions), tags, begins, lengths)
 
 
 def entities(row: np.ndarray, scheme: str) -> list[tuple[int, int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.config import OWN, TAKEN, RunConfig, option
-from common.recipe import About
+from common.types import About
 
 ABOUT = About(
     task="Sentiment analysis",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from common import packaged
 from common.problems import Problems
-from common.recipe import Example, Field, Source
+from common.types import Example, Field, Source
 
 FIELDS = (
     Field(

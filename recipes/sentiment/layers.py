@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
+
+from common.types import JsonObject, Shape
 
 UNKNOWN = 2**31 - 1  # stands for unknown words where pairs are hashed
 
@@ -19,18 +19,18 @@ class WordDropout(keras.layers.Layer):
       tokens: int32 [batch, time], 0 where padded.
     """
 
-    def __init__(self, rate: float, unknown: int, **kwargs: Any):
+    def __init__(self, rate: float, unknown: int, **kwargs: object):
         super().__init__(**kwargs)
         self.rate, self.unknown = rate, unknown
         self.seed = keras.random.SeedGenerator()
 
-    def call(self, tokens: Any, training: bool = False) -> Any:
+    def call(self, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or not self.rate:
             return tokens
         drawn = keras.random.uniform(keras.ops.shape(tokens), seed=self.seed)
         return tf.where((drawn < self.rate) & (tokens > 0), self.unknown, tokens)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "rate": self.rate, "unknown": self.unknown}
 
 
@@ -45,24 +45,24 @@ class Ends(keras.layers.Layer):
     Returns: [batch, at most `most`, ...].
     """
 
-    def __init__(self, most: int, **kwargs: Any):
+    def __init__(self, most: int, **kwargs: object):
         super().__init__(**kwargs)
         self.most = most
 
-    def call(self, steps: Any, lengths: Any) -> Any:
+    def call(self, steps: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         position = tf.range(tf.minimum(tf.shape(steps)[1], self.most))
         skipped = tf.maximum(lengths - self.most, 0)[:, None]
         places = position + tf.where(position < self.most // 2, 0, skipped)  # [batch, kept]
         return tf.gather(steps, places, batch_dims=1)
 
-    def compute_output_shape(self, steps_shape: Any, lengths_shape: Any) -> Any:
+    def compute_output_shape(self, steps_shape: Shape, lengths_shape: Shape) -> Shape:
         return (steps_shape[0], None, *steps_shape[2:])
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "most": self.most}
 
 
-def bigrams(tokens: Any, buckets: int, unknown: int | None = None) -> Any:
+def bigrams(tokens: tf.Tensor, buckets: int, unknown: int | None = None) -> tf.Tensor:
     """Hashed ids of neighbouring word pairs, [batch, time - 1], from 1; 0 where the second is padding.
 
     Args:
@@ -77,7 +77,7 @@ def bigrams(tokens: Any, buckets: int, unknown: int | None = None) -> Any:
     return tf.where(second > 0, mixed, tf.zeros_like(mixed))
 
 
-def once(ids: Any) -> Any:
+def once(ids: tf.Tensor) -> tf.Tensor:
     """Each row's ids in falling order, a repeated one replaced with 0: [batch, time] to [batch, time].
 
     >>> once(tf.constant([[3, 5, 3, 0]])).numpy().tolist()
@@ -88,7 +88,7 @@ def once(ids: Any) -> Any:
     return tf.where(again, tf.zeros_like(ordered), ordered)
 
 
-def _found(ids: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _found(ids: tf.Tensor, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(text, id) of each different id of each text whose label is known, without padding."""
     distinct = once(ids).numpy()
     texts, places = np.nonzero((distinct > 0) & (labels >= 0)[:, None])
@@ -135,19 +135,19 @@ class WideWords(keras.layers.Layer):
     """
 
     def __init__(
-        self, words: int, labels: int, buckets: int, rate: float, speed: float, moving: bool = False, **kwargs: Any
+        self, words: int, labels: int, buckets: int, rate: float, speed: float, moving: bool = False, **kwargs: object
     ):
         super().__init__(**kwargs)
         self.words, self.labels, self.buckets, self.rate, self.speed = words, labels, buckets, rate, speed
         self.moving = moving
         self.dropout = keras.layers.Dropout(rate, name="dropout")
 
-    def build(self, *shapes: Any) -> None:
+    def build(self, *shapes: Shape) -> None:
         self.word_rows = self.add_weight(shape=(self.words, self.labels), initializer="zeros", name="word_rows")
         self.pair_rows = self.add_weight(shape=(self.buckets + 1, self.labels), initializer="zeros", name="pair_rows")
         self.bias = self.add_weight(shape=(self.labels,), initializer="zeros", name="bias")
 
-    def call(self, tokens: Any, lengths: Any, training: bool = False) -> Any:
+    def call(self, tokens: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
         total = tf.zeros([tf.shape(tokens)[0], self.labels], tf.float32)
         for rows, ids in ((self.word_rows, tokens), (self.pair_rows, self._pairs(tokens))):
             ids = once(ids)
@@ -156,13 +156,13 @@ class WideWords(keras.layers.Layer):
             total += tf.reduce_sum(vectors * tf.cast(kept, tf.float32)[:, :, None], axis=1)
         return self.speed * total / tf.sqrt(tf.cast(lengths, tf.float32))[:, None] + self.bias.value
 
-    def _pairs(self, tokens: Any) -> Any:
+    def _pairs(self, tokens: tf.Tensor) -> tf.Tensor:
         return bigrams(tokens, self.buckets, None if self.moving else self.words - 1)
 
-    def compute_output_shape(self, tokens_shape: Any, lengths_shape: Any) -> Any:
+    def compute_output_shape(self, tokens_shape: Shape, lengths_shape: Shape) -> Shape:
         return (tokens_shape[0], self.labels)
 
-    def begin(self, batches: Any, scale: float) -> dict[str, np.ndarray]:
+    def begin(self, batches: tf.Tensor, scale: float) -> dict[str, np.ndarray]:
         """Sets the rows to scaled naive Bayes log ratios, and the bias to the logs of the labels' shares.
 
         Args:
@@ -185,7 +185,7 @@ class WideWords(keras.layers.Layer):
         self.bias.assign(prior - prior.mean())
         return {table.name: count.sum(axis=1) for table, count in zip(tables, counts, strict=True)}
 
-    def get_config(self) -> dict[str, Any]:
-        own = {"words": self.words, "labels": self.labels, "buckets": self.buckets}
+    def get_config(self) -> JsonObject:
+        own: JsonObject = {"words": self.words, "labels": self.labels, "buckets": self.buckets}
         own |= {"rate": self.rate, "speed": self.speed, "moving": self.moving}
         return {**super().get_config(), **own}

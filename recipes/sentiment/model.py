@@ -14,6 +14,11 @@ from .config import Config
 from .layers import Ends, WideWords, WordDropout
 
 HEADS = ("lstm_logits", "wide_logits")
+PARTS = {  # patterns of layer names
+    "embedding": ("words", "affix_vectors"),
+    "encoder": ("lstm_*", "pooling"),
+    "head": ("labels", "wide_words", "blend"),
+}
 
 
 def build(config: Config, words: int, labels: int, moving: bool = False) -> keras.Model:
@@ -49,10 +54,8 @@ def build(config: Config, words: int, labels: int, moving: bool = False) -> kera
     pooled = keras.layers.Dropout(noise * config.state_dropout, name="state_dropout")(pooled)
     heads = [keras.layers.Dense(labels, dtype="float32", name="labels")(pooled)]
     if config.pair_buckets:
-        wide = WideWords(
-            words, labels, config.pair_buckets, noise * config.wide_dropout, config.wide_rate, moving, dtype="float32",
-            name="wide_words",
-        )  # fmt: skip
+        dropout, speed = noise * config.wide_dropout, config.wide_rate
+        wide = WideWords(words, labels, config.pair_buckets, dropout, speed, moving, dtype="float32", name="wide_words")
         heads.append(wide(tokens, lengths))
     outputs = dict(zip(HEADS, heads, strict=False))
     outputs["logits"] = sum(heads[1:], start=heads[0])

@@ -1,45 +1,39 @@
-"""The sentiment recipe: what is learned from the data, how texts become model inputs, and what is served."""
+"""The sentiment recipe: what is learned from the data, how texts become model inputs, and what is predicted."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, classifier, losses, pipeline, sources, text
+from common import check, classifier, losses, sources, text
 from common.config import passes
-from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
+from common.recipe import Recipe
+from common.types import Assets, Axis, Batch, JsonObject, Source, Splits
 
 from . import data, model
 from .config import PREFIXES, SUFFIXES, Config
-from .model import HEADS
 
 WORTH = 1  # examples that count as much as what another run knows of a word
 LONG = 50  # words; a text that is longer counts as several where the number of epochs is chosen
 
 
-class Recipe:
+class SentimentRecipe(Recipe[Config]):
     """Text to label."""
 
     fields = data.FIELDS
-    inputs = tuple(field for field in data.FIELDS if field.kind == "text")
-    formats: ClassVar[Mapping[str, Format]] = {}
     length_keys = ("tokens",)
-    parts: ClassVar[Mapping[str, Sequence[str]]] = {
-        "embedding": ("words", "affix_vectors"),
-        "encoder": ("lstm_*", "pooling"),
-        "head": ("labels", "wide_words", "blend"),
-    }
-    monitor, monitor_mode = "accuracy", "max"
+    parts = model.PARTS
+    extendable_assets = ("words",)
+    head: classifier.ClassificationHead
 
     def __init__(self, config: Config, assets: Assets):
-        self.config, self.assets = config, assets
-        self.labels = classifier.Labels(assets)
+        super().__init__(config, assets)
+        self.head = classifier.ClassificationHead(assets, blended=model.HEADS)
         self.vocabulary = text.Vocabulary(assets["words"], buckets=1)
         buckets = max(config.affix_buckets, 1)
         self.affixes = text.Affixes(self.vocabulary, assets["words"], PREFIXES, SUFFIXES, buckets)
@@ -51,40 +45,31 @@ class Recipe:
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
         labels: Counter[str] = Counter()
-
-        def texts() -> Iterator[list[str]]:
-            for batch in pipeline.in_batches(train, pipeline.ENCODE_BATCH):
-                labels.update(example["label"] for example in batch)
-                yield [example["text"] for example in batch]
-
-        uses = text.counted(texts())
+        uses = text.counted(classifier.read_texts(train, labels))
         words = text.frequent(uses, config.vocabulary, config.min_count)
-        own = {"words": words, "word_count": sum(uses.values()), "moving": False}
-        return classifier.learned(labels, train, "example") | own
+        learned = classifier.learned(labels, train, "example")
+        return learned | {"words": words, "word_count": sum(uses.values()), "moving": False}
 
     @classmethod
     def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
-        found = cls.learn(config, train)
-        own = found if train.own is None else cls.learn(config, train.own)
-        alike = text.familiar(own["words"], known["words"])
-        words = text.extended(known["words"], found["words"])
-        return found | {
-            "words": words, "familiar": alike, "moving": known.get("moving", True),
-            "known_labels": set(found["labels"]) <= set(known["labels"]),
-        }  # fmt: skip
+        assets = cls.learn(config, train)
+        own = assets if train.own is None else cls.learn(config, train.own)
+        return cls.extend_known(assets, known) | {
+            "familiar": text.familiar(own["words"], known["words"]),
+            "moving": known.get("moving", True),  # runs of old do not say it
+            "known_labels": set(assets["labels"]) <= set(known["labels"]),
+        }
 
     @classmethod
     def settle(cls, config: Config, assets: Assets) -> Config:
         # The naive Bayes start leaves little to learn, and more passes overfit small sets. Long texts need fewer. A
         # source that knows the labels is soon forgotten; rows of new ones have all to learn.
         examples = max(sum(assets["label_counts"]), assets["word_count"] / LONG)
-        most = 8
-        if config.init_from is not None:
-            most = 5 if assets.get("known_labels") else 20
+        most = 8 if config.init_from is None else 5 if assets.get("known_labels") else 20
         return dataclasses.replace(config, epochs=passes(config, assets, examples, 25_000, 3, most, fill=False))
 
     @classmethod
-    def check(cls, config: Config, splits: Splits) -> dict[str, Any]:
+    def check(cls, config: Config, splits: Splits) -> JsonObject:
         def known(texts: Iterable[Sequence[str]]) -> set[str]:
             return set(text.frequent(text.counted(texts), config.vocabulary, config.min_count))
 
@@ -95,18 +80,16 @@ class Recipe:
         ids = self.vocabulary.ids(words)
         # The boundary keeps an empty text from being an empty row.
         boundary = tf.fill([ids.nrows(), 1], text.BOUNDARY)
-        tokens = tf.concat([ids, tf.RaggedTensor.from_tensor(boundary)], axis=1)
-        affixes = self.affixes.ids(words, ids)
         none = tf.zeros([ids.nrows(), 1, self.config.affix_kinds], tf.int32)
-        affixes = tf.concat([affixes, tf.RaggedTensor.from_tensor(none)], axis=1)
+        tokens = tf.concat([ids, tf.RaggedTensor.from_tensor(boundary)], axis=1)
+        affixes = tf.concat([self.affixes.ids(words, ids), tf.RaggedTensor.from_tensor(none)], axis=1)
         return {"tokens": tokens, "affixes": tf.cast(affixes, tf.uint16)}  # half the size where they are kept
 
     def encode_target(self, examples: Batch) -> Batch:
-        return {"label": self.labels.ids(examples["label"])}
+        return {"label": self.head.lookup(examples["label"])}
 
     def build_model(self) -> keras.Model:
-        moving = self.assets.get("moving", True)  # runs of old do not say it
-        return model.build(self.config, self.vocabulary.size, len(self.labels), moving)
+        return model.build(self.config, self.vocabulary.size, len(self.head.labels), self.assets.get("moving", True))
 
     def begin(
         self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()
@@ -114,64 +97,24 @@ class Recipe:
         """Naive Bayes; of another run's rows the less stays the more examples hold the word or pair."""
         if not self.config.pair_buckets:
             return None
-        counted = ((features["tokens"], target["label"]) for features, target in batches)
-        counts = model.get_layer("wide_words").begin(counted, self.config.wide_scale)
+        texts = ((features["tokens"], target["label"]) for features, target in batches)
+        counts = model.get_layer("wide_words").begin(texts, self.config.wide_scale)
         return {f"wide_words/{name}": WORTH / (WORTH + count) for name, count in counts.items()}
 
     def axes(self) -> Mapping[str, Mapping[int, Axis]]:
-        words, labels = self.vocabulary.axis(), self.labels.axis()
-        return {
-            "words/embeddings": {0: words}, "labels/kernel": {1: labels}, "labels/bias": {0: labels},
-            # New words begin as naive Bayes has them.
-            "wide_words/word_rows": {0: dataclasses.replace(words, like=None), 1: labels},
-            "wide_words/pair_rows": {1: labels}, "wide_words/bias": {0: labels},
-        }  # fmt: skip
+        words, labels = self.vocabulary.axis(), self.head.named_axis()
+        wide_words = dataclasses.replace(words, like=None)  # new ones begin as naive Bayes has them
+        wide = {"word_rows": {0: wide_words, 1: labels}, "pair_rows": {1: labels}, "bias": {0: labels}}
+        network = {"words/embeddings": {0: words}, "labels/kernel": {1: labels}, "labels/bias": {0: labels}}
+        return network | {f"wide_words/{name}": axes for name, axes in wide.items()}
 
-    def warm_up(self, model: keras.Model) -> None:
-        return None
+    def loss(self, model: keras.Model, target: Batch, outputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        def cross_entropy(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            class_weights = self.head.class_weights(self.config.class_weights)
+            return losses.cross_entropy(target["label"], logits, self.config.label_smoothing, class_weights)
 
-    def orthogonal(self, model: keras.Model) -> Sequence[Any]:
-        return []
+        (both, weights), (lstm, _) = cross_entropy(outputs["logits"]), cross_entropy(outputs["lstm_logits"])
+        return (1 - self.config.lstm_loss) * both + self.config.lstm_loss * lstm, weights
 
-    def begin_epoch(self, model: keras.Model, epoch: int) -> None:
-        pass
-
-    def loss(self, model: keras.Model, target: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        weights = self.labels.weights(self.config.class_weights)
-        smoothing, lstm_share = self.config.label_smoothing, self.config.lstm_loss
-        sums, weights_of = losses.cross_entropy(target["label"], outputs["logits"], smoothing, weights)
-        alone, _ = losses.cross_entropy(target["label"], outputs["lstm_logits"], smoothing, weights)
-        return (1 - lstm_share) * sums + lstm_share * alone, weights_of
-
-    def measures(self, model: keras.Model) -> classifier.Validation:
-        return classifier.Validation(self.labels.names, HEADS)
-
-    def conclude(self, model: keras.Model, measures: classifier.Validation) -> None:
-        model.get_layer("blend").shares.assign(measures.fit())
-
-    def score(self, batches: Iterable[list[Example]], ask: Ask) -> dict[str, Any]:
-        return self.labels.score(batches, ask)
-
-    def tally(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
-        return self.labels.tally(batches, ask)
-
-    def serve(self, model: keras.Model) -> dict[str, Endpoint]:
-        def classify(text: tf.Tensor) -> Mapping[str, tf.Tensor]:
-            features = pipeline.densified(self.encode({"text": text}))
-            return self.labels.answers(model(features, training=False)["blended"])
-
-        return {"serving_default": Endpoint(classify, {"text": tf.TensorSpec([None], tf.string, "text")})}
-
-    def doubts(self) -> list[str]:
-        return self.labels.doubts() + text.strange(self.assets.get("familiar"))
-
-    def odd_inputs(self) -> list[Example]:
-        long = "word " * 2_000
-        texts = ["", " ", "zxqv wvutsrq", "😀👩‍👩‍👧🇩🇪 ❤️", long, "x" * 10_000, "漢字かな", "a\x00b", b"caf\xe9 \xff\xfe"]
-        return [{"text": text} for text in texts]
-
-    def present(self, example: Example, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {"text": example["text"], **self.labels.shown(outputs)}
-
-    def uncertainty(self, outputs: Mapping[str, Any], by: str | None) -> float:
-        return self.labels.uncertainty(outputs, by)
+    def predict(self, model: keras.Model, features: Batch) -> Mapping[str, tf.Tensor]:
+        return self.head.prediction_outputs(model(features, training=False)["blended"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.config import OWN, TAKEN, RunConfig, option
-from common.recipe import About
+from common.types import About
 
 ABOUT = About(
     task="Translation",
@@ -30,9 +30,11 @@ class Config(RunConfig):
     """All settings of a run of translation."""
 
     batch_type: str = option(
-        "tokens", "What --batch-size counts: pairs (examples), or pieces of both sides with their padding (tokens).",
-        choices=("examples", "tokens"), group="Training",
-    )  # fmt: skip
+        "tokens",
+        "What --batch-size counts: pairs (examples), or pieces of both sides with their padding (tokens).",
+        choices=("examples", "tokens"),
+        group="Training",
+    )
     batch_size: int = option(2048, "Pieces or pairs in a batch, over all replicas.", low=1, group="Training")
     learning_rate: float = option(3e-3, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
     weight_decay: float = option(
@@ -42,13 +44,19 @@ class Config(RunConfig):
         0.1, "Share of the target spread evenly over all pieces.", low=0, below=1, group="Training"
     )
     sampled: int = option(
-        0, "Pieces drawn at random that a step of training scores, besides those of its targets; 0 scores all.", low=0,
-        source=OWN, group="Training",
-    )  # fmt: skip
-    average: float = option(
-        0.999, "Decay of the moving average of weights that is evaluated and kept; 0 for none.", low=0, below=1,
+        0,
+        "Pieces drawn at random that a step of training scores, besides those of its targets; 0 scores all.",
+        low=0,
+        source=OWN,
         group="Training",
-    )  # fmt: skip
+    )
+    average: float = option(
+        0.999,
+        "Decay of the moving average of weights that is evaluated and kept; 0 for none.",
+        low=0,
+        below=1,
+        group="Training",
+    )
     optimizer: str = option(
         "muon", "Of the matrices of hidden layers; all else is AdamW's.", choices=("muon", "adamw"), group="Training"
     )
@@ -57,15 +65,18 @@ class Config(RunConfig):
     )
 
     model: str = option("transformer", "The network.", choices=("transformer", "lstm"))
-    units: int | None = option(None, "Width of the states.", low=2, shown="128, 256 of lstm")
-    layers: int | None = option(None, "Layers of the encoder, and as many of the decoder.", low=1, shown="4, 2 of lstm")
+    units: int = option(None, "Width of the states.", low=2, shown="128, 256 of lstm")
+    layers: int = option(None, "Layers of the encoder, and as many of the decoder.", low=1, shown="4, 2 of lstm")
     heads: int = option(4, "Heads of attention.", low=1)
     inner: int = option(256, "Units between the dense layers of a block.", low=1)
     dropout: float = option(0.3, "Share of the states that is dropped.", low=0, below=1, source=OWN)
     dropout_rise: int | None = option(
-        None, "Epochs over which --dropout rises from 0; 0 for all of it at once.", low=0, source=OWN,
+        None,
+        "Epochs over which --dropout rises from 0; 0 for all of it at once.",
+        low=0,
+        source=OWN,
         shown="1 for each 1,000 pairs",
-    )  # fmt: skip
+    )
     vocabulary: str = option(
         "separate", "Of subword pieces: one of both languages, or one of each.", choices=("joint", "separate")
     )

@@ -10,7 +10,7 @@ from common import languages, packaged
 from common.errors import ConfigError, suggestion
 from common.problems import Problems
 from common.readers.gettext import catalogue
-from common.recipe import Example, Field, Source
+from common.types import Example, Field, Source
 
 FIELDS = (
     Field("text", "text", ("source", "src", "source_text", "source_sentence", "original", "input", "input_text")),
@@ -19,14 +19,33 @@ FIELDS = (
 
 # The languages that both archives have: by our code that of Indico; Django's is ours.
 LANGUAGES = {
-    "cs": "cs_CZ", "de": "de_DE", "es": "es_ES", "fr": "fr_FR", "it": "it_IT", "mn": "mn_MN", "pl": "pl_PL",
-    "pt_BR": "pt_BR", "tr": "tr_TR", "uk": "uk_UA", "zh_Hans": "zh_Hans_CN",
-}  # fmt: skip
+    "cs": "cs_CZ",
+    "de": "de_DE",
+    "es": "es_ES",
+    "fr": "fr_FR",
+    "it": "it_IT",
+    "mn": "mn_MN",
+    "pl": "pl_PL",
+    "pt_BR": "pt_BR",
+    "tr": "tr_TR",
+    "uk": "uk_UA",
+    "zh_Hans": "zh_Hans_CN",
+}
 CATALOGUES = (
-    "conf django", "admin django", "admin djangojs", "admindocs django", "auth django", "contenttypes django",
-    "flatpages django", "gis django", "humanize django", "postgres django", "redirects django", "sessions django",
+    "conf django",
+    "admin django",
+    "admin djangojs",
+    "admindocs django",
+    "auth django",
+    "contenttypes django",
+    "flatpages django",
+    "gis django",
+    "humanize django",
+    "postgres django",
+    "redirects django",
+    "sessions django",
     "sites django",
-)  # fmt: skip
+)
 
 
 def _django_members() -> dict[str, str]:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
 
 from common import decode, losses, placeholders
 from common.obligations import obliged
-from common.recipe import Endpoint
 from common.subwords import END, PADDING, START
+from common.types import Batch, Endpoint
 
+from .config import Config
+from .networks import get_network
+from .tokenizer import PairTokenizer
 from .transformer import PLACES
-
-if TYPE_CHECKING:
-    from .recipe import Recipe
 
 SPARE = 10  # a translation may have so many pieces more than --max-length-ratio allows
 ROWS = 32  # pairs that are scored at once: every piece of them has a score for the whole vocabulary
@@ -27,11 +26,11 @@ class Translator:
     """Functions of texts, in core TensorFlow ops.
 
     Args:
-      recipe: for how texts become pieces, and back.
+      tokenizer: for how texts become pieces, and back.
     """
 
-    def __init__(self, recipe: Recipe, model: keras.Model):
-        self.recipe, self.config, self.model = recipe, recipe.config, model
+    def __init__(self, config: Config, tokenizer: PairTokenizer, model: keras.Model):
+        self.config, self.tokenizer, self.model = config, tokenizer, model
 
     def endpoints(self) -> dict[str, Endpoint]:
         """All of them, by name."""
@@ -51,15 +50,15 @@ class Translator:
         Where there are marks for placeholders, each comes as often as in the source, if it comes to that: hypotheses
         that hold those of their source come before others.
         """
-        marked, kept = self.recipe.marked(text)
-        ids = self.recipe.source_ids(marked)
-        if not self.recipe.marks:
+        marked, kept = self.tokenizer.mask_placeholders(text)
+        ids = self.tokenizer.encode_source(marked)
+        if not self.tokenizer.has_marks:
             found = self._search(ids, count, None, attention)
-            return found, self._texts(found, count), ids, kept
+            return found, self.tokenizer.decode(found.tokens), ids, kept
         beam = self.config.beam
         owed = placeholders.counts(marked)
         found = self._search(ids, beam, owed, attention)
-        texts = self._texts(found, beam)
+        texts = self.tokenizer.decode(found.tokens)
         rows = tf.repeat(tf.range(tf.shape(texts)[0]), beam)
         held = tf.reshape(placeholders.counts(tf.reshape(texts, [-1])), [-1, beam, placeholders.MARKS])
         wrong = tf.reduce_any(held != owed[:, None], axis=2) | (found.scores == decode.NEVER)
@@ -80,10 +79,10 @@ class Translator:
         source = _dense(ids)
         longest = tf.cast(self.config.max_length_ratio * lengths, tf.int32) + SPARE
         longest = tf.minimum(longest, PLACES - 1)
-        step = self.recipe.network.Stepper(self.config, self.model, source, self.config.beam)
+        step = get_network(self.config).Stepper(self.config, self.model, source, self.config.beam)
         heeding, state = step, step.state
         if owed is not None:
-            held = tf.constant([placeholders.held(piece) for piece in self.recipe.pieces.raw], tf.float32)
+            held = tf.constant([placeholders.held(piece) for piece in self.tokenizer.pieces.raw], tf.float32)
             due = tf.cast(tf.repeat(owed, self.config.beam, axis=0), tf.float32)
             heeding, state = obliged(step, step.state, held, due, END)
         return decode.beam_search(
@@ -93,10 +92,15 @@ class Translator:
             source_mask=source != PADDING, memory=step.memory,
         )  # fmt: skip
 
-    def _texts(self, found: decode.Decoded, count: int) -> tf.Tensor:
-        """[batch, count]."""
-        rows, _, steps = tf.unstack(tf.shape(found.tokens))
-        return tf.reshape(self.recipe.pieces.decode(tf.reshape(found.tokens, [rows * count, steps])), [rows, count])
+    def predict(self, features: Batch) -> Mapping[str, tf.Tensor]:
+        """Return translation [batch], in which marks stand for placeholders, and score [batch], of encoded sources.
+
+        Args:
+          features: source int32 [batch, places], padded.
+        """
+        ids = tf.RaggedTensor.from_tensor(features["source"], padding=PADDING)
+        decoded = self._search(ids, 1, None)
+        return {"translation": self.tokenizer.decode(decoded.tokens)[:, 0], "score": decoded.scores[:, 0]}
 
     def best(self, text: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """translation [batch], score [batch]."""
@@ -115,10 +119,13 @@ class Translator:
         attention is [batch, steps, places]. The place after the source's last piece is that of its end.
         """
         found, texts, ids, kept = self._found(text, 1, attention=True)
-        lengths = found.lengths[:, 0]
+        lengths, attention = found.lengths[:, 0], found.attention
+        assert attention is not None, "it was asked for"
         steps = tf.reduce_max(tf.concat([lengths, [0]], axis=0))
         # Nothing for padding and the end.
-        source_raw, raw = (tf.constant(one.raw, tf.string) for one in (self.recipe.source_pieces, self.recipe.pieces))
+        source_raw, raw = (
+            tf.constant(one.raw, tf.string) for one in (self.tokenizer.source_pieces, self.tokenizer.pieces)
+        )
         return {
             "translation": texts[:, 0],
             "score": found.scores[:, 0],
@@ -126,12 +133,12 @@ class Translator:
             "source_lengths": tf.cast(ids.row_lengths(), tf.int32) - 1,
             "target_pieces": self._unmarked(tf.gather(raw, found.tokens[:, 0, :steps]), kept),
             "target_lengths": lengths,
-            "attention": found.attention[:, 0, :steps],
+            "attention": attention[:, 0, :steps],
         }
 
     def _unmarked(self, pieces: tf.Tensor, kept: tf.RaggedTensor) -> tf.Tensor:
         """Pieces, [batch, places] bytes of which some make no characters, with what whole marks in them stand for."""
-        if not self.recipe.marks:
+        if not self.tokenizer.has_marks:
             return pieces
         flat = tf.reshape(pieces, [-1])
         rows = tf.repeat(tf.range(tf.shape(pieces)[0]), tf.shape(pieces)[1])
@@ -144,8 +151,8 @@ class Translator:
 
         Each piece is told those before it, whatever the model would have chosen.
         """
-        source = self.recipe.encode({"text": text})["source"]
-        wanted = self.recipe.encode_target({"text": text, "target": target})["target"]
+        source = self.tokenizer.encode({"text": text})["source"]
+        wanted = self.tokenizer.encode_targets({"text": text, "target": target})["target"]
         rows, pieces = tf.shape(text)[0], self.model.get_layer("pieces")
 
         def scored(first: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

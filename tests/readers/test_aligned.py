@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.aligned import aligned
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (Field("text", "text"), Field("label", "label"))
 

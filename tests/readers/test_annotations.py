@@ -13,7 +13,7 @@ from common.opening import opened as opened_spec
 from common.opening import reader
 from common.problems import Problems
 from common.readers.annotations import in_characters
-from common.recipe import Field
+from common.types import Field
 
 LABELS = (Field("text", "text", ("review", "body")), Field("label", "label", ("sentiment", "class")))
 TAGS = (Field("tokens", "tokens", ("words", "text")), Field("tags", "tags", ("ner_tags", "label", "entities")))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from common.errors import ConfigError, DataError
 from common.readers.columns import as_text, example, positions
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (Field("text", "text", ("review", "sentence")), Field("label", "label", ("stars",)))
 

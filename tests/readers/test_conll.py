@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from common.errors import ConfigError, DataError
 from common.opening import reader
 from common.problems import Problems
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (
     Field("tokens", "tokens", ("words", "token", "text")),

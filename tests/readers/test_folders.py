@@ -15,7 +15,7 @@ from common.config import RunConfig
 from common.errors import ConfigError, DataError
 from common.opening import opened
 from common.readers.folders import label_folders
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (Field("text", "text"), Field("label", "label"))
 

@@ -8,7 +8,7 @@ import pytest
 from common.errors import DataError
 from common.opening import reader
 from common.problems import Problems
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (Field("source", "text"), Field("target", "text"))
 HEAD = 'msgid ""\nmsgstr ""\n"Language: de_DE\\n"\n"Content-Type: text/plain; charset=UTF-8\\n"\n'

@@ -10,7 +10,7 @@ from pictures_made import idx, made
 from common.config import RunConfig
 from common.errors import DataError
 from common.opening import opened
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (Field("image", "image"), Field("label", "label"))
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), np.uint8)

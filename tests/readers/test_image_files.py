@@ -19,7 +19,7 @@ from common.opening import opened, reader
 from common.packaged import cache_dir
 from common.problems import Problems
 from common.readers import archives, pictures
-from common.recipe import Field
+from common.types import Field
 
 IMAGE = Field("image", "image", ("path", "file", "filename", "file_name", "image_path", "img", "image_file"))
 FIELDS = (IMAGE, Field("label", "label", ("class", "category", "target", "y")))

@@ -17,7 +17,7 @@ from common.opening import reader
 from common.problems import Problems
 from common.readers import arrays
 from common.readers.jsonl import is_json_lines, json_lines
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))
 

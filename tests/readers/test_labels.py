@@ -12,8 +12,8 @@ from common.config import RunConfig
 from common.errors import DataError
 from common.opening import opened
 from common.readers.labels import label_names
-from common.recipe import Field
 from common.sources import splits
+from common.types import Field
 
 FIELDS = (Field("text", "text"), Field("label", "label"))
 

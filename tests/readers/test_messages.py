@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from common.errors import DataError
 from common.problems import Problems
 from common.readers.messages import messages
-from common.recipe import Field
+from common.types import Field
 
 FIELD = Field("text", "text")
 HEAD = (

@@ -16,7 +16,7 @@ from common.config import RunConfig
 from common.errors import ConfigError, DataError
 from common.opening import opened
 from common.readers.grid import fingerprint
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (Field("events", "events"), Field("steps", "number"), Field("bar", "number"), Field("key", "number"))
 

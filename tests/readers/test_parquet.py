@@ -17,7 +17,7 @@ from common import opening
 from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.parquet import parquet
-from common.recipe import Field
+from common.types import Field
 
 NAMED = {"names": ["neg", "pos"], "_type": "ClassLabel"}
 FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))

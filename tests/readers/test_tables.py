@@ -18,7 +18,7 @@ from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers import files
 from common.readers import tables as readers
-from common.recipe import Field
+from common.types import Field
 
 TEXT = Field("text", "text", ("review", "sentence"))
 LABEL = Field("label", "label", ("sentiment", "stars"))

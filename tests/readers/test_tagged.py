@@ -11,7 +11,7 @@ from common.errors import ConfigError, DataError
 from common.opening import opened as opened_spec
 from common.opening import reader
 from common.problems import Problems
-from common.recipe import Field
+from common.types import Field
 
 FIELDS = (
     Field("tokens", "tokens", ("words", "token", "word", "form", "text", "sentence")),

@@ -7,7 +7,7 @@ import pytest
 from common.errors import ConfigError, DataError
 from common.opening import reader
 from common.problems import Problems
-from common.recipe import Field
+from common.types import Field
 
 
 def fields(source=(), target=()):

@@ -71,7 +71,7 @@ def test_layers_have_names_of_their_own(name):
 
 def small_recipe(name):
     """(recipe, config) learned from a few examples of its own default data."""
-    from common.recipe import Source
+    from common.types import Source
 
     config = recipes.load_config(name).Config(limit=300)
     recipe_class = recipes.load(name)

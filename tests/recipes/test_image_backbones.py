@@ -10,10 +10,10 @@ import tensorflow as tf
 from calls import fails, good, tiny_images, write_images
 
 from common.errors import ConfigError
-from common.recipe import Source
+from common.types import Source
 from recipes.image_classification import backbones, model
 from recipes.image_classification.config import BACKBONES, Config
-from recipes.image_classification.recipe import Recipe
+from recipes.image_classification.recipe import ImageClassificationRecipe
 
 SMALL = "MobileNetV3Small"
 PARTS = {  # module, and the key of its table of digests
@@ -133,18 +133,18 @@ def assets(grey=True, size=(20, 40)):
 
 
 def test_backbones_see_colours_at_32_pixels_or_more():
-    recipe = Recipe(Config(backbone=SMALL, weights="none"), assets())
+    recipe = ImageClassificationRecipe(Config(backbone=SMALL, weights="none"), assets())
     assert (recipe.height, recipe.width, recipe.channels) == (32, 40, 3)
     for settings, found in (({"image_size": "31"}, "--image-size is 31"), ({"channels": "grey"}, "--channels is grey")):
         with pytest.raises(ConfigError, match=found):
-            Recipe.load_data(Config(backbone=SMALL, **settings))
+            ImageClassificationRecipe.load_data(Config(backbone=SMALL, **settings))
 
 
 def test_only_networks_with_weights_stay_as_they_are_at_first():
     for settings in ({}, {"backbone": SMALL, "weights": "none"}, {"backbone": SMALL, "head_only": 0.0}):
-        recipe = Recipe(Config(width=2, **settings), assets())
+        recipe = ImageClassificationRecipe(Config(width=2, **settings), assets())
         assert recipe.warm_up(recipe.build_model()) is None
-    recipe = Recipe(Config(backbone=SMALL, head_only=0.3), assets())
+    recipe = ImageClassificationRecipe(Config(backbone=SMALL, head_only=0.3), assets())
     whole = recipe.build_model()
     found = recipe.warm_up(whole)
     assert list(found.layers) == [backbones.of(whole)]
@@ -189,4 +189,4 @@ def test_a_run_with_a_backbone_trains_its_head_first_and_is_exported(network, tm
 def test_learn_takes_no_file_for_networks_of_ours(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     found = [{"image_bytes": file, "label": label} for file, label in tiny_images(4)]
-    assert Recipe.learn(Config(offline=True), Source("few", lambda: iter(found)))["size"] == [18, 20]
+    assert ImageClassificationRecipe.learn(Config(offline=True), Source("few", lambda: iter(found)))["size"] == [18, 20]

@@ -18,16 +18,23 @@ from common import endpoints, images
 from common import export as exporting
 from common.errors import DataError
 from common.readers import pictures
-from common.recipe import Source
+from common.types import Source
 from recipes.image_classification import data, explain, fitting, model
 from recipes.image_classification.config import Config
 from recipes.image_classification.layers import Changes, Mixed
-from recipes.image_classification.recipe import Recipe
+from recipes.image_classification.recipe import ImageClassificationRecipe
 
 LABELS = ["across", "down"]
 EVERYTHING = {
-    "flip": True, "shift": 0.3, "scale": 0.3, "rotate": 40.0, "colour": 0.4, "erase": 0.4, "drawn": 3, "strength": 0.5,
-}  # fmt: skip
+    "flip": True,
+    "shift": 0.3,
+    "scale": 0.3,
+    "rotate": 40.0,
+    "colour": 0.4,
+    "erase": 0.4,
+    "drawn": 3,
+    "strength": 0.5,
+}
 
 
 def changes(seed=1, **settings):
@@ -90,8 +97,12 @@ def test_what_comes_in_from_outside_is_the_mirror_image_of_the_edge():
         seen.add(tuple(np.round((found[0, 0, :, 0] + 1) * 127.5 / 20).astype(int).tolist()))
     row = list(range(8))
     assert seen == {
-        (1, 0, *row[:6]), (0, *row[:7]), tuple(row), (*row[1:], 7), (*row[2:], 7, 6),
-    }  # fmt: skip
+        (1, 0, *row[:6]),
+        (0, *row[:7]),
+        tuple(row),
+        (*row[1:], 7),
+        (*row[2:], 7, 6),
+    }
 
 
 @pytest.mark.parametrize("settings", [{"scale": 0.5}, {"rotate": 90.0}, {"shift": 0.5}, {"flip": True}])
@@ -198,9 +209,7 @@ def test_one_change_out_of_the_list_is_what_pillow_makes():
     found = changes(drawn=1, strength=0.5)(given, training=True).numpy()[..., 0]
     seen = Counter()
     for image in found:
-        fitting = [
-            name for name, one in expected.items() if np.abs(image - one)[1:-1, 1:-1].max() <= 1.6 / 127.5
-        ]  # fmt: skip
+        fitting = [name for name, one in expected.items() if np.abs(image - one)[1:-1, 1:-1].max() <= 1.6 / 127.5]
         seen[fitting[0] if fitting else "moved"] += 1
     assert set(seen) == {*expected, "moved"}
     # 5 of 11 move pixels, and each of the others is drawn as often.
@@ -266,7 +275,7 @@ def test_cutmix_gives_the_share_of_pixels_that_are_an_images_own():
 
 
 def learned(config, *examples):
-    return Recipe.learn(config, Source("few", lambda: iter(examples)))
+    return ImageClassificationRecipe.learn(config, Source("few", lambda: iter(examples)))
 
 
 def example(label="a", height=20, width=30, mode="L"):
@@ -283,12 +292,12 @@ def test_size_is_the_median_of_heights_and_of_widths_up_to_128():
 def test_images_are_seen_in_grey_only_if_all_are(modes, grey):
     assets = learned(Config(), *(example(label, mode=mode) for label, mode in zip("abc", modes, strict=False)))
     assert assets["grey"] == grey
-    recipe = Recipe(Config(), assets)
+    recipe = ImageClassificationRecipe(Config(), assets)
     assert (recipe.channels, recipe.flip) == ((1, False) if grey else (3, True))
-    assert Recipe(Config(channels="grey", flip="on"), assets).channels == 1
-    assert Recipe(Config(channels="grey", flip="on"), assets).flip
-    assert Recipe(Config(channels="colour", flip="off"), assets).channels == 3
-    assert not Recipe(Config(channels="colour", flip="off"), assets).flip
+    assert ImageClassificationRecipe(Config(channels="grey", flip="on"), assets).channels == 1
+    assert ImageClassificationRecipe(Config(channels="grey", flip="on"), assets).flip
+    assert ImageClassificationRecipe(Config(channels="colour", flip="off"), assets).channels == 3
+    assert not ImageClassificationRecipe(Config(channels="colour", flip="off"), assets).flip
 
 
 @pytest.mark.parametrize(("examples", "found"), [((example(),), 'only the label "a"'), ((), "no image")])
@@ -298,7 +307,7 @@ def test_a_classifier_needs_two_labels(examples, found):
 
 
 def test_image_size_is_what_was_asked_for():
-    recipe = Recipe(Config(image_size="16x24"), learned(Config(), example(), example("b")))
+    recipe = ImageClassificationRecipe(Config(image_size="16x24"), learned(Config(), example(), example("b")))
     assert recipe.encode({"image_bytes": tf.constant([picture()])})["pixels"].shape == (1, 16, 24, 1)
 
 
@@ -320,7 +329,7 @@ def test_image_size_that_is_none_is_refused(given, tmp_path):
 )
 def test_loss_of_mixed_images_is_that_of_both_labels_by_their_shares(labels, sums, weights):
     config = Config(mix="cutmix", label_smoothing=0)
-    recipe = Recipe(config, learned(config, example(), example("b")))
+    recipe = ImageClassificationRecipe(config, learned(config, example(), example("b")))
     outputs = {
         "logits": tf.constant([[0, math.log(3)], [0, 0]], tf.float32),
         "partner": tf.constant([1, 0]),
@@ -361,13 +370,13 @@ def test_networks_take_images_of_any_size(name, size):
 
 def settled(examples=200, **settings):
     assets = {"labels": ["a", "b"], "label_counts": [examples - 50, 50], "size": [12, 9], "grey": False}
-    return Recipe.settle(Config(**settings), assets)
+    return ImageClassificationRecipe.settle(Config(**settings), assets)
 
 
 @pytest.mark.parametrize(("examples", "epochs"), [(10, 200), (4000, 25), (100_000, 10)])
 def test_epochs_fit_the_data(examples, epochs):
     assets = {"labels": ["a", "b"], "label_counts": [examples - 5, 5], "size": [12, 9], "grey": False}
-    config = Recipe.settle(Config(), assets)
+    config = ImageClassificationRecipe.settle(Config(), assets)
     assert (config.epochs, config.width) == (epochs, 16)
 
 
@@ -391,10 +400,16 @@ def test_width_is_what_was_given_or_16_without_a_time():
     [
         # Ten epochs with width 16, or twenty with more, must go into the time, at 100 examples a second with width 16
         # and a third with each doubling.
-        (0.099, (8, 29.7)), (0.1, (16, 10)), (0.39, (16, 39)), (0.59, (16, 59)), (0.61, (32, 61 / 3)),
-        (1.79, (32, 179 / 3)), (1.81, (64, 181 / 9)), (100, (128, 10_000 / 27)),
+        (0.099, (8, 29.7)),
+        (0.1, (16, 10)),
+        (0.39, (16, 39)),
+        (0.59, (16, 59)),
+        (0.61, (32, 61 / 3)),
+        (1.79, (32, 179 / 3)),
+        (1.81, (64, 181 / 9)),
+        (100, (128, 10_000 / 27)),
     ],
-)  # fmt: skip
+)
 def test_widest_network_that_sees_images_often_enough(seconds_each, found):
     chosen = fitting.suited(lambda width: 100 / 3 ** (width.bit_length() - 5), seconds_each)
     assert chosen == pytest.approx(found)
@@ -580,8 +595,11 @@ def test_explain_writes_a_picture_next_to_each_image(target, request, parts, tmp
             (str(tmp_path / name), str(tmp_path / f"{name}.explained.png")) for name in ("1.png", "3.png")
         ]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "1.png", "1.png.explained.png", "3.png", "3.png.explained.png",
-    ]  # fmt: skip
+        "1.png",
+        "1.png.explained.png",
+        "3.png",
+        "3.png.explained.png",
+    ]
     assert pictures.facts((tmp_path / "1.png.explained.png").read_bytes()) == (20, 18, "RGB")
 
 

@@ -18,7 +18,7 @@ from recipes.music import copies, model, sampling, scoring
 from recipes.music.config import Config
 from recipes.music.layers import Cut, Joined, Moved
 from recipes.music.likelihood import chosen_frames, log_probabilities
-from recipes.music.recipe import Recipe
+from recipes.music.recipe import MusicRecipe
 
 ASSETS = {
     "low": 48,
@@ -96,9 +96,18 @@ def test_one_note_at_a_time_gives_what_whole_pieces_give():
     tokens = inputs([TUNE])["frames"]
     one = tf.constant([1])
     wish = sampling.Wish(
-        tf.zeros([1, 0], tf.int32), 4 * one, tf.constant([1.0]), 0 * one, tf.constant([1.0]), one, 0 * one, 4 * one,
-        5 * one, 0 * one, 127 * one,
-    )  # fmt: skip
+        tf.zeros([1, 0], tf.int32),
+        4 * one,
+        tf.constant([1.0]),
+        0 * one,
+        tf.constant([1.0]),
+        one,
+        0 * one,
+        4 * one,
+        5 * one,
+        0 * one,
+        127 * one,
+    )
     stepper = sampling.Stepper(config, built, wish)
     state, last, total = stepper.state, tf.constant([0]), 0.0
     for position, token in enumerate(tokens[0].numpy()):
@@ -175,7 +184,7 @@ def test_chosen_frames_are_the_likeliest_notes_one_by_one():
 
 def served(**settings):
     config, built = network(**settings)
-    recipe = Recipe(config, ASSETS)
+    recipe = MusicRecipe(config, ASSETS)
     return recipe, endpoints.of_model(recipe, built, config)
 
 
@@ -242,7 +251,7 @@ def test_samples_come_as_often_as_the_score_says():
     bias = np.full(TOKENS, -1e6, np.float32)
     bias[[FRAME, STRUCK + 60, STRUCK + 62]] = [1, 0, 0]
     built.get_layer("slots").bias.assign(bias)
-    calls = endpoints.of_model(Recipe(config, ASSETS), built, config)
+    calls = endpoints.of_model(MusicRecipe(config, ASSETS), built, config)
     wishes = [{"events": np.zeros([0, 3], np.int32), **WISH, "length": 1, "seed": seed} for seed in range(2000)]
     chords = [(), (60,), (62,), (62, 60)]
     drawn = [
@@ -416,7 +425,11 @@ def test_export_gives_the_same_pieces_as_the_run_and_can_be_scored(run, tmp_path
     # As in the README: the whole of a file in one call.
     model = tf.saved_model.load(str(tmp_path / "export" / "1"))
     one = model.signatures["serving_default"](
-        events=tf.zeros([1, 0, 3], tf.int32), length=tf.constant([16]), temperature=tf.constant([0.9]),
-        top_k=tf.constant([0]), top_p=tf.constant([1.0]), seed=tf.constant([7]),
-    )  # fmt: skip
+        events=tf.zeros([1, 0, 3], tf.int32),
+        length=tf.constant([16]),
+        temperature=tf.constant([0.9]),
+        top_k=tf.constant([0]),
+        top_p=tf.constant([1.0]),
+        seed=tf.constant([7]),
+    )
     assert one["midi_bytes"].numpy()[0].startswith(b"MThd")

@@ -19,12 +19,12 @@ from common.opening import reader
 from common.pipeline import densified, stacked
 from common.predict import predict
 from common.problems import Problems
-from common.recipe import Source
 from common.runs import Run
 from common.tags import Scheme, entities
+from common.types import Source
 from recipes.ner import tagging, writing
 from recipes.ner.config import Config
-from recipes.ner.recipe import Recipe
+from recipes.ner.recipe import NerRecipe
 
 TYPES = ["LOC", "ORG", "PER"]
 # Of a type that training lacks.
@@ -44,8 +44,11 @@ def parts(tmp_path_factory):
 
 
 def trained_on(parts, folder, *flags):
-    words = [word for part, flag in (("train", "data"), ("valid", "valid"), ("test", "test"))
-             for word in (f"--{flag}", parts[part])]  # fmt: skip
+    words = [
+        word
+        for part, flag in (("train", "data"), ("valid", "valid"), ("test", "test"))
+        for word in (f"--{flag}", parts[part])
+    ]
     good("run", "ner", *words, "--run-dir", folder, *SMALL_NER, *flags)
     return json.loads((folder / "metrics.json").read_text())
 
@@ -250,7 +253,7 @@ def read_again(path, text):
     """The sentences of CoNLL lines, by our own reader."""
     path.write_text(text, encoding="utf-8")
     problems = Problems()
-    made = reader(path, Recipe.fields, (), "utf-8", problems)
+    made = reader(path, NerRecipe.fields, (), "utf-8", problems)
     found = [(one["tokens"], one["tags"]) for _, one in made.rows()]
     assert problems.count == 0
     assert made.repairs.count == 0
@@ -329,8 +332,10 @@ class Page(HTMLParser):
 def test_html_shows_every_text_with_its_entities_marked(served, texts):
     texts = ["Mr Kalo in <b>&amp;Lomi</b>", *texts]
     page = Page(written(served, texts, "html"))
-    expected = [[text, [[one["text"], one["label"]] for one in found]]
-                for text, found in zip(texts, found_in(served, texts), strict=True)]  # fmt: skip
+    expected = [
+        [text, [[one["text"], one["label"]] for one in found]]
+        for text, found in zip(texts, found_in(served, texts), strict=True)
+    ]
     assert page.paragraphs == expected
     assert expected[0][1]
 
@@ -338,8 +343,13 @@ def test_html_shows_every_text_with_its_entities_marked(served, texts):
 def test_html_escapes_names_of_types():
     format = writing.highlighted(['a"<b>'])
     outputs = {
-        "tokens": [b"x"], "tags": [b'B-a"<b>'], "starts": [1], "ends": [2], "lengths": 1, "scores": [0.987],
-    }  # fmt: skip
+        "tokens": [b"x"],
+        "tags": [b'B-a"<b>'],
+        "starts": [1],
+        "ends": [2],
+        "lengths": 1,
+        "scores": [0.987],
+    }
     shown = format.one({"text": "<x>"}, outputs)
     assert Page(format.begin + shown + format.end).paragraphs == [["<x>", [["x", 'a"<b>']]]]
     assert 'title="a&quot;&lt;b&gt; 0.99"' in shown
@@ -420,7 +430,7 @@ def test_other_settings_train_and_serve(parts, tmp_path, flags):
 def test_softmax_loss_and_tags_are_those_of_numpy(scheme):
     examples = [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(9)]
     config = Config(decoder="softmax", scheme=scheme, wide_buckets=0, lstm_units=4, embedding_units=4)
-    recipe = Recipe(config, Recipe.learn(config, Source("made up", lambda: iter(examples))))
+    recipe = NerRecipe(config, NerRecipe.learn(config, Source("made up", lambda: iter(examples))))
     names = tagging.names(recipe.types, scheme)
     random = np.random.default_rng(1)
     batch = [*examples[:3], {**examples[3], "tags": [tag.replace("-LOC", "-ELSE") for tag in examples[3]["tags"]]}]
@@ -436,6 +446,6 @@ def test_softmax_loss_and_tags_are_those_of_numpy(scheme):
     ]
     np.testing.assert_allclose(sums, wanted, rtol=1e-5)
     np.testing.assert_array_equal(weights, [*lengths[:3], 0])
-    found = recipe.decoded(None, tf.constant(emissions), lengths).numpy()
+    found = recipe.decode(None, tf.constant(emissions), lengths).numpy()
     for row, length in enumerate(lengths):
         assert found[row].tolist() == [*emissions[row, :length].argmax(axis=1), *[0] * (found.shape[1] - length)]

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.pipeline import densified, stacked
-from common.recipe import Source
 from common.tokens import tokenised
+from common.types import Source
 from recipes.ner import features
 from recipes.ner.config import Config
-from recipes.ner.recipe import Recipe
+from recipes.ner.recipe import NerRecipe
 
 MANY = 65_534  # buckets, so that hashes do not meet
 # Letters of every category, digits of three scripts, numbers that are no digits, marks and signs.
@@ -115,8 +115,8 @@ def test_characters_of_long_words_are_the_first_and_the_last():
 @pytest.fixture(scope="module")
 def recipe():
     examples = [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(30)]
-    assets = Recipe.learn(Config(), Source("made up", lambda: iter(examples)))
-    return Recipe(Recipe.settle(Config(), assets), assets)
+    assets = NerRecipe.learn(Config(), Source("made up", lambda: iter(examples)))
+    return NerRecipe(NerRecipe.settle(Config(), assets), assets)
 
 
 TOKENS = st.sampled_from(["Mr", "in", "Kalo", "house", "."]) | WORDS.filter(bool)

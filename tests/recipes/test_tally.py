@@ -61,14 +61,14 @@ def test_tally_sums_to_the_score_however_answers_come(name):
 
 
 def test_tally_of_labels_counts_one_that_training_lacks_as_a_miss():
-    labels = classifier.Labels({"labels": ["bad", "good"], "label_counts": [1, 1]})
+    head = classifier.ClassificationHead({"labels": ["bad", "good"], "label_counts": [1, 1]})
     batches = [[{"label": "good"}, {"label": "odd"}], [{"label": "good"}]]
 
     def ask(name, batch):
         assert name == "serving_default"
         yield from (([at], {"scores": np.array([[0.2, 0.8]])}) for at in reversed(range(len(batch))))
 
-    tally = labels.tally(batches, ask)
+    tally = head.per_example_metric(batches, ask)
     assert tally.parts.tolist() == [[1, 1], [0, 1], [1, 1]]
     assert tally.of(tally.parts.sum(axis=0)) == pytest.approx(2 / 3)
 

@@ -13,11 +13,11 @@ from common import endpoints, placeholders, subwords
 from common import export as exporting
 from common.layers.pooling import Pooling
 from common.layers.transformer import MASKED, Attention, positions
-from common.recipe import Source
+from common.types import Source
 from recipes.translation import lstm, transformer
 from recipes.translation.config import Config
 from recipes.translation.layers import Before, Drawn, Lengths, Pieces, Unseen
-from recipes.translation.recipe import Recipe
+from recipes.translation.recipe import TranslationRecipe
 
 NETWORKS = {"transformer": transformer, "lstm": lstm}
 SETTINGS = {"units": 8, "layers": 2, "heads": 2, "inner": 12}
@@ -105,10 +105,14 @@ def test_attention_equals_keras():
     theirs.set_weights([query, query_bias, key, 0 * key_bias, value, value_bias, output, output_bias])
     ours.build(queries.shape, memory.shape)
     named = {
-        "query": query.reshape(8, 8), "key": key.reshape(8, 8), "value": value.reshape(8, 8),
-        "output": output.reshape(8, 8), "query_bias": query_bias.ravel(), "value_bias": value_bias.ravel(),
+        "query": query.reshape(8, 8),
+        "key": key.reshape(8, 8),
+        "value": value.reshape(8, 8),
+        "output": output.reshape(8, 8),
+        "query_bias": query_bias.ravel(),
+        "value_bias": value_bias.ravel(),
         "output_bias": output_bias,
-    }  # fmt: skip
+    }
     for weight in ours.trainable_weights:
         weight.assign(named[weight.name])
     unseen = np.where(seen, 0, MASKED).astype(np.float32)[:, None, None, :]
@@ -160,7 +164,9 @@ def test_training_by_drawn_pieces_is_validated_by_all(name):
     losses = {}
     for sampled in (0, 6):
         config, model = network(name, sampled=sampled, noise=False)
-        recipe = Recipe(config, {"pieces": subwords.train(["a"], 259), "source_pieces": None, "placeholders": False})
+        recipe = TranslationRecipe(
+            config, {"pieces": subwords.train(["a"], 259), "source_pieces": None, "placeholders": False}
+        )
         for training in (False, True):
             outputs = model({"source": SOURCE, "target": TARGET}, training=training)
             losses[sampled, training] = recipe.loss(model, {"target": tf.constant(TARGET)}, outputs)[0].numpy()
@@ -301,13 +307,13 @@ def test_of_a_joint_vocabulary_targets_are_written_with_their_own_pieces():
     random = np.random.default_rng(7)
     pairs += [{"text": "".join(random.choice(list("aeioub"), 8)), "target": "7"} for _ in range(300)]
     config = Config(vocabulary="joint", pieces=750, model="lstm", units=8, layers=1)
-    assets = Recipe.learn(config, Source("made up", lambda: iter(pairs)))
-    recipe = Recipe(config, assets)
+    assets = TranslationRecipe.learn(config, Source("made up", lambda: iter(pairs)))
+    recipe = TranslationRecipe(config, assets)
     written, left = assets["pieces"][: assets["written"]], assets["pieces"][assets["written"] :]
     assert {"ĠHaus", "eins"} <= set(written) and len(left) > 100
     assert set(placeholders.AS_PIECES) & set(assets["pieces"]) <= set(written) and (len(written) + 3) % 64 == 0
     examples = {name: tf.constant([one[name] for one in pairs]) for name in ("text", "target")}
-    all_pieces = Recipe(config, {**assets, "written": None})
+    all_pieces = TranslationRecipe(config, {**assets, "written": None})
     assert recipe.encode(examples)["source"].to_list() == all_pieces.encode(examples)["source"].to_list()
     assert recipe.encode_target(examples)["target"].to_list() == all_pieces.encode_target(examples)["target"].to_list()
     model = recipe.build_model()
@@ -316,13 +322,13 @@ def test_of_a_joint_vocabulary_targets_are_written_with_their_own_pieces():
     assert model.get_layer("pieces").table.shape == (len(assets["pieces"]) + 3, 8)
     # Other targets are written with more pieces, and none is lost.
     other = [{"text": "Haus", "target": left[-1]}] * 4
-    found = Recipe.relearn(config, Source("made up", lambda: iter(other)), assets)
+    found = TranslationRecipe.relearn(config, Source("made up", lambda: iter(other)), assets)
     assert {*written, left[-1]} <= set(found["pieces"][: found["written"]])
     assert len(found["pieces"]) > found["written"] and sorted(found["pieces"]) == sorted(assets["pieces"])
 
 
 def test_settings_fit_the_model_and_the_data():
-    found = Recipe.settle(Config(), {"pairs": 30_000, "pieces": []})
+    found = TranslationRecipe.settle(Config(), {"pairs": 30_000, "pieces": []})
     assert (found.epochs, found.units, found.layers) == (20, 128, 4)
-    found = Recipe.settle(Config(model="lstm", layers=3, max_minutes=5), {"pairs": 30_000, "pieces": []})
+    found = TranslationRecipe.settle(Config(model="lstm", layers=3, max_minutes=5), {"pairs": 30_000, "pieces": []})
     assert (found.epochs, found.units, found.layers) == (None, 256, 3)

@@ -12,10 +12,11 @@ import tensorflow as tf
 from calls import tiny_pairs
 
 from common import endpoints, subwords
-from common.recipe import Source
+from common.types import Source
 from recipes.translation import alignment, scoring, serving
 from recipes.translation.config import Config
-from recipes.translation.recipe import Recipe
+from recipes.translation.networks import get_network
+from recipes.translation.recipe import TranslationRecipe
 
 PAIRS = [{"text": text, "target": target} for text, target in tiny_pairs(60)]
 TEXTS = [{"text": text} for text in ("the cat sees a red house now", "a cat", "")]
@@ -26,10 +27,10 @@ SIZES = {"units": 8, "layers": 1, "heads": 2, "inner": 12, "pieces": 330}
 def translator(**settings):
     """(served, recipe, model) of a model with random weights, the same for all settings of decoding."""
     config = Config(**SIZES | settings)
-    assets = Recipe.learn(config, Source("some", lambda: iter(PAIRS)))
-    config = Recipe.settle(config, assets)
+    assets = TranslationRecipe.learn(config, Source("some", lambda: iter(PAIRS)))
+    config = TranslationRecipe.settle(config, assets)
     keras.utils.set_random_seed(4)
-    recipe = Recipe(config, assets)
+    recipe = TranslationRecipe(config, assets)
     model = recipe.build_model()
     random = np.random.default_rng(1)
     model.set_weights([weight + random.normal(size=weight.shape, scale=0.3) for weight in model.get_weights()])
@@ -50,7 +51,7 @@ def test_likelihood_is_that_of_each_piece_after_those_before_it(network):
         wanted = recipe.encode_target({name: tf.constant([example[name]]) for name in ("text", "target")})[
             "target"
         ].numpy()[0]
-        step = recipe.network.Stepper(recipe.config, model, source, 1)
+        step = get_network(recipe.config).Stepper(recipe.config, model, source, 1)
         state, before, expected = step.state, subwords.START, 0.0
         for position, piece in enumerate(wanted):
             state, logits, _ = step(state, tf.constant([before]), tf.constant(position), step.memory)
@@ -168,8 +169,10 @@ def test_words_are_aligned_by_the_attention_of_all_their_pieces():
     attention = np.array([[0.9, 0.1, 0.0], [0.5, 0.3, 0.2], [0.1, 0.2, 0.3], [0.0, 0.45, 0.55]])
     # Of the second word the first one has 0.6, and the second one 1.0.
     assert alignment.aligned(source, target, attention) == {
-        "source": ["the", "houses"], "target": ["die", "Huser", "da"], "pairs": [[0, 0], [1, 1], [1, 2]],
-    }  # fmt: skip
+        "source": ["the", "houses"],
+        "target": ["die", "Huser", "da"],
+        "pairs": [[0, 0], [1, 1], [1, 2]],
+    }
     assert alignment.aligned([b"  "], target, np.ones([4, 1]))["pairs"] == []
 
 
