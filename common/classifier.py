@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from common import check, metrics, uncertain
+from common import metrics, uncertain
 from common.errors import DataError
 from common.layers.blend import fitted_shares
 from common.recipe import Ask, Assets, Axis, Example, Source, Tally
+from common.similar_names import similar_label_warnings
 
 FITTED = 5_000_000  # logits on which a blend is fitted; more would take gigabytes, and tell little of so few weights
 
@@ -107,7 +108,7 @@ class Labels:
 
     def doubts(self) -> list[str]:
         """Labels that differ in case or blanks only, for people."""
-        return check.alike(self.names)
+        return similar_label_warnings(self.names)
 
 
 class Validation:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from common.check import lines
+from common.check_common import lines
 from common.check_music import music, voices
 from common.errors import DataError
 from common.problems import Problems

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.check import lines
+from common.check_common import lines
 from common.check_pairs import pairs
 from common.errors import DataError
 from common.pairs import Filter, filtered

@@ -9,7 +9,7 @@ from itertools import groupby
 import pytest
 from calls import call, fails, good
 
-from common.check import lines
+from common.check_common import lines
 from common.config import RunConfig
 from common.prepare import problem_lines
 from common.problems import Problems

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, check_images, classifier, images, losses, sources
+from common import check_images, classifier, images, losses, sources
+from common.check_common import quantiles
 from common.config import passes
 from common.errors import ConfigError
 from common.readers import pictures
@@ -73,7 +74,7 @@ class Recipe:
             widths[width] += 1
             grey = grey and mode in ("1", "L", "LA")
         found = classifier.learned(labels, train, "image")
-        typical = [min(check.quantiles(sizes)["median"], LARGEST) for sizes in (heights, widths)]
+        typical = [min(quantiles(sizes)["median"], LARGEST) for sizes in (heights, widths)]
         halved = model.halvings(*(size(config.image_size) or typical))
         grey = {"grey": True, "colour": False}.get(config.channels, grey)
         return found | {"size": typical, "grey": grey, "halved": halved}

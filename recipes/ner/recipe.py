@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, check_tags, metrics, pipeline, sources, text, uncertain
+from common import check_tags, metrics, pipeline, sources, text, uncertain
 from common.config import passes, refuse
 from common.errors import ConfigError, DataError
 from common.layers import crf
@@ -20,6 +20,7 @@ from common.metrics import UNSEEN
 from common.opening import combined, digest
 from common.readers.files import located
 from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Field, Format, Source, Splits, Tally
+from common.similar_names import similar_label_warnings
 from common.tags import entities
 from common.tokens import tokenised
 
@@ -327,7 +328,7 @@ class Recipe:
         }
 
     def doubts(self) -> list[str]:
-        return check.alike(self.types) + text.strange(self.assets.get("familiar"))
+        return similar_label_warnings(self.types) + text.strange(self.assets.get("familiar"))
 
     def odd_inputs(self) -> list[Example]:
         long = "word " * 1_300

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, classifier, losses, pipeline, sources, text
+from common import check_text, classifier, losses, pipeline, sources, text
 from common.config import passes
 from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
 
@@ -88,7 +88,7 @@ class Recipe:
         def known(texts: Iterable[Sequence[str]]) -> set[str]:
             return set(text.frequent(text.counted(texts), config.vocabulary, config.min_count))
 
-        return check.text_classification(splits, text.words, known, config.max_length)
+        return check_text.text_classification(splits, text.words, known, config.max_length)
 
     def encode(self, features: Batch) -> Batch:
         words = text.ends(text.words(features["text"]), self.config.max_length - 1)
