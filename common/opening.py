@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from common import tfds
 from common.config import RunConfig
@@ -27,6 +26,7 @@ from common.readers.image_tables import image_table
 from common.readers.jsonl import is_json_lines, json_lines
 from common.readers.labels import label_names
 from common.readers.parquet import MAGIC, parquet, tagged_parquet
+from common.readers.reader import Reader
 from common.readers.tables import table
 from common.readers.tagged import Tagged, tagged_json_lines
 from common.readers.tmx import is_memory, memory
@@ -52,18 +52,6 @@ def columns(given: Sequence[str], fields: Sequence[Field]) -> dict[str, str]:
             )
         found[name] = column
     return found
-
-
-class Reader(Protocol):
-    """What every module of common/readers gives for a file."""
-
-    @property
-    def problems(self) -> Problems: ...
-
-    @property
-    def note(self) -> str: ...
-
-    def rows(self) -> Iterator[tuple[str, Example]]: ...
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.columns import example
 from common.readers.files import damage, opened_text, sample
+from common.readers.reader import Reader
 from common.recipe import Example, Field
 
 
 @dataclass(frozen=True)
-class Aligned:
+class Aligned(Reader):
     """Files in the order of the fields.
 
     Args:

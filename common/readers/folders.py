@@ -10,6 +10,7 @@ from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.columns import unusable, usable
 from common.readers.files import COMPRESSIONS, damage, decoding, is_binary, opened, suffix, unreadable
+from common.readers.reader import Reader
 from common.recipe import Example, Field
 
 PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid"}
@@ -20,7 +21,7 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
 @dataclass(frozen=True)
-class LabelFolders:
+class LabelFolders(Reader):
     """A folder whose sub-folders are labels.
 
     Args:

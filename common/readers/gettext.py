@@ -15,6 +15,7 @@ from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import usable
 from common.readers.files import BOMS, damage, decoding, opened, suffix
+from common.readers.reader import Reader
 from common.recipe import Example, Field
 
 MO = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}  # first bytes, and the order of bytes in numbers
@@ -25,7 +26,7 @@ CHARSET = re.compile(rb"Content-Type:[^\n]*?charset=([\w.:-]+)")
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Catalogue(Reader):
     """The translated messages of a file.
 
     Args:

@@ -18,6 +18,7 @@ from common.readers.files import opened
 from common.readers.folders import PARTS, listed
 from common.readers.images import named
 from common.readers.pictures import png, too_large
+from common.readers.reader import Reader
 from common.recipe import Example, Field
 
 IMAGES, LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"  # bytes in three dimensions and in one
@@ -28,7 +29,7 @@ REMEDY = "copy or download both again"
 
 
 @dataclass(frozen=True)
-class Idx:
+class Idx(Reader):
     """A file of images and one of their labels, "0" to "255".
 
     Args:

@@ -15,6 +15,7 @@ from common.problems import Problems
 from common.readers import columns, pictures
 from common.readers.files import unreadable
 from common.readers.folders import UNLABELLED, listed, part_folders, sub_folders
+from common.readers.reader import Reader
 from common.recipe import Example, Field
 
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave beside pictures; hidden files too
@@ -47,11 +48,11 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Images:
+class Images(Reader):
     """Labelled images in a fixed order.
 
     Args:
-      note: how they were found, for people.
+      summary: how they were found, for people.
       image: name of the field that holds them.
       entries: lists them anew.
       problems: is told of every image that cannot be used.
@@ -59,12 +60,16 @@ class Images:
       bad: by place, why others cannot be used; so no pass but the first one decodes a file for this.
     """
 
-    note: str
+    summary: str
     image: str
     entries: Callable[[], Iterator[Entry]] = field(repr=False, compare=False)
     problems: Problems = field(repr=False, compare=False)
     good: set[str] = field(default_factory=set, repr=False, compare=False)
     bad: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def note(self) -> str:
+        return self.summary
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """(place, path) of every image that is a file of its own."""

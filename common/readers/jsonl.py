@@ -15,6 +15,7 @@ from common.problems import Problems
 from common.readers.arrays import BLANKS, elements, is_array
 from common.readers.columns import are_texts, as_text, listed, positions, usable
 from common.readers.files import BROKEN, opened_text, sample, suffix
+from common.readers.reader import Reader
 from common.recipe import Example, Field
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -29,21 +30,25 @@ Rows = Iterator[tuple[str, dict[str, Any], str]]
 
 
 @dataclass(frozen=True)
-class JsonLines:
+class JsonLines(Reader):
     """A file whose keys are known.
 
     Args:
-      note: how the file was understood, for people.
+      summary: how the file was understood, for people.
       read: starts a pass.
       keys: by field.
       problems: is told of every row that cannot be used, and of those without a label, which are left out.
     """
 
-    note: str
+    summary: str
     read: Callable[[], Rows] = field(repr=False)
     keys: dict[str, str]
     fields: tuple[Field, ...] = field(repr=False)
     problems: Problems = field(repr=False, compare=False)
+
+    @property
+    def note(self) -> str:
+        return self.summary
 
     def rows(self) -> Iterator[tuple[str, Example]]:
         """(place, example) of every row that can be used, such as ("a.jsonl:2", {"text": "fine", "label": "pos"}).

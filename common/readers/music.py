@@ -18,6 +18,7 @@ from common.readers.files import suffix
 from common.readers.folders import PARTS
 from common.readers.grid import Found, Quantised, Unusable
 from common.readers.images import IGNORED
+from common.readers.reader import Reader
 from common.recipe import Example
 
 MIDI = (".mid", ".midi", ".kar", ".smf")
@@ -45,17 +46,21 @@ class Named(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Music:
+class Music(Reader):
     """Pieces in a fixed order, and what could not be used.
 
     Args:
-      note: how many there are and what became of their notes, for people.
+      summary: how many there are and what became of their notes, for people.
       problems: is told of everything that gives no piece.
     """
 
-    note: str
+    summary: str
     found: tuple[Found, ...] = field(repr=False)
     problems: Problems = field(repr=False, compare=False)
+
+    @property
+    def note(self) -> str:
+        return self.summary
 
     def rows(self) -> Iterator[tuple[str, Example]]:
         """(place, example) of every piece.

@@ -13,6 +13,7 @@ from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import are_texts, as_text, positions, usable
 from common.readers.files import damaged, unreadable
+from common.readers.reader import Reader
 from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
 from common.recipe import Example, Field
 
@@ -26,7 +27,7 @@ ImageRow = tuple[str, bytes | str | None, dict[str, str | None], str]
 
 
 @dataclass(frozen=True)
-class Parquet:
+class Parquet(Reader):
     """A file whose columns are known.
 
     Args:

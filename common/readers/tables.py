@@ -18,7 +18,8 @@ from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import are_texts, positions, usable
 from common.readers.files import damage, opened_text, sample, suffix
-from common.recipe import Field
+from common.readers.reader import Reader
+from common.recipe import Example, Field
 
 DELIMITER_ROWS, GUESS_ROWS = 50, 1000
 LONGEST_CELL = 100_000_000  # characters; the csv module's own limit of 131,072 is less than a long document
@@ -30,7 +31,7 @@ Row = tuple[int, list[str], str]  # line where it starts, cells, what is wrong w
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Reader):
     """A file whose layout is known; its rows can be read as often as one likes.
 
     Args:
@@ -58,7 +59,7 @@ class Table:
         taken = ", ".join(f"{name} = {column}" for name, column in columns.items())
         return f"{self.path.name}: {layout}, {self.encoding}, {'header' if self.header else 'no header'}; {taken}"
 
-    def rows(self) -> Iterator[tuple[str, dict[str, str]]]:
+    def rows(self) -> Iterator[tuple[str, Example]]:
         """(place, example) of every row that can be used, such as ("a.csv:2", {"text": "fine", "label": "pos"}).
 
         Raises:

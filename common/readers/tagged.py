@@ -16,6 +16,7 @@ from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import as_text, listed, unusable
 from common.readers.jsonl import json_lines
+from common.readers.reader import Reader
 from common.readers.spans import beside, cut_texts, spans_of
 from common.recipe import Example, Field
 from common.tags import NONE, Scheme, Span, Tally, entities, faults, iob2, pieces
@@ -52,11 +53,11 @@ class Sentence(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tagged:
+class Tagged(Reader):
     """A file whose scheme is known.
 
     Args:
-      note: how the file was understood, for people.
+      summary: how the file was understood, for people.
       read: starts a pass.
       scheme: of the tags.
       faulty: it does not allow all of them.
@@ -66,7 +67,7 @@ class Tagged:
       repairs: is told of every tag or span that was mended.
     """
 
-    note: str
+    summary: str
     read: Callable[[], Iterator[Sentence]] = field(repr=False)
     scheme: Scheme
     faulty: bool
@@ -74,6 +75,10 @@ class Tagged:
     named_tags: bool
     problems: Problems = field(repr=False, compare=False)
     repairs: Problems = field(repr=False, compare=False)
+
+    @property
+    def note(self) -> str:
+        return self.summary
 
     def rows(self) -> Iterator[tuple[str, Example]]:
         """(place, example) of every sentence that can be used, or of every piece of one that is too long.
@@ -188,7 +193,7 @@ def tagged(
             kind, kinds = ("illegal tag", "illegal tags") if counts else ("entity", "entities")
             first = made.repairs.lines()[0].partition(", which")[0] if counts else made.repairs.lines()[0]
             layout += f"; {count:,} {kind if count == 1 else kinds} repaired, first {first}"
-    return replace(made, note=layout, problems=problems, repairs=Problems())
+    return replace(made, summary=layout, problems=problems, repairs=Problems())
 
 
 def tagged_json_lines(

@@ -15,6 +15,7 @@ from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.columns import check_fields, is_other_language, usable
 from common.readers.files import opened, suffix
+from common.readers.reader import Reader
 from common.recipe import Example, Field
 
 BLOCK = 2**16  # bytes at a time
@@ -24,7 +25,7 @@ Unit = tuple[int, list[tuple[str, str]]]  # line where it starts, (language, tex
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(Reader):
     """A file whose languages are known.
 
     Args:
