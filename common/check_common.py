@@ -138,7 +138,7 @@ def name_overlaps(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
     return {f"{first} and {second}": count for (first, second), count in counts.items()}
 
 
-def clash_warnings(count: int, name: str, unit: str, other: str) -> list[str]:
+def clash_warnings(count: int, name: str, unit: str, difference: str) -> list[str]:
     """A warning if examples of a part also occur with another label, or with other tags.
 
     >>> clash_warnings(1, "train", "image", 'another label, such as with "cat" and "dog".')
@@ -149,7 +149,7 @@ def clash_warnings(count: int, name: str, unit: str, other: str) -> list[str]:
       other: how the others differ, to the end of the sentence.
     """
     occur = f"{unit} of the {name} part also occurs" if count == 1 else f"{unit}s of the {name} part also occur"
-    return [f"{count:,} {occur} with {other}"] if count else []
+    return [f"{count:,} {occur} with {difference}"] if count else []
 
 
 def unvalidated(splits: Splits) -> list[str]:

@@ -81,7 +81,7 @@ def read_json(path: Path) -> dict[str, Any]:
       RunError: the file is missing, damaged or holds no object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_hook=_restored)
+        value = json.loads(path.read_text(encoding="utf-8"), object_hook=_restore)
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{path} is missing: {path.parent} is no run or a damaged one. Name another run.") from None
     except ValueError as error:
@@ -91,7 +91,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _restored(value: dict[str, Any]) -> Any:
+def _restore(value: dict[str, Any]) -> Any:
     if list(value) == [BYTES] and isinstance(value[BYTES], str):
         return base64.b64decode(value[BYTES])
     if list(value) == [NUMBERS, "shape"]:

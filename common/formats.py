@@ -93,7 +93,10 @@ def translation_memory(pairs: Iterable[tuple[str, str]], source: str, target: st
     def variant(language: str, text: str) -> str:
         return f'      <tuv xml:lang="{language}"><seg>{escape(text)}</seg></tuv>\n'
 
-    units = "".join(f"    <tu>\n{variant(source, one)}{variant(target, other)}    </tu>\n" for one, other in pairs)
+    units = "".join(
+        f"    <tu>\n{variant(source, source_text)}{variant(target, target_text)}    </tu>\n"
+        for source_text, target_text in pairs
+    )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4">\n'
         f'  <header creationtool="kerasserole" creationtoolversion="1" segtype="sentence" o-tmf="none" adminlang="en"'

@@ -36,7 +36,7 @@ def placeholders(text: str) -> list[str]:
     """
     if "//" in text:  # what a URL escapes, such as %20, is its own
         text = URL.sub(lambda url: ESCAPE.sub("", url[0]), text)
-    return [found[0] for found in PLACEHOLDER.finditer(text) if found[0] != "%%"]
+    return [match[0] for match in PLACEHOLDER.finditer(text) if match[0] != "%%"]
 
 
 def placeholder_errors(source: str, target: str) -> tuple[list[str], list[str]]:
@@ -45,8 +45,8 @@ def placeholder_errors(source: str, target: str) -> tuple[list[str], list[str]]:
     >>> placeholder_errors("%d of %s", "%s von <b>")
     (['%d'], ['<b>'])
     """
-    wanted, found = Counter(placeholders(source)), Counter(placeholders(target))
-    return list((wanted - found).elements()), list((found - wanted).elements())
+    expected, actual = Counter(placeholders(source)), Counter(placeholders(target))
+    return list((expected - actual).elements()), list((actual - expected).elements())
 
 
 def script_counts(text: str) -> Counter[str]:
@@ -75,7 +75,7 @@ def script_share(text: str, language: str | None) -> float:
     0.5
     """
     known, counts = scripts(language), script_counts(text)
-    return sum(counts[one] for one in known) / counts.total() if known and counts else 1.0
+    return sum(counts[name] for name in known) / counts.total() if known and counts else 1.0
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,8 @@ def ends(tokens: tf.RaggedTensor, most: int) -> tf.RaggedTensor:
     position = tf.range(tf.size(rows, tf.int64))
     position -= tf.gather(tokens.row_starts(), rows)
     length = tf.gather(lengths, rows)
-    kept = (position < most // 2) | (position >= length - (most - most // 2)) | (length <= most)
-    return tf.RaggedTensor.from_row_lengths(tokens.values[kept], tf.minimum(lengths, most), validate=False)
+    is_kept = (position < most // 2) | (position >= length - (most - most // 2)) | (length <= most)
+    return tf.RaggedTensor.from_row_lengths(tokens.values[is_kept], tf.minimum(lengths, most), validate=False)
 
 
 def utf8(text: str | bytes) -> bytes:
@@ -117,17 +117,17 @@ def counted(
     """
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def distinct(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        found, _, uses = tf.unique_with_counts(words(batch))
-        return found, uses
+    def count_distinct(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        tokens, _, uses = tf.unique_with_counts(words(batch))
+        return tokens, uses
 
-    def counted_batch(batch: Sequence[str | bytes]) -> tuple[list[bytes], list[int]]:
-        found, uses = distinct(tf.constant([utf8(text) for text in batch], tf.string))
-        return found.numpy().tolist(), uses.numpy().tolist()
+    def count_batch(batch: Sequence[str | bytes]) -> tuple[list[bytes], list[int]]:
+        tokens, uses = count_distinct(tf.constant([utf8(text) for text in batch], tf.string))
+        return tokens.numpy().tolist(), uses.numpy().tolist()
 
     counts: Counter[bytes] = Counter()
-    for found, uses in in_parallel(counted_batch, texts):
-        for word, count in zip(found, uses, strict=True):
+    for tokens, uses in in_parallel(count_batch, texts):
+        for word, count in zip(tokens, uses, strict=True):
             counts[word] += count
         rare = 0
         while len(counts) > (most if rare == 0 else most * 3 // 4):  # some room, so as not to sift at every batch
@@ -142,8 +142,8 @@ def frequent(counts: Counter[str], most: int, at_least: int) -> list[str]:
     >>> frequent(Counter("abracadabra"), most=3, at_least=2)
     ['a', 'b', 'r']
     """
-    kept = sorted((word for word, count in counts.items() if count >= at_least), key=lambda w: (-counts[w], w))
-    return kept[:most]
+    ordered = sorted((word for word, count in counts.items() if count >= at_least), key=lambda w: (-counts[w], w))
+    return ordered[:most]
 
 
 def extended(known: Sequence[str], more: Iterable[str]) -> list[str]:
@@ -161,8 +161,8 @@ def familiar(words: Sequence[str], known: Iterable[str]) -> float:
     Args:
       words: the most frequent first.
     """
-    most, other = words[:COMMON], set(known)
-    return sum(word in other for word in most) / len(most) if most else 1.0
+    most, vocabulary = words[:COMMON], set(known)
+    return sum(word in vocabulary for word in most) / len(most) if most else 1.0
 
 
 def strange(share: float | None, least: float = 0.5, of: str = "") -> list[str]:
@@ -192,13 +192,13 @@ def affixes(words: tf.Tensor, prefixes: Sequence[int], suffixes: Sequence[int], 
     """
     length = tf.strings.length(words, unit="UTF8_CHAR")
     start = tf.zeros_like(length)
-    found = []
+    parts = []
     for size in prefixes:
-        found.append("<" + tf.strings.substr(words, start, tf.minimum(length, size), unit="UTF8_CHAR"))
+        parts.append("<" + tf.strings.substr(words, start, tf.minimum(length, size), unit="UTF8_CHAR"))
     for size in suffixes:
-        kept = tf.minimum(length, size)
-        found.append(tf.strings.substr(words, length - kept, kept, unit="UTF8_CHAR") + ">")
-    ids = tf.strings.to_hash_bucket_fast(tf.stack(found, axis=1), buckets) + 1
+        taken = tf.minimum(length, size)
+        parts.append(tf.strings.substr(words, length - taken, taken, unit="UTF8_CHAR") + ">")
+    ids = tf.strings.to_hash_bucket_fast(tf.stack(parts, axis=1), buckets) + 1
     return tf.cast(ids, tf.int32)
 
 
@@ -232,8 +232,8 @@ class Vocabulary:
     def ids(self, tokens: tf.RaggedTensor) -> tf.RaggedTensor:
         """Ids of words, int32 [batch, (words)]."""
         flat = tokens.values
-        found = self.table.lookup(flat) if self.table else tf.strings.to_hash_bucket_fast(flat, self.buckets)
-        return tokens.with_values(tf.cast(found, tf.int32) + self.first)
+        word_ids = self.table.lookup(flat) if self.table else tf.strings.to_hash_bucket_fast(flat, self.buckets)
+        return tokens.with_values(tf.cast(word_ids, tf.int32) + self.first)
 
 
 class Affixes:
@@ -266,6 +266,6 @@ class Affixes:
         """
         places = ids.values - self.first
         unknown = tf.where(places >= self.count)
-        found = tf.gather(tf.constant(self.table), tf.minimum(places, self.count))
+        known_affixes = tf.gather(tf.constant(self.table), tf.minimum(places, self.count))
         rest = self.cut(tf.gather_nd(tokens.values, unknown))
-        return tokens.with_values(tf.tensor_scatter_nd_update(found, unknown, rest))
+        return tokens.with_values(tf.tensor_scatter_nd_update(known_affixes, unknown, rest))

@@ -33,7 +33,7 @@ class Aligned(Reader):
     @property
     def note(self) -> str:
         pairs = zip(self.fields, self.paths, strict=True)
-        return "line-aligned files; " + ", ".join(f"{one.name} = lines of {path.name}" for one, path in pairs)
+        return "line-aligned files; " + ", ".join(f"{field.name} = lines of {path.name}" for field, path in pairs)
 
     def rows(self) -> Iterator[tuple[str, Example]]:
         """(place, example) of every line that can be used; the place names the first file.
@@ -56,8 +56,8 @@ class Aligned(Reader):
                         for line, file in zip(lines, files, strict=True)
                     ]
                     pairs = zip(self.paths, counts, strict=True)
-                    found = " and ".join(f"{path.name} has {n:,} lines" for path, n in pairs)
-                    raise DataError(f"{found}, but each line of one belongs to one of the other: mend the files.")
+                    totals = " and ".join(f"{path.name} has {n:,} lines" for path, n in pairs)
+                    raise DataError(f"{totals}, but each line of one belongs to one of the other: mend the files.")
                 count += 1
                 cells = [line.removesuffix("\n").removesuffix("\r") for line in lines]
                 if count == 1:
@@ -69,11 +69,12 @@ class Aligned(Reader):
                     self.problems.add(*wrong[0])
                     continue
                 made, lacks = example(
-                    {one.name: cell for one, cell in zip(self.fields, cells, strict=True)}, self.fields
+                    {field.name: cell for field, cell in zip(self.fields, cells, strict=True)}, self.fields
                 )
                 if lacks:
                     empty = [
-                        one.kind == "label" and not cell.strip() for one, cell in zip(self.fields, cells, strict=True)
+                        field.kind == "label" and not cell.strip()
+                        for field, cell in zip(self.fields, cells, strict=True)
                     ]
                     self.problems.add(places[empty.index(True)], lacks)
                 else:

@@ -45,7 +45,7 @@ class Task(NamedTuple):
 
 
 @dataclass
-class _Survey:
+class _ExportStats:
     """What an export holds.
 
     Args:
@@ -62,10 +62,10 @@ class _Survey:
     def add(self, task: Task) -> None:
         self.tasks += 1
         self.columns |= dict.fromkeys(task.data)
-        keys = dict.fromkeys(key for one in task.annotations for key in one)
+        keys = dict.fromkeys(key for annotation in task.annotations for key in annotation)
         self.given.update(list(keys))
         for name in {name for name, _ in keys}:
-            self.disagreeing[name] += len({_compared(one, name) for one in task.annotations}) > 1
+            self.disagreeing[name] += len({_make_comparable(annotation, name) for annotation in task.annotations}) > 1
 
     def named(self, *kinds: str) -> list[str]:
         """What was annotated in one of these ways."""
@@ -97,20 +97,20 @@ def annotated(
       DataError: the file is damaged, holds no annotation of the wanted kind, or it is not clear which is meant.
     """
     encoding, _ = sample(path, encoding)
-    survey = _surveyed(path, encoding)
-    wanted = next((one for one in fields if one.kind in WANTED), None)
+    survey = _collect_stats(path, encoding)
+    wanted = next((field for field in fields if field.kind in WANTED), None)
     kind = WANTED[wanted.kind] if wanted else None
     names = survey.named(kind) if kind else []
     if wanted and wanted.name not in columns:
-        columns = {**columns, **_meant(path, survey, wanted)}
+        columns = {**columns, **_choose_annotation(path, survey, wanted)}
     plain = [name for name in survey.named(PLAIN) if name not in names]
     keys = [*names, *(name for name in survey.columns if name not in names), *plain]
-    found = positions(path.name, keys, keys, fields, columns, advice="name another export")
-    by_field = {name: keys[at] for name, at in found.items()}
+    indices = positions(path.name, keys, keys, fields, columns, advice="name another export")
+    by_field = {name: keys[at] for name, at in indices.items()}
     target = by_field[wanted.name] if wanted else ""
 
     def read() -> Rows:
-        for task in _tasks(path, encoding):
+        for task in _read_tasks(path, encoding):
             row = {name: value for name, value in task.data.items() if name not in names}
             for (name, of), value in (task.annotations[-1] if task.annotations else {}).items():
                 if of in (PLAIN, kind):
@@ -122,7 +122,7 @@ def annotated(
     taken = {name: f'"{key}"' for name, key in by_field.items()}
     if target in names and wanted:
         taken[wanted.name] = f'{kind} of "{target}"'
-    note = f"{path.name}: Label Studio, {', '.join(f'{name} = {one}' for name, one in taken.items())}"
+    note = f"{path.name}: Label Studio, {', '.join(f'{name} = {column}' for name, column in taken.items())}"
     if count := survey.disagreeing[target]:
         tasks = f"{count:,} {'task' if count == 1 else 'tasks'}"
         note += f"; people disagree on {tasks}, of which the ground truth or else the latest annotation is taken"
@@ -141,11 +141,11 @@ def tagged_annotations(
 
     Args: as those of `annotated` and `tagged.tagged`.
     """
-    found = annotated(path, fields, columns, encoding, problems)
-    text_key, spans_key = (found.keys[name] for name in tagged_fields(fields))
+    texts = annotated(path, fields, columns, encoding, problems)
+    text_key, spans_key = (texts.keys[name] for name in tagged_fields(fields))
 
     def read() -> Iterator[Sentence]:
-        for place, row, wrong in found.read():
+        for place, row, wrong in texts.read():
             text, spans = row.get(text_key), row.get(spans_key)
             if isinstance(text, str) and isinstance(spans, list):
                 spans = [in_characters(text, span) for span in spans]
@@ -154,7 +154,7 @@ def tagged_annotations(
             else:
                 yield sentence(place, text, spans, wrong)
 
-    return tagged(path.name, found.note, read, names, problems)
+    return tagged(path.name, texts.note, read, names, problems)
 
 
 def in_characters(text: str, span: Any) -> Any:
@@ -174,14 +174,14 @@ def in_characters(text: str, span: Any) -> Any:
     return span | {"start": len(before), "end": len(before) + len(said)} if within == said and start >= 0 else span
 
 
-def _surveyed(path: Path, encoding: str) -> _Survey:
-    survey = _Survey()
-    for task in _tasks(path, encoding):
+def _collect_stats(path: Path, encoding: str) -> _ExportStats:
+    survey = _ExportStats()
+    for task in _read_tasks(path, encoding):
         survey.add(task)
     return survey
 
 
-def _meant(path: Path, survey: _Survey, wanted: Field) -> dict[str, str]:
+def _choose_annotation(path: Path, survey: _ExportStats, wanted: Field) -> dict[str, str]:
     """What was annotated for a field, by the field's name; nothing where the columns of JSON-MIN may tell.
 
     Raises:
@@ -208,7 +208,7 @@ def _meant(path: Path, survey: _Survey, wanted: Field) -> dict[str, str]:
     raise DataError(f"{path.name} holds {tasks}, none of them annotated: annotate some, and export it again.")
 
 
-def _tasks(path: Path, encoding: str) -> Iterator[Task]:
+def _read_tasks(path: Path, encoding: str) -> Iterator[Task]:
     """The tasks of an export; rows of JSON-MIN that follow each other are one task if they have one number."""
 
     def number(row: tuple[str, dict[str, Any], str]) -> Any:
@@ -221,57 +221,59 @@ def _tasks(path: Path, encoding: str) -> Iterator[Task]:
         if isinstance(value.get("id"), int | str):
             place = f"{path.name}: task {value['id']}"
         if "annotation_id" in value:
-            latest = sorted((row for _, row, _ in rows), key=_updated)
-            yield Task(place, wrong, {}, [_of_row(row) for row in latest])
+            latest = sorted((row for _, row, _ in rows), key=_get_update_time)
+            yield Task(place, wrong, {}, [_group_row(row) for row in latest])
             continue
         data = value.get("data")
         if not isinstance(data, dict):
             wrong, data = wrong or 'has no "data"', {}
-        given = [one for one in _list(value.get("annotations")) if isinstance(one, dict)]
-        kept = [one for one in given if not one.get("was_cancelled")]
-        latest = sorted(kept, key=lambda one: (bool(one.get("ground_truth")), _updated(one)))
-        yield Task(place, wrong, data, [_of_results(_list(one.get("result"))) for one in latest])
+        given = [annotation for annotation in _as_list(value.get("annotations")) if isinstance(annotation, dict)]
+        valid = [annotation for annotation in given if not annotation.get("was_cancelled")]
+        latest = sorted(
+            valid, key=lambda annotation: (bool(annotation.get("ground_truth")), _get_update_time(annotation))
+        )
+        yield Task(place, wrong, data, [_group_results(_as_list(annotation.get("result"))) for annotation in latest])
 
 
-def _updated(annotation: Mapping[str, Any]) -> str:
+def _get_update_time(annotation: Mapping[str, Any]) -> str:
     """When it was last changed; of equal ones, the last one listed stays the last."""
     return str(annotation.get("updated_at") or "")
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _of_results(results: list[Any]) -> Annotation:
+def _group_results(results: list[Any]) -> Annotation:
     """The labels and the spans among the results of an annotation; of other kinds that there are some."""
-    found: Annotation = {}
-    for one in results:
-        if not isinstance(one, dict) or not isinstance(one.get("value"), dict):
+    annotation: Annotation = {}
+    for result in results:
+        if not isinstance(result, dict) or not isinstance(result.get("value"), dict):
             continue
-        kind, value = str(one.get("type")), one["value"]
-        held = found.setdefault((str(one.get("from_name")), kind), [])
-        held += _list(value.get(CHOICES)) if kind == CHOICES else [value]
-    return found
+        kind, value = str(result.get("type")), result["value"]
+        held = annotation.setdefault((str(result.get("from_name")), kind), [])
+        held += _as_list(value.get(CHOICES)) if kind == CHOICES else [value]
+    return annotation
 
 
-def _of_row(row: Mapping[str, Any]) -> Annotation:
+def _group_row(row: Mapping[str, Any]) -> Annotation:
     """The same of a row of JSON-MIN, in which a single label and the task's data are values by themselves."""
-    found: Annotation = {}
+    annotation: Annotation = {}
     for name, value in row.items():
         if isinstance(value, dict) and isinstance(value.get(CHOICES), list):
-            found[name, CHOICES] = value[CHOICES]
-        elif isinstance(value, list) and value and all(isinstance(one, dict) and SPANS in one for one in value):
-            found[name, SPANS] = value
+            annotation[name, CHOICES] = value[CHOICES]
+        elif isinstance(value, list) and value and all(isinstance(item, dict) and SPANS in item for item in value):
+            annotation[name, SPANS] = value
         elif name not in ABOUT_ROWS:
-            found[name, PLAIN] = value
-    return found
+            annotation[name, PLAIN] = value
+    return annotation
 
 
-def _compared(annotation: Annotation, name: str) -> str:
+def _make_comparable(annotation: Annotation, name: str) -> str:
     """What was annotated under a name, as a text that equal ones share in whatever order they were given."""
     keys = ("start", "end", SPANS)
     parts = []
     for (of, _), result in annotation.items():
-        for one in (result if isinstance(result, list) else [result]) if of == name else ():
-            parts.append(json.dumps([one.get(key) for key in keys] if isinstance(one, dict) else one))
+        for item in (result if isinstance(result, list) else [result]) if of == name else ():
+            parts.append(json.dumps([item.get(key) for key in keys] if isinstance(item, dict) else item))
     return json.dumps(sorted(parts))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -37,7 +38,7 @@ class Layout:
       ragged: lines may have more columns, for the user said which one holds the tags.
     """
 
-    path: Path = field(repr=False)
+    path: Path = dataclass_field(repr=False)
     encoding: str
     tabs: bool
     width: int
@@ -143,16 +144,16 @@ def conll(
       ConfigError: `columns` or `encoding` name what there is not.
       DataError: the file is missing, damaged, empty or no such file.
     """
-    layout = _layout(path, fields, columns, encoding)
+    layout = _detect_layout(path, fields, columns, encoding)
     read = layout.sentences
-    if all(one.wrong for one in read()):
+    if all(sentence.wrong for sentence in read()):
         first = next(read(), None)
         reason = f"{first.place} {first.wrong}" if first else "it has no line of a token and a tag"
         raise DataError(f"{path} holds no sentence that can be used ({reason}): mend it, or name another.")
     return tagged(path.name, layout.note, read, names, problems)
 
 
-def _layout(path: Path, fields: Sequence[Field], columns: Mapping[str, str], encoding: str | None) -> Layout:
+def _detect_layout(path: Path, fields: Sequence[Field], columns: Mapping[str, str], encoding: str | None) -> Layout:
     encoding, text = sample(path, encoding)
     rows = [line.rstrip(" \t\r") for line in text.removeprefix("\ufeff").split("\n")]
     if len(rows) > 100:  # the last line may be cut
@@ -164,22 +165,23 @@ def _layout(path: Path, fields: Sequence[Field], columns: Mapping[str, str], enc
     tabs = 2 * sum("\t" in line for line in lines) > len(lines)
     cells = [split(line, tabs) for line in lines]
     widths = Counter(map(len, cells))
-    width = max(widths, key=lambda one: (widths[one], one))
-    header = _header(cells[0], fields)
+    width = max(widths, key=lambda candidate: (widths[candidate], candidate))
+    header = _find_header(cells[0], fields)
     given = {
-        name: _given(path, name, column, max(widths), cells[0] if header else ()) for name, column in columns.items()
+        name: _find_chosen(path, name, column, max(widths), cells[0] if header else ())
+        for name, column in columns.items()
     }
     if len(set(given.values())) < len(given):
         raise ConfigError(f"--column names one column of {path.name} twice: give the tokens and the tags their own.")
     _check_table(path, cells, widths, width, tabs, set(given) == set(tagged_fields(fields)))
     numbered = width > 2 and _is_numbered(rows, tabs)
     name_of_tokens, name_of_tags = tagged_fields(fields)
-    found = header | given
-    if name_of_tags not in found and numbered and tabs and width == 10:
+    positions = header | given
+    if name_of_tags not in positions and numbered and tabs and width == 10:
         remedy = "say which column holds the tags by --column tags=10, or by another number"
         raise DataError(f"{path} is CoNLL-U, which has no column for tags of entities: {remedy}.")
-    at = found.get(name_of_tags, width - 1)
-    tokens = found.get(name_of_tokens, 1 if numbered and at != 1 else 0)
+    at = positions.get(name_of_tags, width - 1)
+    tokens = positions.get(name_of_tokens, 1 if numbered and at != 1 else 0)
     if tokens == at:
         raise ConfigError(f"Column {at + 1} of {path.name} cannot hold both tokens and tags: give both by --column.")
     feature = next((row[at] for row in cells if len(row) > at and FEATURE.search(row[at])), "")
@@ -189,19 +191,19 @@ def _layout(path: Path, fields: Sequence[Field], columns: Mapping[str, str], enc
     return Layout(path, encoding, tabs, width, numbered, tokens, at, name_of_tags in given, bool(header))
 
 
-def _header(first: Sequence[str], fields: Sequence[Field]) -> dict[str, int]:
+def _find_header(first: Sequence[str], fields: Sequence[Field]) -> dict[str, int]:
     """The column of each field where the first line names all of them, else none."""
     folded = [cell.casefold() for cell in first]
-    found = {}
-    for one in fields:
-        at = next((folded.index(name) for name in (one.name, *one.names) if name in folded), None)
+    positions = {}
+    for field in fields:
+        at = next((folded.index(name) for name in (field.name, *field.names) if name in folded), None)
         if at is None:
             return {}
-        found[one.name] = at
-    return found
+        positions[field.name] = at
+    return positions
 
 
-def _given(path: Path, name: str, column: str, width: int, header: Sequence[str]) -> int:
+def _find_chosen(path: Path, name: str, column: str, width: int, header: Sequence[str]) -> int:
     """The column that the user named or numbered, from 0."""
     column = column.strip()
     if column in header:

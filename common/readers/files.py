@@ -33,12 +33,12 @@ BROKEN = "\udc80"  # stands where bytes could not be decoded: a lone surrogate, 
 ERRORS = "kerasserole-mark"
 
 
-def _mark(error: UnicodeError) -> tuple[str, int]:
+def _mark_broken(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
     return BROKEN, error.end
 
 
-codecs.register_error(ERRORS, _mark)
+codecs.register_error(ERRORS, _mark_broken)
 
 
 def located(name: str) -> Path:
@@ -55,8 +55,8 @@ def suffix(path: Path) -> str:
     >>> suffix(Path("Reviews.2019.CSV.gz"))
     '.csv'
     """
-    found = [one.lower() for one in path.suffixes if one.lower() not in COMPRESSIONS]
-    return found[-1] if found else ""
+    suffixes = [ending.lower() for ending in path.suffixes if ending.lower() not in COMPRESSIONS]
+    return suffixes[-1] if suffixes else ""
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def opened(path: Path) -> Iterator[Any]:
                 with bz2.BZ2File(plain) as unpacked_too:
                     yield unpacked_too
             elif magic.startswith(b"\x28\xb5\x2f\xfd") or SKIPPED.match(magic):
-                with _zstd(path) as decompressed:
+                with _open_zstd(path) as decompressed:
                     yield decompressed
             elif magic.startswith(b"PK\x03\x04"):
                 sheet = path.suffix.lower() in (".xlsx", ".xlsm", ".ods")
@@ -116,7 +116,7 @@ def unreadable(path: Path) -> DataError:
 
 
 @contextmanager
-def _zstd(path: Path) -> Iterator[Any]:
+def _open_zstd(path: Path) -> Iterator[Any]:
     try:
         import pyarrow
     except ImportError as error:

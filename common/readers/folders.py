@@ -58,7 +58,7 @@ class LabelFolders(Reader):
         Raises:
           DataError: a file or folder cannot be read, or a file is broken and `problems` is strict.
         """
-        text, target = (next(one.name for one in self.fields if one.kind == kind) for kind in ("text", "label"))
+        text, target = (next(field.name for field in self.fields if field.kind == kind) for kind in ("text", "label"))
         for label, path in self.files():
             place = f"{label}/{path.name}".encode("utf-8", "backslashreplace").decode()  # a name may be any bytes
             if suffix(path) not in SUFFIXES and not _is_number(suffix(path)):
@@ -81,23 +81,23 @@ def label_folders(
       ConfigError: an example holds other things than a text and a label.
       DataError: there are no sub-folders with files, two are the same part, or a folder cannot be read.
     """
-    if sorted(one.kind for one in fields) != ["label", "text"]:
+    if sorted(field.kind for field in fields) != ["label", "text"]:
         raise ConfigError(f"{path} is a folder, where a file is wanted: name a file in it.")
-    found = {}
+    readers = {}
     for part, place in (part_folders(path) or {"": path}).items():
-        names = [one.name for one in sub_folders(place)]
+        names = [folder.name for folder in sub_folders(place)]
         labels = tuple(name for name in names if name.casefold() not in UNLABELLED)
         left_out = tuple(name for name in names if name.casefold() in UNLABELLED)
         if not labels:
-            tables = next((one for one in listed(place) if suffix(one) in TABLES), None)
-            remedy = f"name its files, such as '{place}/*{_end(tables)}'" if tables else "name another"
+            tables = next((file for file in listed(place) if suffix(file) in TABLES), None)
+            remedy = f"name its files, such as '{place}/*{_get_suffixes(tables)}'" if tables else "name another"
             raise DataError(f"{place} has no folder of text files for each label: {remedy}.")
         if odd := next((name for name in labels if unusable(name)), None):
             raise DataError(f"{place} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
-        found[part] = LabelFolders(place, labels, left_out, encoding, tuple(fields), Problems(strict))
-        if not any(found[part].files()):
+        readers[part] = LabelFolders(place, labels, left_out, encoding, tuple(fields), Problems(strict))
+        if not any(readers[part].files()):
             raise DataError(f"The folders in {place} hold no files: name another folder, or one of them.")
-    return found
+    return readers
 
 
 def part_folders(path: Path) -> dict[str, Path]:
@@ -119,10 +119,10 @@ def part_folders(path: Path) -> dict[str, Path]:
 
 def sub_folders(path: Path) -> list[Path]:
     """Folders in a folder, sorted by name, without hidden ones."""
-    return [one for one in listed(path) if one.is_dir() and not one.name.startswith(".")]
+    return [folder for folder in listed(path) if folder.is_dir() and not folder.name.startswith(".")]
 
 
-def _end(path: Path) -> str:
+def _get_suffixes(path: Path) -> str:
     """The suffixes of a table, as they are written: ".csv.gz" of "a.2019.csv.gz"."""
     return "".join(path.suffixes[-2:] if path.suffix.lower() in COMPRESSIONS else path.suffixes[-1:])
 

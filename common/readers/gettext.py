@@ -86,23 +86,23 @@ def catalogue(path: Path, fields: tuple[Field, ...], encoding: str | None, probl
       ConfigError: `encoding` is none.
       DataError: the file is missing, damaged, or holds no translation.
     """
-    found, encoding = entries(path, encoding)
+    file, encoding = entries(path, encoding)
     pairs: list[tuple[str, str, str]] = []
     left_out: Counter[str] = Counter()
-    for number, entry in enumerate(found, 1):
+    for number, entry in enumerate(file, 1):
         if not entry.msgid:
             continue  # a header that polib did not take for one
         why = "obsolete" if entry.obsolete else "fuzzy" if "fuzzy" in entry.flags else ""
-        translated = [(a, b) for a, b in _forms(entry) if b]
+        translated = [(a, b) for a, b in _list_forms(entry) if b]
         if why or not translated:
             left_out[why or "untranslated"] += 1
             continue
         place = f"{path.name}:{getattr(entry, 'linenum', None) or number}"
         pairs += [(place, message, translation) for message, translation in translated]
     if not pairs:
-        told = ", ".join(f"{count:,} {why}" for why, count in left_out.most_common()) or "nothing at all"
-        raise DataError(f"{path} holds no translated message ({told}): name a catalogue with translations.")
-    language = " ".join(str(found.metadata.get("Language", "")).split())
+        reasons = ", ".join(f"{count:,} {why}" for why, count in left_out.most_common()) or "nothing at all"
+        raise DataError(f"{path} holds no translated message ({reasons}): name a catalogue with translations.")
+    language = " ".join(str(file.metadata.get("Language", "")).split())
     return Catalogue(path, encoding, language, tuple(pairs), left_out, fields, problems)
 
 
@@ -113,13 +113,13 @@ def entries(path: Path, encoding: str | None) -> tuple[Any, str]:
     if not data:
         raise DataError(f"{path} is empty: name another file.")
     if data[:4] in MO:
-        return _mo_entries(path, data, encoding)
+        return _read_mo(path, data, encoding)
     if suffix(path) == ".mo":
         raise DataError(f"{path} is no MO file, for it begins with other bytes: copy it again, or name its PO file.")
-    return _po_entries(path, data, encoding)
+    return _read_po(path, data, encoding)
 
 
-def _forms(entry: Any) -> Iterator[tuple[str, str]]:
+def _list_forms(entry: Any) -> Iterator[tuple[str, str]]:
     """(message, translation) of each form of an entry."""
     if not entry.msgid_plural:
         yield entry.msgid, entry.msgstr
@@ -140,11 +140,11 @@ class _Lines(str):
         return self.split("\n")
 
 
-def _po_entries(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
+def _read_po(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
     import polib
 
     if given is None and not any(data.startswith(mark) for mark, _ in BOMS):
-        given = _charset(data)
+        given = _find_charset(data)
     encoding, text = decoding(data, True, given)
     text = text.lstrip("\ufeff").replace("\r\n", "\n")
     for number, line in enumerate(text.split("\n"), 1):
@@ -162,10 +162,10 @@ def _po_entries(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
         raise DataError(f"{place} {what}: mend the file, or name another.") from None
 
 
-def _mo_entries(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
+def _read_mo(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
     import polib
 
-    encoding = given or _charset(data) or "utf-8"
+    encoding = given or _find_charset(data) or "utf-8"
     decoding(b"", True, encoding)  # refuses what is none
     try:
         if not _is_whole(data):
@@ -177,11 +177,11 @@ def _mo_entries(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
         raise DataError(f"{path} is damaged ({error}): copy or compile it again.") from None
 
 
-def _charset(data: bytes) -> str | None:
+def _find_charset(data: bytes) -> str | None:
     """The encoding that a catalogue's head names, if Python knows it; that of a template is just the word CHARSET."""
-    found = CHARSET.search(data)
+    match = CHARSET.search(data)
     try:
-        return codecs.lookup(found[1].decode("ascii")).name if found else None
+        return codecs.lookup(match[1].decode("ascii")).name if match else None
     except LookupError:
         return None
 
@@ -193,4 +193,4 @@ def _is_whole(data: bytes) -> bool:
     if any(start + 8 * count > len(data) for start in tables):
         return False
     places = (struct.unpack_from(f"{order}{2 * count}I", data, start) for start in tables)
-    return all(size + at <= len(data) for one in places for size, at in zip(one[::2], one[1::2], strict=True))
+    return all(size + at <= len(data) for table in places for size, at in zip(table[::2], table[1::2], strict=True))

@@ -14,7 +14,7 @@ from common.recipe import Example, Field
 
 
 class Rows(Protocol):
-    """A reader of tables (see opening.Reader)."""
+    """A reader of tables (see reader.Reader)."""
 
     @property
     def note(self) -> str: ...
@@ -45,13 +45,13 @@ def image_table(
       DataError: the table is missing, damaged or empty, or lacks a column.
     """
     image, _ = named(fields)
-    others = [one for one in fields if one.kind != "image"]
+    others = [field for field in fields if field.kind != "image"]
     with opened(path) as file:
         packed = file.read(len(parquet.MAGIC)) == parquet.MAGIC
     if packed:
         note, rows = parquet.image_rows(path, tuple(fields), given)
     else:
-        note, rows = _text_rows(image, fields, texts)
+        note, rows = _open_text_rows(image, fields, texts)
 
     def entries() -> Iterator[Entry]:
         for place, value, cells, wrong in rows():
@@ -64,7 +64,7 @@ def image_table(
                 )
                 continue
             value = value.strip()
-            target = _target(path.parent, value)
+            target = _resolve_path(path.parent, value)
             if within is not None and not target.resolve().is_relative_to(within.resolve()):
                 wrong = f"names {value}, which is outside of the archive"
             elif target.suffix.lower() in OTHERS:
@@ -74,15 +74,15 @@ def image_table(
     return Images(note, image, entries, problems)
 
 
-def _text_rows(
+def _open_text_rows(
     image: str, fields: Sequence[Field], texts: Callable[[tuple[Field, ...], Problems], Rows]
 ) -> tuple[str, Callable[[], Iterator[parquet.ImageRow]]]:
     """A table's note and what reads its rows, the broken ones in their places."""
     broken: list[tuple[str, str]] = []
-    as_texts = tuple(Field(one.name, "text", one.names) if one.kind == "image" else one for one in fields)
+    as_texts = tuple(Field(field.name, "text", field.names) if field.kind == "image" else field for field in fields)
     table = texts(as_texts, Problems(tell=lambda place, what: broken.append((place, what))))
 
-    def told() -> Iterator[parquet.ImageRow]:
+    def take_broken() -> Iterator[parquet.ImageRow]:
         while broken:
             place, what = broken.pop(0)
             yield place, None, {}, what
@@ -90,14 +90,14 @@ def _text_rows(
     def rows() -> Iterator[parquet.ImageRow]:
         broken.clear()
         for place, example in table.rows():
-            yield from told()
+            yield from take_broken()
             yield place, example.pop(image), example, ""
-        yield from told()
+        yield from take_broken()
 
     return table.note, rows
 
 
-def _target(folder: Path, value: str) -> Path:
+def _resolve_path(folder: Path, value: str) -> Path:
     """The path that a table names; a backslash may part folders, as Windows writes them."""
     path = folder / value
     if "\\" in value:

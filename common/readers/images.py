@@ -73,7 +73,7 @@ class Images(Reader):
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """(place, path) of every image that is a file of its own."""
-        return ((one.place, one.file) for one in self.entries() if isinstance(one.file, Path))
+        return ((entry.place, entry.file) for entry in self.entries() if isinstance(entry.file, Path))
 
     def rows(self) -> Iterator[tuple[str, Example]]:
         """(place, example) of every image that can be used, such as ("cats/1.jpg", {"image": b"...", "label": "cats"}).
@@ -81,35 +81,35 @@ class Images(Reader):
         Raises:
           DataError: a file or folder may not be read, or an image is broken and `problems` is strict.
         """
-        for entries in in_parallel(self._looked_at, _together(self.entries())):
+        for entries in in_parallel(self._check_entries, _group_entries(self.entries())):
             for entry, data, wrong in entries:
                 if wrong:
-                    self.problems.add(entry.place, wrong, _kind(wrong, entry))
+                    self.problems.add(entry.place, wrong, _simplify_reason(wrong, entry))
                 else:
                     yield entry.place, {self.image: data, **entry.cells}
 
-    def _looked_at(self, entries: Sequence[Entry]) -> list[tuple[Entry, bytes, str]]:
+    def _check_entries(self, entries: Sequence[Entry]) -> list[tuple[Entry, bytes, str]]:
         """Each entry, its image as bytes that can be used, and why there are none or ""."""
-        found: list[tuple[Entry, bytes, str]] = []
+        checked: list[tuple[Entry, bytes, str]] = []
         unknown = []
         for entry in entries:
             data, wrong = b"", entry.wrong or self.bad.get(entry.place, "")
             if not wrong:
                 try:
-                    read = entry.file if isinstance(entry.file, bytes) else _content(entry.file)
+                    read = entry.file if isinstance(entry.file, bytes) else _read_content(entry.file)
                     data = read if entry.place in self.good else pictures.usable(read, verify=False)
                     if data is read and entry.place not in self.good:
-                        unknown.append(len(found))
+                        unknown.append(len(checked))
                 except pictures.Unusable as error:
                     wrong = self._refuse(entry, str(error))
-            found.append((entry, data, wrong))
-        reasons = pictures.broken([found[at][1] for at in unknown]) if unknown else []
+            checked.append((entry, data, wrong))
+        reasons = pictures.broken([checked[at][1] for at in unknown]) if unknown else []
         for at, reason in zip(unknown, reasons, strict=True):
-            entry, data, _ = found[at]
-            found[at] = entry, data, self._refuse(entry, reason) if reason else ""
+            entry, data, _ = checked[at]
+            checked[at] = entry, data, self._refuse(entry, reason) if reason else ""
             if not reason:
                 self.good.add(entry.place)
-        return found
+        return checked
 
     def _refuse(self, entry: Entry, reason: str) -> str:
         """Why an entry cannot be used, from now on."""
@@ -134,50 +134,50 @@ def image_folders(path: Path, fields: Sequence[Field], strict: bool = False, nam
     parts, inside = part_folders(path), sub_folders(path)
     if len(inside) > len(parts) and not all(map(sub_folders, parts.values())):
         parts = {}  # trains, beside buses and cars
-    found = {}
+    readers = {}
     for part, place in (parts or {"": path}).items():
         said = f"{name}/{place.name}" if part else name
-        folders = [one for one in sub_folders(place) if one.name.casefold() not in IGNORED]
-        labels = [one for one in folders if one.name.casefold() not in UNLABELLED]
+        folders = [folder for folder in sub_folders(place) if folder.name.casefold() not in IGNORED]
+        labels = [folder for folder in folders if folder.name.casefold() not in UNLABELLED]
         if not labels:
             remedy = "name another, or a table of paths and labels"
             raise DataError(f"{said} has no folder of images for each label: {remedy}.")
-        if odd := next((one.name for one in labels if columns.unusable(one.name)), None):
+        if odd := next((folder.name for folder in labels if columns.unusable(folder.name)), None):
             raise DataError(f"{said} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
 
         def entries(labels: list[Path] = labels) -> Iterator[Entry]:
             for folder in labels:
-                for file in _below(folder, frozenset([folder.resolve()])):
+                for file in _walk_files(folder, frozenset([folder.resolve()])):
                     shown = str(file.relative_to(path)).encode("utf-8", "backslashreplace").decode()
                     wrong = "is no image" if file.suffix.lower() in OTHERS else ""
                     yield Entry(shown, file, {label: folder.name} if label else {}, wrong=wrong)
 
-        loose = sum(one.suffix.lower() in SUFFIXES and not one.name.startswith(".") for one in listed(place))
-        first = ", ".join(one.name for one in labels[:5]) + (f" and {len(labels) - 5} more" if labels[5:] else "")
+        loose = sum(file.suffix.lower() in SUFFIXES and not file.name.startswith(".") for file in listed(place))
+        first = ", ".join(folder.name for folder in labels[:5]) + (f" and {len(labels) - 5} more" if labels[5:] else "")
         note = f"{said}: a folder of images for each label: {first}"
-        if without := ", ".join(one.name for one in folders if one not in labels):
+        if without := ", ".join(folder.name for folder in folders if folder not in labels):
             note += f"; {without} left out, as it has no label"
         if loose:
             note += f"; {loose:,} image{'s' if loose > 1 else ''} beside the folders left out, as they have no label"
-        found[part] = Images(note, image, entries, Problems(strict))
+        readers[part] = Images(note, image, entries, Problems(strict))
         if not any(entries()):
             raise DataError(f"The folders in {said} hold no files: name another folder, or one of them.")
-    return found
+    return readers
 
 
 def named(fields: Sequence[Field]) -> tuple[str, str]:
     """The names of the image and of the label, "" where examples hold none."""
-    first = {one.kind: one.name for one in reversed(fields)}
+    first = {field.kind: field.name for field in reversed(fields)}
     return first["image"], first.get("label", "")
 
 
-def _together(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+def _group_entries(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
     """Entries in lists that are worth a thread's while and hold few bytes."""
     gathered: list[Entry] = []
     size = 0
     for entry in entries:
         gathered.append(entry)
-        size += len(entry.file) if isinstance(entry.file, bytes) else _size(entry.file)
+        size += len(entry.file) if isinstance(entry.file, bytes) else _get_size(entry.file)
         if len(gathered) == TOGETHER or size > TOGETHER_BYTES:
             yield gathered
             gathered, size = [], 0
@@ -185,14 +185,14 @@ def _together(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
         yield gathered
 
 
-def _size(path: Path) -> int:
+def _get_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:  # said where it is read
         return 0
 
 
-def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+def _walk_files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
     """Files at any depth, sorted by path.
 
     Args:
@@ -204,10 +204,10 @@ def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
         elif (real := path.resolve()) not in above:
-            yield from _below(path, above | {real})
+            yield from _walk_files(path, above | {real})
 
 
-def _kind(wrong: str, entry: Entry) -> str:
+def _simplify_reason(wrong: str, entry: Entry) -> str:
     """Why an image cannot be used, without particulars.
 
     >>> _kind("names b.jpg, which is a broken JPEG file (cut off or damaged)", Entry("", b"", {}, "b.jpg"))
@@ -217,7 +217,7 @@ def _kind(wrong: str, entry: Entry) -> str:
     return wrong.partition(" (")[0].partition(",")[0]
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

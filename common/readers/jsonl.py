@@ -56,16 +56,16 @@ class JsonLines(Reader):
         Raises:
           DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
         """
-        labels = {self.keys[one.name] for one in self.fields if one.kind == "label"}
+        labels = {self.keys[field.name] for field in self.fields if field.kind == "label"}
         for place, value, wrong in self.read():
             cells: dict[str, str | None] = {}
             labelled = True
             for name, key in self.keys.items() if not wrong else ():
-                cell = _cell(value, key)
+                cell = _get_cell(value, key)
                 try:
-                    if key in labels and (found := _choices(cell)) is not None:
-                        labelled = bool(found)
-                        cell = _alone(found) if found else None
+                    if key in labels and (choices := _get_choices(cell)) is not None:
+                        labelled = bool(choices)
+                        cell = _get_only_label(choices) if choices else None
                     cells[name] = as_text(cell)
                 except TypeError as error:
                     wrong = wrong or f'"{key}" {error}'
@@ -84,7 +84,7 @@ def is_json_lines(path: Path, text: str) -> bool:
         return False
     first, end, _ = text.partition("\n")
     cut = not end and OBJECT.match(first)  # a line that is longer than the sample
-    return bool(ARRAY.match(text) or cut or isinstance(_parsed(first), dict))
+    return bool(ARRAY.match(text) or cut or isinstance(_parse_line(first), dict))
 
 
 def json_lines(
@@ -104,7 +104,7 @@ def json_lines(
     for place, value, wrong in islice(objects(path, encoding), KEY_ROWS):
         for key, inner in value.items():
             if isinstance(inner, dict) and are_texts(fields):
-                names |= {f"{key}.{one}": one for one in inner}
+                names |= {f"{key}.{inner_key}": inner_key for inner_key in inner}
             else:
                 names[key] = key
         first_wrong = first_wrong or (wrong and f"{place} {wrong}")
@@ -112,30 +112,32 @@ def json_lines(
         reason = f" ({first_wrong})" if first_wrong else ""
         raise DataError(f"{path} holds no JSON objects{reason}: write one on each line, or name another file.")
     keys = tuple(names)
-    found = positions(path.name, keys, tuple(names.values()), fields, columns, advice="give each object a key for each")
-    taken = ", ".join(f'{name} = "{keys[at]}"' for name, at in found.items())
+    indices = positions(
+        path.name, keys, tuple(names.values()), fields, columns, advice="give each object a key for each"
+    )
+    taken = ", ".join(f'{name} = "{keys[at]}"' for name, at in indices.items())
     layout = "JSON array" if text.lstrip(BLANKS).startswith("[") else "JSON lines"
     note = f"{path.name}: {layout}, {encoding}; {taken}"
-    by_field = {name: keys[at] for name, at in found.items()}
+    by_field = {name: keys[at] for name, at in indices.items()}
     return JsonLines(note, lambda: objects(path, encoding), by_field, tuple(fields), problems)
 
 
-def _cell(value: Mapping[str, Any], key: str) -> Any:
+def _get_cell(value: Mapping[str, Any], key: str) -> Any:
     """What stands under a key, or under "outer.key" within another object."""
     outer, _, inner = key.partition(".")
     within = value.get(outer)
     return within.get(inner) if key not in value and isinstance(within, dict) else value.get(key)
 
 
-def _choices(value: Any) -> list[Any] | None:
+def _get_choices(value: Any) -> list[Any] | None:
     """The labels in a list, as tools for annotation write them: ["pos"] or {"choices": ["pos"]}; None of all else."""
-    found = value.get("choices") if isinstance(value, dict) else value
-    return found if isinstance(found, list) else None
+    choices = value.get("choices") if isinstance(value, dict) else value
+    return choices if isinstance(choices, list) else None
 
 
-def _alone(labels: list[Any]) -> Any:
+def _get_only_label(labels: list[Any]) -> Any:
     """The only one of some labels."""
-    if any(isinstance(one, list | dict) for one in labels):
+    if any(isinstance(label, list | dict) for label in labels):
         raise TypeError("holds a list of spans or of other things, where one label is wanted")
     if len(labels) > 1:
         raise TypeError(f"holds {len(labels):,} labels ({listed(map(str, labels))}), where one is wanted")
@@ -153,14 +155,14 @@ def objects(path: Path, encoding: str) -> Rows:
     with opened_text(path, encoding, "\n") as file:
         if in_array:
             for number, (value, written) in enumerate(elements(path.name, file), 1):
-                yield _object(f"{path.name}: row {number}", value, written, encoding)
+                yield _make_row(f"{path.name}: row {number}", value, written, encoding)
             return
         for number, line in enumerate(file, 1):
             if line := line.strip(BLANKS):
-                yield _object(f"{path.name}:{number}", _parsed(line), line, encoding)
+                yield _make_row(f"{path.name}:{number}", _parse_line(line), line, encoding)
 
 
-def _object(place: str, value: Any, written: str, encoding: str) -> tuple[str, dict[str, Any], str]:
+def _make_row(place: str, value: Any, written: str, encoding: str) -> tuple[str, dict[str, Any], str]:
     if BROKEN in written:
         return place, {}, f"is not valid {encoding}"
     if isinstance(value, dict):
@@ -168,7 +170,7 @@ def _object(place: str, value: Any, written: str, encoding: str) -> tuple[str, d
     return place, {}, "is not JSON" if value is None and written != "null" else "is JSON, but no object"
 
 
-def _parsed(line: str) -> Any:
+def _parse_line(line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):

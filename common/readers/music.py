@@ -68,11 +68,11 @@ class Music(Reader):
         Raises:
           DataError: there is something that gives none, and `problems` is strict.
         """
-        for one in self.found:
-            if one.piece is None:
-                self.problems.add(one.place, one.wrong)
+        for result in self.found:
+            if result.piece is None:
+                self.problems.add(result.place, result.wrong)
             else:
-                yield one.place, one.piece
+                yield result.place, result.piece
 
 
 def opened(
@@ -126,20 +126,20 @@ def read(spec: str, named: Iterable[Named], total: int | None, steps_per_beat: i
     files: Counter[str] = Counter()
     problems, pieces = Problems(strict), 0
     with display("Reading music") as shown:
-        for number, one in enumerate(named, 1):
-            held = [_placed(one, found) for found in _read(one.file, steps_per_beat)]
-            for found in held:
-                if found.piece is None:
-                    problems.add(found.place, found.wrong)
+        for number, file in enumerate(named, 1):
+            held = [_locate(file, result) for result in _read_file(file.file, steps_per_beat)]
+            for result in held:
+                if result.piece is None:
+                    problems.add(result.place, result.wrong)
                 else:
-                    found.piece["file"] = found.place
+                    result.piece["file"] = result.place
                     pieces += 1
-                parts.setdefault(found.part, []).append(found)
-            files.update({found.part for found in held})
+                parts.setdefault(result.part, []).append(result)
+            files.update({result.part for result in held})
             shown.show(number, total, f"{pieces:,} pieces")
     if not pieces:
-        raise DataError(f"{spec} gives no piece of music{_reasons(problems)}: name other files.")
-    good = [part for part, rows in parts.items() if any(one.piece for one in rows)]
+        raise DataError(f"{spec} gives no piece of music{_format_reasons(problems)}: name other files.")
+    good = [part for part, rows in parts.items() if any(result.piece for result in rows)]
     if len(good) > 1 and "" in good:
         listed = ", ".join(filter(None, good))
         raise DataError(
@@ -150,16 +150,16 @@ def read(spec: str, named: Iterable[Named], total: int | None, steps_per_beat: i
         files[good[0]] += files[part]
     found_of = {part: tuple(parts[part]) for part in good}
     return {
-        part: Music(_note(f"{spec} {part}".strip(), files[part], rows, steps_per_beat), rows, Problems(strict))
+        part: Music(_describe(f"{spec} {part}".strip(), files[part], rows, steps_per_beat), rows, Problems(strict))
         for part, rows in found_of.items()
     }
 
 
-def _placed(one: Named, found: Found) -> Found:
-    return found._replace(place=f"{one.place} {found.place}".rstrip(), part=one.part or found.part)
+def _locate(file: Named, result: Found) -> Found:
+    return result._replace(place=f"{file.place} {result.place}".rstrip(), part=file.part or result.part)
 
 
-def _reasons(problems: Problems) -> str:
+def _format_reasons(problems: Problems) -> str:
     """How many things gave nothing, and why the first did."""
     if not problems.count:
         return ""
@@ -168,17 +168,17 @@ def _reasons(problems: Problems) -> str:
     return f" ({first}{rest})"
 
 
-def _note(name: str, files: int, rows: Iterable[Found], steps_per_beat: int) -> str:
-    pieces = [one for one in rows if one.piece]
-    told = sum((one.quantised for one in pieces), Quantised())
+def _describe(name: str, files: int, rows: Iterable[Found], steps_per_beat: int) -> str:
+    pieces = [result for result in rows if result.piece]
+    stats = sum((result.quantised for result in pieces), Quantised())
 
     def counted(count: int, what: str) -> str:
         return f"{count:,} {what}{'' if count == 1 else 's'}"
 
-    listed = [counted(files, "file"), counted(len(pieces), "piece"), counted(told.notes, "note")]
-    listed += [f"{told.moved:,} of them moved to the grid of {counted(steps_per_beat, 'step')} a beat"]
-    listed += [f"{told.dropped:,} fell together"]
-    return f"{name}: {', '.join(listed)}" + (f", {told.drums:,} of drums left out" if told.drums else "")
+    listed = [counted(files, "file"), counted(len(pieces), "piece"), counted(stats.notes, "note")]
+    listed += [f"{stats.moved:,} of them moved to the grid of {counted(steps_per_beat, 'step')} a beat"]
+    listed += [f"{stats.dropped:,} fell together"]
+    return f"{name}: {', '.join(listed)}" + (f", {stats.drums:,} of drums left out" if stats.drums else "")
 
 
 # Files
@@ -206,15 +206,15 @@ def _parted(folder: Path, files: Sequence[Path]) -> list[Named]:
     if not all(part for part, file in zip(parts, files, strict=True) if suffix(file) in KINDS):
         parts = [""] * len(files)
     places = ("/".join(names).encode("utf-8", "backslashreplace").decode() for names in inner)
-    return [Named(*one) for one in zip(places, parts, files, strict=True)]
+    return [Named(*row) for row in zip(places, parts, files, strict=True)]
 
 
-def _read(file: Path | bytes, steps_per_beat: int) -> list[Found]:
+def _read_file(file: Path | bytes, steps_per_beat: int) -> list[Found]:
     """What a file gives, at least one reason why it gives nothing."""
     try:
         if isinstance(file, bytes):
             return [Found("", "", *midi.piece(file, steps_per_beat))]
-        return list(_pieces(file, steps_per_beat)) or [Found("", "", None, Quantised(), "holds no pieces")]
+        return list(_read_pieces(file, steps_per_beat)) or [Found("", "", None, Quantised(), "holds no pieces")]
     except Unusable as error:
         wrong = str(error)
     except DataError as error:  # such as a file that may not be read
@@ -224,12 +224,12 @@ def _read(file: Path | bytes, steps_per_beat: int) -> list[Found]:
     return [Found("", "", None, Quantised(), wrong)]
 
 
-def _pieces(path: Path, steps_per_beat: int) -> Iterator[Found]:
+def _read_pieces(path: Path, steps_per_beat: int) -> Iterator[Found]:
     end = suffix(path)
     if end in PICKLED:
         raise Unusable(_refused(path))
     if end in SCORES:
-        yield Found("", "", *notation.score(_packed(path) or _bytes(path), steps_per_beat))
+        yield Found("", "", *notation.score(_read_zip(path) or _bytes(path), steps_per_beat))
     elif end == ".abc":
         yield from notation.tunes(_bytes(path), steps_per_beat)
     elif end in JSON:
@@ -246,7 +246,7 @@ def _refused(path: Path) -> str:
     return f"is {kind}: convert it to JSON, lists of frames of pitches"
 
 
-def _packed(path: Path) -> bytes:
+def _read_zip(path: Path) -> bytes:
     """The content of a zip archive, or nothing if it is none."""
     with open(path, "rb") as file:
         head = file.read(len(notation.ZIP))

@@ -65,7 +65,7 @@ class Table(Reader):
         Raises:
           DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
         """
-        with _opened_rows(self.path, self.encoding, self.delimiter) as rows:
+        with _open_rows(self.path, self.encoding, self.delimiter) as rows:
             if self.header is not None:
                 next(rows, None)
             for number, cells, wrong in rows:
@@ -96,8 +96,8 @@ def table(
       DataError: the file is missing, damaged, empty or no such table.
     """
     encoding, text = sample(path, encoding)
-    delimiter = _delimiter(path, text)
-    with _opened_rows(path, encoding, delimiter) as rows:
+    delimiter = _detect_delimiter(path, text)
+    with _open_rows(path, encoding, delimiter) as rows:
         first = next(rows, None)
         if first is None:
             raise DataError(f"{path} is empty: name a file with a row for each example.")
@@ -124,34 +124,34 @@ def table(
                     yield row
 
         advice = "separate cells by commas (.csv) or tabs (.tsv)"
-        found = positions(path.name, cells, header, fields, columns, sound(), advice)
+        indices = positions(path.name, cells, header, fields, columns, sound(), advice)
         if counts[False] > counts[True]:  # such as prose whose first line holds a comma
             few = f"only {counts[True]:,} of its first {counts.total():,} rows have {len(cells)} cells as the first one"
             raise DataError(f"{path} is no table, for {few}: {advice}.")
-    return Table(path, delimiter, encoding, header, found, len(cells), fields, problems)
+    return Table(path, delimiter, encoding, header, indices, len(cells), fields, problems)
 
 
 # Rows and cells
 
 
 @contextmanager
-def _opened_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Iterator[Row]]:
+def _open_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Iterator[Row]]:
     with opened_text(path, encoding, "\n" if delimiter == "\t" else "") as lines:
-        yield _rows(lines, delimiter)
+        yield _read_rows(lines, delimiter)
 
 
-def _rows(lines: io.TextIOBase, delimiter: str) -> Iterator[Row]:
+def _read_rows(lines: io.TextIOBase, delimiter: str) -> Iterator[Row]:
     """Every row but blank lines. In a single column a line of blanks is a text, an empty line still is none."""
     unmarked = chain([lines.readline().lstrip("\ufeff")], lines)  # some programs mark a marked file again
     width = 0  # of the first row
-    for row in _tab_rows(unmarked) if delimiter == "\t" else _csv_rows(unmarked, delimiter):
+    for row in _read_tab_rows(unmarked) if delimiter == "\t" else _read_csv_rows(unmarked, delimiter):
         _, cells, wrong = row
         if wrong or "".join(cells).strip() or len(cells) > 1 or (cells and width == 1):
             width = width or len(cells)
             yield row
 
 
-def _tab_rows(lines: Iterable[str]) -> Iterator[Row]:
+def _read_tab_rows(lines: Iterable[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         if line.endswith("\n"):
             line = line[:-2] if line.endswith("\r\n") else line[:-1]
@@ -181,7 +181,7 @@ def tab_cells(line: str) -> list[str]:
     return cells
 
 
-def _csv_rows(lines: Iterable[str], delimiter: str) -> Iterator[Row]:
+def _read_csv_rows(lines: Iterable[str], delimiter: str) -> Iterator[Row]:
     exhausted = False
 
     def feed() -> Iterator[str]:
@@ -193,7 +193,7 @@ def _csv_rows(lines: Iterable[str], delimiter: str) -> Iterator[Row]:
     while True:
         number = reader.line_num + 1
         try:
-            cells = _next_csv_row(reader)
+            cells = _read_csv_row(reader)
         except csv.Error as error:
             yield number, [], f"is not CSV ({error})"
             continue
@@ -203,7 +203,7 @@ def _csv_rows(lines: Iterable[str], delimiter: str) -> Iterator[Row]:
         yield number, cells, "opens a quote that is never closed, which loses the rest of the file" if exhausted else ""
 
 
-def _next_csv_row(reader: Iterator[list[str]]) -> list[str] | None:
+def _read_csv_row(reader: Iterator[list[str]]) -> list[str] | None:
     with _csv_limit:
         before = csv.field_size_limit(LONGEST_CELL)
         try:
@@ -215,7 +215,7 @@ def _next_csv_row(reader: Iterator[list[str]]) -> list[str] | None:
 # Layout
 
 
-def _delimiter(path: Path, text: str) -> str:
+def _detect_delimiter(path: Path, text: str) -> str:
     """By suffix a tab, or that with which the most first rows are as wide as the first one."""
     named = suffix(path)
     lines = [line for line in islice(io.StringIO(text), DELIMITER_ROWS) if line.strip()]
@@ -224,7 +224,7 @@ def _delimiter(path: Path, text: str) -> str:
 
     def consistency(delimiter: str) -> float:
         stream = io.StringIO(text, newline="\n" if delimiter == "\t" else "")
-        widths = [len(cells) for _, cells, _ in islice(_rows(stream, delimiter), DELIMITER_ROWS)]
+        widths = [len(cells) for _, cells, _ in islice(_read_rows(stream, delimiter), DELIMITER_ROWS)]
         return widths.count(widths[0]) / len(widths) if widths and widths[0] > 1 else 0
 
     return max(DELIMITERS, key=consistency)

@@ -87,62 +87,62 @@ class Tagged(Reader):
           DataError: the file cannot be read to its end, or a sentence is broken and `problems` is strict.
         """
         self.repairs.clear()
-        for batch in _batches(self.read()):
-            cut = iter(cut_texts([one.text for one in batch if one.text is not None]))
-            for one in batch:
+        for batch in _batch_sentences(self.read()):
+            cut = iter(cut_texts([sentence.text for sentence in batch if sentence.text is not None]))
+            for sentence in batch:
                 try:
-                    if one.left_out:
-                        self.problems.leave_out(one.left_out)
-                    elif one.wrong:
-                        self.problems.add(one.place, one.wrong)
-                    elif one.text is None:
-                        yield from self._of_tags(one)
+                    if sentence.left_out:
+                        self.problems.leave_out(sentence.left_out)
+                    elif sentence.wrong:
+                        self.problems.add(sentence.place, sentence.wrong)
+                    elif sentence.text is None:
+                        yield from self._read_tags(sentence)
                     else:
-                        yield from self._of_text(one, one.text, *next(cut))
+                        yield from self._read_text(sentence, sentence.text, *next(cut))
                 except _Unusable as error:
                     self.problems.add(error.place, error.what)
 
-    def _of_tags(self, one: Sentence) -> Iterator[tuple[str, Example]]:
-        tags = one.tags
+    def _read_tags(self, sentence: Sentence) -> Iterator[tuple[str, Example]]:
+        tags = sentence.tags
         if self.named_tags:
             if unknown := [at for at, tag in enumerate(tags) if tag not in self.names]:
-                raise _Unusable(one.at(unknown[0]), f'has the tag "{tags[unknown[0]]}", which --label-names lacks')
+                raise _Unusable(sentence.at(unknown[0]), f'has the tag "{tags[unknown[0]]}", which --label-names lacks')
             tags = [self.names[tag] for tag in tags]
         if (foreign := self.scheme.foreign(tags)) is not None:
-            raise _Unusable(one.at(foreign), f'has the tag "{tags[foreign]}", which is none of {self.scheme.name}')
-        spans = self._renamed(entities(tags, self.scheme), one)
+            raise _Unusable(sentence.at(foreign), f'has the tag "{tags[foreign]}", which is none of {self.scheme.name}')
+        spans = self._rename(entities(tags, self.scheme), sentence)
         for at, what in faults(tags, self.scheme) if self.faulty else ():
-            self.repairs.add(one.at(at), what)
+            self.repairs.add(sentence.at(at), what)
         made = iob2(spans, len(tags))
         for start, end in pieces(made, LONGEST):
-            tokens = list(one.tokens[start:end])
-            yield one.at(start), {"text": " ".join(tokens), "tokens": tokens, "tags": made[start:end]}
+            tokens = list(sentence.tokens[start:end])
+            yield sentence.at(start), {"text": " ".join(tokens), "tokens": tokens, "tags": made[start:end]}
 
-    def _of_text(
-        self, one: Sentence, text: str, tokens: list[str], starts: list[int], ends: list[int]
+    def _read_text(
+        self, sentence: Sentence, text: str, tokens: list[str], starts: list[int], ends: list[int]
     ) -> Iterator[tuple[str, Example]]:
         if not tokens:
-            raise _Unusable(one.place, "holds no token")
+            raise _Unusable(sentence.place, "holds no token")
 
-        tagged, placed, mended = beside(text, self._renamed(one.spans, one), tokens, starts, ends)
+        tagged, placed, mended = beside(text, self._rename(sentence.spans, sentence), tokens, starts, ends)
         for what in mended:
-            self.repairs.add(one.place, what)
+            self.repairs.add(sentence.place, what)
         tags = iob2(tagged, len(tokens))
         cuts = pieces(tags, LONGEST)
         for first, last in cuts:
             left, right = (0, len(text)) if len(cuts) == 1 else (starts[first], ends[last - 1])
             within = [span for at, span in placed if first <= at < last]
-            found = [[max(start, left) - left, min(end, right) - left, type] for start, end, type in within]
+            spans = [[max(start, left) - left, min(end, right) - left, type] for start, end, type in within]
             example = {"text": text[left:right], "tokens": tokens[first:last], "tags": tags[first:last]}
-            yield one.place, example | {"entities": sorted(found)}
+            yield sentence.place, example | {"entities": sorted(spans)}
 
-    def _renamed(self, spans: Sequence[Span], one: Sentence) -> Sequence[Span]:
+    def _rename(self, spans: Sequence[Span], sentence: Sentence) -> Sequence[Span]:
         """Entities under the names of their types; those of a type whose name is O are none."""
-        if not self.names or (self.named_tags and one.text is None):
+        if not self.names or (self.named_tags and sentence.text is None):
             return spans
         for _, _, type in spans:
             if type not in self.names:
-                raise _Unusable(one.place, f'has the entity type "{type}", which --label-names does not name')
+                raise _Unusable(sentence.place, f'has the entity type "{type}", which --label-names does not name')
         return [(start, end, name) for start, end, type in spans if (name := self.names[type]) not in NONE]
 
 
@@ -160,27 +160,31 @@ def tagged(
       DataError: the file cannot be read to its end, or holds no tags.
     """
     tally, spans, long = Tally(), False, 0
-    for one in read():
-        spans |= one.text is not None
-        long += len(one.tags) > LONGEST
-        if not (one.wrong or one.left_out) and one.text is None:
-            tally.add(one.tags)
+    for sentence in read():
+        spans |= sentence.text is not None
+        long += len(sentence.tags) > LONGEST
+        if not (sentence.wrong or sentence.left_out) and sentence.text is None:
+            tally.add(sentence.tags)
             if len(tally.pairs) > MOST_PAIRS:
                 break
     counts = tally.tags()
     words = len(counts) > FEW_TAGS and 4 * len(counts) > counts.total()  # hardly any twice
     if words or len(counts) > MOST_TAGS or len(tally.pairs) > MOST_PAIRS:
-        raise DataError(f"{name} has too many different tags, such as {_few(counts)}: name the column of the tags.")
+        raise DataError(
+            f"{name} has too many different tags, such as {_list_few(counts)}: name the column of the tags."
+        )
     numbers = bool(counts) and all(tag.lstrip("-").isdecimal() for tag in counts)
     if numbers and not names:
         remedy = "say what they stand for by --label-names FILE, with a name such as B-PER on each line"
-        raise DataError(f"The tags of {name} are numbers ({_few(counts)}): {remedy}.")
+        raise DataError(f"The tags of {name} are numbers ({_list_few(counts)}): {remedy}.")
     named_tags = bool(names) and (numbers or (bool(counts) and set(counts) <= set(names)))
     if named_tags:
         tally = tally.renamed(names)
     scheme = tally.scheme()
     if scheme.form == "bare" and all(REVERSED.fullmatch(tag) for tag in set(tally.tags()) - set(NONE)):
-        raise DataError(f"The tags of {name} have their letter last ({_few(tally.tags())}): write B-PER for PER-B.")
+        raise DataError(
+            f"The tags of {name} have their letter last ({_list_few(tally.tags())}): write B-PER for PER-B."
+        )
     layout += f"; scheme {scheme}" if counts else ""
     if long:  # most often a file whose sentences are not parted
         layout += f"; {long:,} {'sentence' if long == 1 else 'sentences'} of over {LONGEST:,} tokens cut"
@@ -208,19 +212,19 @@ def tagged_json_lines(
 
     Args: as those of `tagged` and `jsonl.json_lines`.
     """
-    found = json_lines(path, fields, columns, encoding, problems)
-    tokens, tags = (found.keys[name] for name in tagged_fields(fields))
+    rows = json_lines(path, fields, columns, encoding, problems)
+    tokens, tags = (rows.keys[name] for name in tagged_fields(fields))
 
     def read() -> Iterator[Sentence]:
-        for place, value, wrong in found.read():
+        for place, value, wrong in rows.read():
             yield sentence(place, value.get(tokens), value.get(tags), wrong)
 
-    return tagged(path.name, found.note, read, names, problems)
+    return tagged(path.name, rows.note, read, names, problems)
 
 
 def tagged_fields(fields: Iterable[Field]) -> tuple[str, str]:
     """The names of the fields of tokens and of tags."""
-    kinds = {one.kind: one.name for one in fields}
+    kinds = {field.kind: field.name for field in fields}
     return kinds["tokens"], kinds["tags"]
 
 
@@ -242,20 +246,20 @@ def sentence(place: str, tokens: Any, tags: Any, wrong: str = "") -> Sentence:
             if why := unusable(tokens):
                 raise ValueError(why)
             return Sentence(place, text=tokens, spans=spans_of(tokens, tags))
-        found, written = _strings(tokens, "token"), _strings(tags, "tag")
-        if len(found) != len(written):
-            raise ValueError(f"has {len(found):,} tokens, but {len(written):,} tags")
+        token_texts, tag_texts = _to_strings(tokens, "token"), _to_strings(tags, "tag")
+        if len(token_texts) != len(tag_texts):
+            raise ValueError(f"has {len(token_texts):,} tokens, but {len(tag_texts):,} tags")
     except ValueError as error:
         return Sentence(place, str(error))
-    return Sentence(place, "", found, written)
+    return Sentence(place, "", token_texts, tag_texts)
 
 
-def _strings(values: Any, what: str) -> list[str]:
+def _to_strings(values: Any, what: str) -> list[str]:
     if values is None or (isinstance(values, list) and not values):
         raise ValueError(f"has no {what}s")
     if not isinstance(values, list):
         raise ValueError(f"has {what}s that are no list")
-    found = []
+    texts = []
     for number, value in enumerate(values, 1):
         try:
             text = (as_text(value) or "").strip()
@@ -263,8 +267,8 @@ def _strings(values: Any, what: str) -> list[str]:
             raise ValueError(f"has a {what} (number {number:,}) that {error}") from None
         if wrong := unusable(text) or ("" if text else f"has an empty {what} (number {number:,})"):
             raise ValueError(wrong)
-        found.append(text)
-    return found
+        texts.append(text)
+    return texts
 
 
 class _Unusable(Exception):
@@ -272,17 +276,17 @@ class _Unusable(Exception):
         self.place, self.what = place, what
 
 
-def _batches(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
+def _batch_sentences(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
     """Lists of sentences, many where they hold texts, which are best tokenised together."""
     batch = []
-    for one in sentences:
-        batch.append(one)
-        if one.text is None or len(batch) == BATCH:
+    for sentence in sentences:
+        batch.append(sentence)
+        if sentence.text is None or len(batch) == BATCH:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-def _few(tags: Iterable[str]) -> str:
+def _list_few(tags: Iterable[str]) -> str:
     return listed(sorted(tags)[:5])

@@ -35,11 +35,11 @@ def files() -> dict[str, bytes]:
         tokens, tags = [token for token, _, _ in parts], [tag or "O" for _, _, tag in parts]
         tagged.append({"tokens": tokens, "tags": tags})
         starts = [sum(len(token) + 1 for token in tokens[:place]) for place in range(len(tokens))]
-        found = [
+        labelled = [
             {"start": starts[first], "end": starts[last - 1] + len(tokens[last - 1]), "label": kind}
             for first, last, kind in entities(tags)
         ]
-        spans.append({"text": " ".join(tokens), "entities": found})
+        spans.append({"text": " ".join(tokens), "entities": labelled})
         pairs = list(zip(tokens, tags, strict=True))
         conll += [*(f"{token}\t{tag}" for token, tag in pairs), ""]
         numbered = [[str(number), token, *"_" * 7, tag] for number, (token, tag) in enumerate(pairs, 1)]
