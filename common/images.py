@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -114,13 +114,13 @@ def _read_exif_orientation(data: tf.Tensor) -> tf.Tensor:
     length = tf.size(raw)
     raw = tf.pad(raw, [[0, 1]])
 
-    def byte(at: Any) -> tf.Tensor:
+    def byte(at: tf.Tensor) -> tf.Tensor:
         return tf.gather(raw, tf.clip_by_value(at, 0, length))  # 0 beyond the end
 
-    def has_segment(number: Any, at: Any, tags_start: Any) -> tf.Tensor:
+    def has_segment(number: tf.Tensor, at: tf.Tensor, tags_start: tf.Tensor) -> tf.Tensor:
         return (number < SEGMENTS) & (tags_start < 0) & (at + 10 < length) & (byte(at) == 0xFF) & (byte(at + 1) != 0xDA)
 
-    def read_segment(number: Any, at: Any, tags_start: Any) -> tuple[Any, ...]:
+    def read_segment(number: tf.Tensor, at: tf.Tensor, tags_start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         filler = byte(at + 1) == 0xFF
         name = tf.gather(raw, tf.clip_by_value(at + 4 + tf.range(6), 0, length))
         exif = (byte(at + 1) == 0xE1) & tf.reduce_all(name == tf.constant([*b"Exif\0\0"]))
@@ -130,7 +130,7 @@ def _read_exif_orientation(data: tf.Tensor) -> tf.Tensor:
     start = tf.while_loop(has_segment, read_segment, (0, 2, -1))[2]
     little = byte(start) == ord("I")
 
-    def two(at: Any) -> tf.Tensor:
+    def two(at: tf.Tensor) -> tf.Tensor:
         first, second = byte(at), byte(at + 1)
         return tf.where(little, first + 256 * second, 256 * first + second)
 
@@ -144,7 +144,7 @@ def _read_exif_orientation(data: tf.Tensor) -> tf.Tensor:
 
 
 def _turn_upright(image: tf.Tensor, held: tf.Tensor) -> tf.Tensor:
-    def when(holds: tf.Tensor, change: Any, image: tf.Tensor) -> tf.Tensor:
+    def when(holds: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
         return tf.cond(holds, lambda: change(image), lambda: image)
 
     def one_of(*numbers: int) -> tf.Tensor:

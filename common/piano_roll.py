@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:  # imported where it is used, for it is slow
+    from matplotlib.axes import Axes
 
 BEATS = 64  # in a line of the picture, unless there would be more than LINES of them
 LINES = 30
@@ -62,7 +65,7 @@ def draw(events: np.ndarray, steps: int, steps_per_beat: int, bar: int, kind: st
     return drawn.getvalue()
 
 
-def _draw_line(axis: Any, events: np.ndarray, begin: int, end: int, pitches: tuple[int, int]) -> None:
+def _draw_line(axis: Axes, events: np.ndarray, begin: int, end: int, pitches: tuple[int, int]) -> None:
     """Draws what sounds between two steps."""
     from matplotlib.collections import PolyCollection
 

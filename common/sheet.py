@@ -7,9 +7,13 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import groupby, pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:  # music21 is slow to import
+    from music21 import note, stream
+    from music21.pitch import Pitch
 
 MIDDLE, REACH = 60, 5  # the pitch that parts two staves; semitones beyond it that one staff alone may hold
 STEPS = "FCGDAEB"  # by fifths
@@ -85,10 +89,10 @@ def musicxml(events: np.ndarray, steps_per_beat: int, bar: int, key: int, tempo:
 
 def _make_measures(
     events: np.ndarray, steps_per_beat: int, bar: int, bars: int, signature: tuple[int, int], key: int
-) -> Iterator[Any]:
+) -> Iterator[stream.Measure]:
     """The bars of one staff as music21's."""
     from music21 import key as keys
-    from music21 import meter, stream
+    from music21 import meter, note, stream
     from music21.stream.makeNotation import makeTupletBrackets
 
     sharps, mode = _count_sharps(key), "minor" if key > 12 else "major"
@@ -108,7 +112,7 @@ def _make_measures(
             for (start, end, pitches), tie in pieces:
                 length = Fraction(end - start, steps_per_beat)
                 made = _make_note(pitches, length, tie, sharps)
-                if made.isRest:
+                if isinstance(made, note.Rest):
                     made.fullMeasure = end - start == bar
                 made.style.hideObjectOnPrint = name > 1 and not pitches
                 inside.insert(Fraction(start - number * bar, steps_per_beat), made)
@@ -125,7 +129,7 @@ def _make_measures(
 def _split_voices(events: np.ndarray) -> list[list[Piece]]:
     """Chords, so that in none of the voices two overlap. There is at least one voice, of as few as can be.
 
-    >>> _voices(np.array([[0, 4, 64], [0, 4, 60], [2, 4, 72], [4, 4, 62]]))
+    >>> _split_voices(np.array([[0, 4, 64], [0, 4, 60], [2, 4, 72], [4, 4, 62]]))
     [[(0, 4, (60, 64)), (4, 8, (62,))], [(2, 6, (72,))]]
     """
     chords: dict[tuple[int, int], list[int]] = {}
@@ -159,7 +163,7 @@ def _find_cuts(start: int, end: int, steps_per_beat: int, bar: int, rest: bool =
     A rest of a whole bar is one sign. No other is longer than a dotted half, as many take a whole rest for one of a bar
     whatever its length.
 
-    >>> _cuts(2, 21, 4, 16)
+    >>> _find_cuts(2, 21, 4, 16)
     [2, 4, 16, 20, 21]
     """
     longest = 3 if rest else 8  # quarter notes
@@ -192,7 +196,7 @@ def _is_sign(length: int, offset: int, steps_per_beat: int, longest: int) -> boo
     return plain in (1, 3) and not (tuplet and crosses) and quarters <= longest
 
 
-def _make_note(pitches: tuple[int, ...], length: Fraction, tie: str, sharps: int) -> Any:
+def _make_note(pitches: tuple[int, ...], length: Fraction, tie: str, sharps: int) -> note.GeneralNote:
     from music21 import chord, note
     from music21 import tie as ties
 
@@ -207,7 +211,7 @@ def _make_note(pitches: tuple[int, ...], length: Fraction, tie: str, sharps: int
     return made
 
 
-def _spell_pitch(number: int, sharps: int) -> Any:
+def _spell_pitch(number: int, sharps: int) -> Pitch:
     """A MIDI pitch spelled as is usual in a key: within twelve fifths, from three below the key's own."""
     from music21.pitch import Pitch
 
@@ -226,7 +230,7 @@ def _count_sharps(key: int) -> int:
 def _find_signature(steps_per_beat: int, bar: int) -> tuple[int, int] | None:
     """A time signature that says how long a bar is, or None.
 
-    >>> _signature(4, 16), _signature(4, 12), _signature(4, 6), _signature(3, 4)
+    >>> _find_signature(4, 16), _find_signature(4, 12), _find_signature(4, 6), _find_signature(3, 4)
     ((4, 4), (3, 4), (3, 8), None)
     """
     quarters = Fraction(bar, steps_per_beat)

@@ -7,12 +7,12 @@ import io
 import re
 from collections.abc import Collection, Sequence, Set
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import DataError
-from common.readers.files import SAMPLE, opened
+from common.readers.files import SAMPLE, BinaryFile, opened
 
 BLOCK = 2**20  # bytes read at once
 WIDEST = 10_000  # numbers a word; a first line that says more is no header
@@ -125,7 +125,7 @@ def _is_text(rows: bytes, separator: bytes, dim: int) -> bool:
 def _count_trailing_numbers(cells: Sequence[bytes]) -> int:
     """How many cells at the end are numbers.
 
-    >>> _trailing_numbers([b".", b"1", b".", b"0.5", b"-1e-3"])
+    >>> _count_trailing_numbers([b".", b"1", b".", b"0.5", b"-1e-3"])
     2
     """
     count = 0
@@ -142,7 +142,7 @@ def _is_number(cell: bytes) -> bool:
     return True
 
 
-def _read_text(path: Path, file: Any, layout: Layout, wanted: Set[bytes], first_rows: int) -> tuple[Found, int]:
+def _read_text(path: Path, file: BinaryFile, layout: Layout, wanted: Set[bytes], first_rows: int) -> tuple[Found, int]:
     """Vectors of wanted words and of the first rows, and the number of rows."""
     vectors: Found = {}
     first_cells = {word.partition(b" ")[0] for word in wanted} - {b""}  # words of GloVe may hold blanks
@@ -188,7 +188,9 @@ def _width_error(path: Path, number: int, have: int, layout: Layout) -> DataErro
     return DataError(f"{path}:{number} has {have} numbers where {whole} {layout.dim}: {_AGAIN}, or take the row out.")
 
 
-def _read_binary(path: Path, file: Any, layout: Layout, wanted: Set[bytes], first_rows: int) -> tuple[Found, int]:
+def _read_binary(
+    path: Path, file: BinaryFile, layout: Layout, wanted: Set[bytes], first_rows: int
+) -> tuple[Found, int]:
     """Vectors of wanted words and of the first rows, and the number of rows."""
     assert layout.total is not None
     vectors: Found = {}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from common.errors import DataError
 from common.problems import Problems
@@ -19,13 +19,14 @@ from common.readers.columns import positions
 from common.readers.files import sample
 from common.readers.jsonl import NOT_LABELLED, JsonLines, Rows, objects
 from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
-from common.recipe import Field
+from common.recipe import Field, JsonObject
 
 CHOICES, SPANS, PLAIN = "choices", "labels", ""  # kinds of results, as Label Studio names them; a value by itself
 WANTED = {"label": CHOICES, "tags": SPANS}  # by the kind of a field
 ABOUT_ROWS = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"}  # keys of JSON-MIN
 
-Annotation = dict[tuple[str, str], Any]  # by the name of what was annotated and its kind: labels, spans or a value
+# Labels, spans or a value, by the name of what was annotated and its kind.
+Annotation = Mapping[tuple[str, str], object]
 
 
 class Task(NamedTuple):
@@ -40,7 +41,7 @@ class Task(NamedTuple):
 
     place: str
     wrong: str
-    data: Mapping[str, Any]
+    data: Mapping[str, object]
     annotations: Sequence[Annotation]
 
 
@@ -157,7 +158,7 @@ def tagged_annotations(
     return tagged(path.name, texts.note, read, names, problems)
 
 
-def in_characters(text: str, span: Any) -> Any:
+def in_characters(text: str, span: object) -> object:
     """A span of Label Studio whose places count characters.
 
     It counts code points, as Python does. Its old versions counted UTF-16 units, as JavaScript does, of which an emoji
@@ -166,12 +167,16 @@ def in_characters(text: str, span: Any) -> Any:
     >>> in_characters("😀 Ann", {"start": 3, "end": 6, "text": "Ann", "labels": ["PER"]})
     {'start': 2, 'end': 5, 'text': 'Ann', 'labels': ['PER']}
     """
-    start, end, said = (span.get(key) for key in ("start", "end", "text")) if isinstance(span, dict) else (None,) * 3
-    if not (isinstance(start, int) and isinstance(end, int) and isinstance(said, str)) or text[start:end] == said:
+    if not isinstance(span, dict):
+        return span
+    start, end, written = (span.get(key) for key in ("start", "end", "text"))
+    if not (isinstance(start, int) and isinstance(end, int) and isinstance(written, str)) or text[start:end] == written:
         return span
     units = text.encode("utf-16-le", "surrogatepass")
     before, within = (units[2 * a : 2 * b].decode("utf-16-le", "replace") for a, b in ((0, start), (start, end)))
-    return span | {"start": len(before), "end": len(before) + len(said)} if within == said and start >= 0 else span
+    return (
+        span | {"start": len(before), "end": len(before) + len(written)} if within == written and start >= 0 else span
+    )
 
 
 def _collect_stats(path: Path, encoding: str) -> _ExportStats:
@@ -211,7 +216,7 @@ def _choose_annotation(path: Path, survey: _ExportStats, wanted: Field) -> dict[
 def _read_tasks(path: Path, encoding: str) -> Iterator[Task]:
     """The tasks of an export; rows of JSON-MIN that follow each other are one task if they have one number."""
 
-    def number(row: tuple[str, dict[str, Any], str]) -> Any:
+    def number(row: tuple[str, JsonObject, str]) -> object:
         place, value, _ = row
         return value["id"] if "annotation_id" in value and "id" in value else place
 
@@ -235,30 +240,30 @@ def _read_tasks(path: Path, encoding: str) -> Iterator[Task]:
         yield Task(place, wrong, data, [_group_results(_as_list(annotation.get("result"))) for annotation in latest])
 
 
-def _get_update_time(annotation: Mapping[str, Any]) -> str:
+def _get_update_time(annotation: Mapping[str, object]) -> str:
     """When it was last changed; of equal ones, the last one listed stays the last."""
     return str(annotation.get("updated_at") or "")
 
 
-def _as_list(value: Any) -> list[Any]:
+def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _group_results(results: list[Any]) -> Annotation:
+def _group_results(results: list[object]) -> Annotation:
     """The labels and the spans among the results of an annotation; of other kinds that there are some."""
-    annotation: Annotation = {}
+    groups: dict[tuple[str, str], list[object]] = {}
     for result in results:
         if not isinstance(result, dict) or not isinstance(result.get("value"), dict):
             continue
         kind, value = str(result.get("type")), result["value"]
-        held = annotation.setdefault((str(result.get("from_name")), kind), [])
-        held += _as_list(value.get(CHOICES)) if kind == CHOICES else [value]
-    return annotation
+        group = groups.setdefault((str(result.get("from_name")), kind), [])
+        group += _as_list(value.get(CHOICES)) if kind == CHOICES else [value]
+    return groups
 
 
-def _group_row(row: Mapping[str, Any]) -> Annotation:
+def _group_row(row: Mapping[str, object]) -> Annotation:
     """The same of a row of JSON-MIN, in which a single label and the task's data are values by themselves."""
-    annotation: Annotation = {}
+    annotation: dict[tuple[str, str], object] = {}
     for name, value in row.items():
         if isinstance(value, dict) and isinstance(value.get(CHOICES), list):
             annotation[name, CHOICES] = value[CHOICES]

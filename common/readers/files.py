@@ -14,9 +14,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 SAMPLE = 2**20  # bytes from which the encoding and the layout are taken
 COMPRESSIONS = (".gz", ".xz", ".bz2", ".zst")
@@ -31,6 +34,8 @@ CONTROLS = {chr(code) for code in range(32)} - set("\t\n\v\f\r\x1b")
 SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a zstd frame without data, with which pzstd begins
 BROKEN = "\udc80"  # stands where bytes could not be decoded: a lone surrogate, which no valid text holds
 ERRORS = "kerasserole-mark"
+
+BinaryFile = io.BufferedReader | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
 
 
 def _mark_broken(error: UnicodeError) -> tuple[str, int]:
@@ -60,7 +65,7 @@ def suffix(path: Path) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[BinaryFile]:
     """A binary file, decompressed (gzip, xz, bzip2, zstd). What goes wrong while it is open becomes a DataError."""
     try:
         mode = path.stat().st_mode
@@ -116,7 +121,7 @@ def unreadable(path: Path) -> DataError:
 
 
 @contextmanager
-def _open_zstd(path: Path) -> Iterator[Any]:
+def _open_zstd(path: Path) -> Iterator[io.BufferedReader]:
     try:
         import pyarrow
     except ImportError as error:
@@ -128,13 +133,16 @@ def _open_zstd(path: Path) -> Iterator[Any]:
         def readable(self) -> bool:
             return True
 
-        def readinto(self, buffer: Any) -> int:
-            data = stream.read(len(buffer))
-            buffer[: len(data)] = data
+        def readinto(self, buffer: WriteableBuffer) -> int:
+            view = memoryview(buffer)
+            data = stream.read(len(view))
+            view[: len(data)] = data
             return len(data)
 
-    with pyarrow.input_stream(str(path), compression="zstd") as stream, io.BufferedReader(Unpacked(), 2**16) as file:
-        yield file
+    with pyarrow.input_stream(str(path), compression="zstd") as stream:
+        file: io.BufferedReader = io.BufferedReader(Unpacked(), 2**16)
+        with file:
+            yield file
 
 
 def decoding(data: bytes, final: bool, given: str | None) -> tuple[str, str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from common.readers.folders import PARTS
 from common.readers.grid import KEYS, Found, Quantised, Unusable, check_steps, piece, quantised
-from common.recipe import Example
+from common.recipe import Example, JsonObject
 
 OPEN = 40  # characters of a broken value that are shown
 
@@ -43,7 +42,7 @@ def pieces(data: bytes, steps_per_beat: int) -> Iterator[Found]:
         raise Unusable(f"is JSON without pieces ({_format_value(value)}), where a list of frames or events is wanted")
 
 
-def _parse(data: bytes) -> Any:
+def _parse(data: bytes) -> object:
     """The value in a file; a list of those of its lines if it is JSON lines."""
     try:
         text = data.decode("utf-8-sig")
@@ -64,26 +63,26 @@ def _parse(data: bytes) -> Any:
         raise Unusable(f"is JSON with a value that is none ({error})") from None
 
 
-def _parse_line(line: str) -> Any:
+def _parse_line(line: str) -> object:
     try:
         return json.loads(line)
     except ValueError as error:
         return Unusable(f"is no JSON ({error})")
 
 
-def _is_piece(value: list[Any]) -> bool:
+def _is_piece(value: list[object]) -> bool:
     """Whether a list is one of frames rather than of pieces."""
     held = [item for frame in value if isinstance(frame, list) for item in frame]
     nested = any(isinstance(item, dict | Unusable) for item in value) or any(isinstance(item, list) for item in held)
     return not nested and any(isinstance(item, int | float) for item in held)
 
 
-def _read_pieces(values: list[Any], name: str, part: str, steps_per_beat: int) -> Iterator[Found]:
+def _read_pieces(values: list[object], name: str, part: str, steps_per_beat: int) -> Iterator[Found]:
     for number, value in enumerate(values, 1):
         yield _read_piece(f"{name} {number}", part, value, steps_per_beat)
 
 
-def _read_piece(place: str, part: str, value: Any, steps_per_beat: int) -> Found:
+def _read_piece(place: str, part: str, value: object, steps_per_beat: int) -> Found:
     try:
         if isinstance(value, Unusable):
             raise value
@@ -92,7 +91,7 @@ def _read_piece(place: str, part: str, value: Any, steps_per_beat: int) -> Found
         return Found(place, part, None, Quantised(), str(error))
 
 
-def _make_piece(value: Any, steps_per_beat: int) -> tuple[Example, Quantised]:
+def _make_piece(value: object, steps_per_beat: int) -> tuple[Example, Quantised]:
     if isinstance(value, dict):
         return _make_piece_of_events(value, steps_per_beat)
     if not isinstance(value, list):
@@ -111,7 +110,7 @@ def _make_piece(value: Any, steps_per_beat: int) -> tuple[Example, Quantised]:
     return piece(events, len(value)), stats
 
 
-def _make_piece_of_events(value: dict[str, Any], steps_per_beat: int) -> tuple[Example, Quantised]:
+def _make_piece_of_events(value: JsonObject, steps_per_beat: int) -> tuple[Example, Quantised]:
     """A piece as an object; its times are taken to the wanted grid if it has another."""
     numbers = {"steps_per_beat": steps_per_beat, "bar": 0, "key": 0, "steps": 0}
     for name, default in numbers.items():
@@ -140,12 +139,12 @@ def _make_piece_of_events(value: dict[str, Any], steps_per_beat: int) -> tuple[E
     return piece(events, scaled["steps"], scaled["bar"], numbers["key"]), stats
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     """Whether a value is a whole number that a float can hold."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53 and value == int(value)
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: object) -> str:
     """A value of JSON, cut where it is long."""
     text = json.dumps(value)
     return text if len(text) <= OPEN else f"{text[:OPEN]}..."

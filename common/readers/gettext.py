@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from common.errors import DataError
 from common.problems import Problems
@@ -17,6 +17,11 @@ from common.readers.columns import usable
 from common.readers.files import BOMS, damage, decoding, opened, suffix
 from common.readers.reader import Reader
 from common.recipe import Example, Field
+
+if TYPE_CHECKING:  # imported where it is used, for most runs need none
+    import polib
+
+    Entries: TypeAlias = polib.POFile | polib.MOFile
 
 MO = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}  # first bytes, and the order of bytes in numbers
 PO_SUFFIXES = (".po", ".pot")
@@ -106,7 +111,7 @@ def catalogue(path: Path, fields: tuple[Field, ...], encoding: str | None, probl
     return Catalogue(path, encoding, language, tuple(pairs), left_out, fields, problems)
 
 
-def entries(path: Path, encoding: str | None) -> tuple[Any, str]:
+def entries(path: Path, encoding: str | None) -> tuple[Entries, str]:
     """polib's file, and its encoding."""
     with opened(path) as file:
         data = file.read()
@@ -119,7 +124,7 @@ def entries(path: Path, encoding: str | None) -> tuple[Any, str]:
     return _read_po(path, data, encoding)
 
 
-def _list_forms(entry: Any) -> Iterator[tuple[str, str]]:
+def _list_forms(entry: polib.POEntry) -> Iterator[tuple[str, str]]:
     """(message, translation) of each form of an entry."""
     if not entry.msgid_plural:
         yield entry.msgid, entry.msgstr
@@ -140,7 +145,7 @@ class _Lines(str):
         return self.split("\n")
 
 
-def _read_po(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
+def _read_po(path: Path, data: bytes, given: str | None) -> tuple[Entries, str]:
     import polib
 
     if given is None and not any(data.startswith(mark) for mark, _ in BOMS):
@@ -162,7 +167,7 @@ def _read_po(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
         raise DataError(f"{place} {what}: mend the file, or name another.") from None
 
 
-def _read_mo(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
+def _read_mo(path: Path, data: bytes, given: str | None) -> tuple[Entries, str]:
     import polib
 
     encoding = given or _find_charset(data) or "utf-8"

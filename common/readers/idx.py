@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -157,7 +156,7 @@ def _read_records(path: Path, head: int, size: int) -> Iterator[bytes]:
 
 def _read_head(path: Path) -> bytes:
     with opened(path) as file:
-        head: Any = file.read(16)
+        head = file.read(16)
     return bytes(head).ljust(16, b"\0") if head[:4] in MAGICS and len(head) >= 8 else bytes(head[:4])
 
 

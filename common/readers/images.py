@@ -210,7 +210,7 @@ def _walk_files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
 def _simplify_reason(wrong: str, entry: Entry) -> str:
     """Why an image cannot be used, without particulars.
 
-    >>> _kind("names b.jpg, which is a broken JPEG file (cut off or damaged)", Entry("", b"", {}, "b.jpg"))
+    >>> _simplify_reason("names b.jpg, which is a broken JPEG file (cut off or damaged)", Entry("", b"", {}, "b.jpg"))
     'is a broken JPEG file'
     """
     wrong = wrong.removeprefix(f"names {entry.named}, which ") if entry.named else wrong

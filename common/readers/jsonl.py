@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from common.errors import DataError
 from common.problems import Problems
@@ -16,7 +15,7 @@ from common.readers.arrays import BLANKS, elements, is_array
 from common.readers.columns import are_texts, as_text, listed, positions, usable
 from common.readers.files import BROKEN, opened_text, sample, suffix
 from common.readers.reader import Reader
-from common.recipe import Example, Field
+from common.recipe import Example, Field, JsonObject
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 ARRAY = re.compile(r"\[\s*\{\s*\"")  # of objects
@@ -26,7 +25,7 @@ KEY_ROWS = 50  # objects whose keys are the columns; later ones may hold more
 
 
 # (place, object, what is wrong with it or "") of each row of a file; the place is such as "a.jsonl:2".
-Rows = Iterator[tuple[str, dict[str, Any], str]]
+Rows = Iterator[tuple[str, JsonObject, str]]
 
 
 @dataclass(frozen=True)
@@ -122,20 +121,20 @@ def json_lines(
     return JsonLines(note, lambda: objects(path, encoding), by_field, tuple(fields), problems)
 
 
-def _get_cell(value: Mapping[str, Any], key: str) -> Any:
+def _get_cell(value: Mapping[str, object], key: str) -> object:
     """What stands under a key, or under "outer.key" within another object."""
     outer, _, inner = key.partition(".")
     within = value.get(outer)
     return within.get(inner) if key not in value and isinstance(within, dict) else value.get(key)
 
 
-def _get_choices(value: Any) -> list[Any] | None:
+def _get_choices(value: object) -> list[object] | None:
     """The labels in a list, as tools for annotation write them: ["pos"] or {"choices": ["pos"]}; None of all else."""
     choices = value.get("choices") if isinstance(value, dict) else value
     return choices if isinstance(choices, list) else None
 
 
-def _get_only_label(labels: list[Any]) -> Any:
+def _get_only_label(labels: list[object]) -> object:
     """The only one of some labels."""
     if any(isinstance(label, list | dict) for label in labels):
         raise TypeError("holds a list of spans or of other things, where one label is wanted")
@@ -162,7 +161,7 @@ def objects(path: Path, encoding: str) -> Rows:
                 yield _make_row(f"{path.name}:{number}", _parse_line(line), line, encoding)
 
 
-def _make_row(place: str, value: Any, written: str, encoding: str) -> tuple[str, dict[str, Any], str]:
+def _make_row(place: str, value: object, written: str, encoding: str) -> tuple[str, JsonObject, str]:
     if BROKEN in written:
         return place, {}, f"is not valid {encoding}"
     if isinstance(value, dict):
@@ -170,7 +169,7 @@ def _make_row(place: str, value: Any, written: str, encoding: str) -> tuple[str,
     return place, {}, "is not JSON" if value is None and written != "null" else "is JSON, but no object"
 
 
-def _parse_line(line: str) -> Any:
+def _parse_line(line: str) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):

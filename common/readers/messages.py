@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.errors import DataError
 from common.problems import Problems
@@ -14,6 +14,11 @@ from common.readers.columns import usable
 from common.readers.files import damage
 from common.readers.gettext import entries
 from common.recipe import Example, Field
+
+if TYPE_CHECKING:  # imported where it is used, for most runs need none
+    import polib
+
+    from common.readers.gettext import Entries
 
 WIDTH = 78  # of lines, as gettext's own tools write them
 PLURALS = re.compile(r"nplurals\s*=\s*(\d+)")
@@ -30,13 +35,13 @@ class Messages:
 
     path: Path
     encoding: str
-    entries: Any
+    entries: Entries
 
     @property
     def note(self) -> str:
         return f"{self.path.name}: gettext, {self.encoding}; messages"
 
-    def _list_current(self) -> list[tuple[str, Any]]:
+    def _list_current(self) -> list[tuple[str, polib.POEntry]]:
         """(place, entry) of each."""
         numbered = enumerate(self.entries, 1)
         places = (
@@ -78,8 +83,10 @@ class Messages:
         lacking = [entry for _, entry in self._list_current() if _is_incomplete(entry, count)]
         texts = list(dict.fromkeys(text for entry in lacking for text in _get_messages(entry)))
         translations = dict(zip(texts, translate(texts), strict=True))
-        changed = sum(_fill(entry, {text: _frame(text, translations[text]) for text in _get_messages(entry)}, count)
-                      for entry in lacking)  # fmt: skip
+        changed = sum(
+            _fill(entry, {text: _frame(text, translations[text]) for text in _get_messages(entry)}, count)
+            for entry in lacking
+        )
         return self._write(), changed
 
     def _count_plural_forms(self) -> int:
@@ -113,17 +120,17 @@ def messages(path: Path, encoding: str | None) -> Messages:
     return Messages(path, known, file)
 
 
-def _get_messages(entry: Any) -> list[str]:
+def _get_messages(entry: polib.POEntry) -> list[str]:
     return [text for text in (entry.msgid, entry.msgid_plural) if text]
 
 
-def _is_incomplete(entry: Any, count: int) -> bool:
+def _is_incomplete(entry: polib.POEntry, count: int) -> bool:
     """Whether something is to be filled in."""
     forms = [entry.msgstr_plural.get(number) for number in range(count)] if entry.msgid_plural else [entry.msgstr]
     return entry.fuzzy or not all(forms)
 
 
-def _fill(entry: Any, translations: dict[str, str], count: int) -> bool:
+def _fill(entry: polib.POEntry, translations: dict[str, str], count: int) -> bool:
     """Fills in what an entry lacks; whether there was a translation to fill in."""
     if not all(translations.values()):
         return False
@@ -144,7 +151,7 @@ def _fill(entry: Any, translations: dict[str, str], count: int) -> bool:
 def _frame(message: str, translation: str) -> str:
     """A translation that begins and ends with a line end where the message does, as msgfmt wants it; or "".
 
-    >>> _framed("Yes\\n", " Ja")
+    >>> _frame("Yes\\n", " Ja")
     ' Ja\\n'
     """
     text = CONTROLS.sub("", translation).strip("\n")

@@ -6,11 +6,14 @@ import io
 import re
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.readers.grid import Quantised, Unusable, check_steps, key_number, quantised
 from common.readers.grid import piece as example
 from common.recipe import Example
+
+if TYPE_CHECKING:  # imported where it is used, for most runs need none
+    import mido
 
 MINUTE = 60_000_000  # microseconds, in which tempo is told
 DRUMS = 9  # the tenth channel; mido counts from 0
@@ -72,7 +75,7 @@ def piece(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
     return example(events, _to_steps(last, *scale), bar, key, name, tempo), stats
 
 
-def _parse(data: bytes) -> Any:
+def _parse(data: bytes) -> mido.MidiFile:
     """The file as mido reads it."""
     import mido
 
@@ -107,7 +110,7 @@ def _to_steps(ticks: int, steps_per_beat: int, ticks_per_beat: int) -> float:
         return float("inf")
 
 
-def _read_notes(track: Any, end: int) -> tuple[list[tuple[int, int, int]], int]:
+def _read_notes(track: mido.MidiTrack, end: int) -> tuple[list[tuple[int, int, int]], int]:
     """(start, end, pitch) of a track's notes in ticks, and how many of its notes are of drums.
 
     Args:

@@ -6,16 +6,22 @@ import io
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.readers.archives import UNREADABLE
 from common.readers.files import decoding
 from common.readers.grid import Found, Quantised, Unusable, key_number, key_of_signature, piece, quantised
 from common.recipe import Example
+
+if TYPE_CHECKING:  # music21 is slow to import
+    from xml.etree.ElementTree import Element
+
+    from music21 import note, stream
+    from music21.common.types import OffsetQL
 
 MOST_BYTES = 2**26  # of a score, unpacked; an archive made to fill the memory is more
 BROKEN: tuple[type[Exception], ...] = (*UNREADABLE, RuntimeError, OSError, LookupError)  # what zipfile raises
@@ -144,7 +150,7 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     return data
 
 
-def _parse_root(data: bytes) -> Any:
+def _parse_root(data: bytes) -> Element:
     """The root element of an XML file."""
     from xml.etree.ElementTree import ParseError
 
@@ -166,13 +172,15 @@ def _parse_root(data: bytes) -> Any:
     return root
 
 
-def _read_stream(whole: Any, steps_per_beat: int, name: str) -> tuple[Example, Quantised]:
+def _read_stream(whole: stream.Score, steps_per_beat: int, name: str) -> tuple[Example, Quantised]:
     """The piece in a music21 score."""
     from music21 import key, meter
 
     if any(instrument.transposition is not None for instrument in whole.recurse().getElementsByClass("Instrument")):
         whole = whole.toSoundingPitch()
-    flats = [(part, part.flatten()) for part in whole.parts] or [(whole, whole.flatten())]
+    flats: list[tuple[stream.Stream, stream.Stream]] = [(part, part.flatten()) for part in whole.parts] or [
+        (whole, whole.flatten())
+    ]
     meters = (element for _, flat in flats for element in flat.getElementsByClass(meter.TimeSignature))
     first_meter = next(meters, None)
     bar = first_meter.barDuration.quarterLength if first_meter is not None else 0
@@ -206,13 +214,13 @@ def _read_stream(whole: Any, steps_per_beat: int, name: str) -> tuple[Example, Q
     return piece(events, steps(length), float(bar * steps_per_beat), number, name, tempo), stats
 
 
-def _measure_first_bar(part: Any) -> tuple[Any, Any]:
+def _measure_first_bar(part: stream.Stream) -> tuple[OffsetQL, OffsetQL]:
     """How far a part's first bar is filled, and where its second one begins, in quarter notes; 0, 0 if it has one."""
     measures = list(part.getElementsByClass("Measure")[:2])
     return (measures[0].highestTime, measures[1].offset) if len(measures) == 2 else (0, 0)
 
 
-def _read_notes(flat: Any) -> tuple[list[tuple[Fraction, Fraction, int]], int]:
+def _read_notes(flat: stream.Stream) -> tuple[list[tuple[Fraction, Fraction, int]], int]:
     """(start, end, pitch) of the notes of a part in quarter notes, tied ones joined; how many have no pitch."""
     notes: list[tuple[Fraction, Fraction, int]] = []
     open_ties: dict[int, list[int]] = {}  # positions in `notes` by pitch
@@ -225,9 +233,10 @@ def _read_notes(flat: Any) -> tuple[list[tuple[Fraction, Fraction, int]], int]:
             continue
         start = Fraction(element.offset)
         end = start + Fraction(element.duration.quarterLength)
-        for note in element.notes if element.isChord else [element]:
-            pitch = int(note.pitch.ps + 0.5)  # quarter tones go up
-            tie = note.tie.type if note.tie is not None else ""
+        sounding_notes: Sequence[note.Note] = getattr(element, "notes", [element])
+        for sounding_note in sounding_notes:
+            pitch = int(sounding_note.pitch.ps + 0.5)  # quarter tones go up
+            tie = sounding_note.tie.type if sounding_note.tie is not None else ""
             tied = open_ties.setdefault(pitch, [])
             ending = (place for place in tied if abs(notes[place][1] - start) < NEAR)
             place = next(ending, None) if tie in ("stop", "continue") else None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.errors import DataError
 from common.problems import Problems
@@ -16,6 +16,10 @@ from common.readers.files import damaged, unreadable
 from common.readers.reader import Reader
 from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
 from common.recipe import Example, Field
+
+if TYPE_CHECKING:  # imported where it is used, for most runs need none
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
 
 MAGIC = b"PAR1"
 ROWS = 1024  # at a time
@@ -69,7 +73,7 @@ class Parquet(Reader):
                             wrong = wrong or ("is not valid utf-8" if broken else f'"{column}" {error}')
                     yield from usable(f"{self.path.name}:{number}", cells, wrong, self.fields, self.problems)
 
-    def _to_text(self, column: str, value: Any) -> str | None:
+    def _to_text(self, column: str, value: object) -> str | None:
         names = self.names.get(column)
         if names and isinstance(value, int):
             return names[value] if 0 <= value < len(names) else None  # -1 means that there is none
@@ -118,7 +122,7 @@ def tagged_parquet(
             raise DataError(f"{held}: name another by --column {name}=NAME.")
     classes = _read_label_names(metadata).get(taken[tags], [])
 
-    def name_tags(values: Any) -> Any:
+    def name_tags(values: object) -> object:
         """Tags by the names that the file has for their numbers; -1 and the like are none."""
         if not classes or not isinstance(values, list):
             return values
@@ -189,7 +193,7 @@ def image_rows(
 
 def _match_columns(
     path: Path, fields: tuple[Field, ...], columns: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, Any], Mapping[bytes, bytes]]:
+) -> tuple[dict[str, str], dict[str, pyarrow.DataType], Mapping[bytes, bytes]]:
     """The column of each field and its type, and what the file says of itself."""
     with _open_file(path) as file:
         if not file.metadata.num_rows:
@@ -207,7 +211,7 @@ def _match_columns(
     return taken, {name: there[at][2] for name, at in indices.items()}, schema.metadata or {}
 
 
-def _list_texts(column: Any) -> list[tuple[str, str, Any]]:
+def _list_texts(column: pyarrow.Field) -> list[tuple[str, str, pyarrow.DataType]]:
     """(name, what it is called, type) of a column, or of each in it if it is a struct."""
     from pyarrow import types
 
@@ -217,7 +221,7 @@ def _list_texts(column: Any) -> list[tuple[str, str, Any]]:
     return [(f"{column.name}.{child.name}", child.name, child.type) for child in inner]
 
 
-def _get_column(batch: Any, name: str) -> Any:
+def _get_column(batch: pyarrow.RecordBatch, name: str) -> pyarrow.Array:
     """A column of a batch, or "struct.column" in one, where rows without the struct hold nothing."""
     if name in batch.schema.names:
         return batch.column(name)
@@ -243,14 +247,14 @@ def _read_label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     return {key: [str(name) for name in names] for key, names in named.items() if isinstance(names, list)}
 
 
-def _get_item_feature(feature: Any) -> Any:
+def _get_item_feature(feature: object) -> object:
     """The feature of a sequence's items, or itself if it is none."""
     if isinstance(feature, list) and len(feature) == 1:
         return feature[0]
     return feature.get("feature", feature) if isinstance(feature, dict) else feature
 
 
-def _is_plain(type: Any) -> bool:
+def _is_plain(type: pyarrow.DataType) -> bool:
     """Whether a text stands for each value of an Arrow type."""
     from pyarrow import types
 
@@ -262,7 +266,7 @@ def _is_plain(type: Any) -> bool:
     return any(is_type(type) for is_type in (*texts, *bytes_, *numbers))
 
 
-def _read_values(column: Any) -> list[Any]:
+def _read_values(column: pyarrow.Array) -> list[object]:
     import pyarrow
 
     if pyarrow.types.is_dictionary(column.type):
@@ -275,7 +279,7 @@ def _read_values(column: Any) -> list[Any]:
 
 
 @contextmanager
-def _open_file(path: Path) -> Iterator[Any]:
+def _open_file(path: Path) -> Iterator[ParquetFile]:
     try:
         import pyarrow
         import pyarrow.parquet

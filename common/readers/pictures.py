@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:  # whoever reads texts alone must not wait for it
     import tensorflow as tf
+    from PIL import Image
 
 MAGICS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
 # All that Pillow opens by its first bytes and reads by itself; not EPS, for which it starts Ghostscript.
@@ -90,7 +91,7 @@ def broken(files: Sequence[bytes]) -> list[str]:
 
 
 @cache
-def _make_decoder() -> Any:
+def _make_decoder() -> Callable[[tf.Tensor], tf.Tensor]:
     """A function that decodes files, string [batch], and gives their numbers of values."""
     import tensorflow as tf
 
@@ -129,7 +130,7 @@ def too_large(width: int, height: int) -> str:
     return f"is too large, for a side has over {MOST_SIDE:,} pixels" if max(width, height) > MOST_SIDE else ""
 
 
-def _is_readable(file_kind: str, image: Any, data: bytes) -> bool:
+def _is_readable(file_kind: str, image: Image.Image, data: bytes) -> bool:
     """Whether TensorFlow shows a file of a kind that it knows as people see it."""
     if image.mode not in AS_THEY_ARE:
         return False
@@ -143,7 +144,7 @@ def _is_readable(file_kind: str, image: Any, data: bytes) -> bool:
     return file_kind == "JPEG"  # common/images.py turns these upright
 
 
-def _open_image(data: bytes) -> Any:
+def _open_image(data: bytes) -> Image.Image:
     """A Pillow image whose head is read and no more."""
     from PIL import Image, UnidentifiedImageError
 
@@ -162,7 +163,7 @@ def _open_image(data: bytes) -> Any:
     return image
 
 
-def _read_orientation(image: Any) -> int:
+def _read_orientation(image: Image.Image) -> int:
     """What EXIF data before the pixels says, else 1. Unlike image.getexif, decodes nothing."""
     from PIL import Image
 
@@ -175,7 +176,7 @@ def _read_orientation(image: Any) -> int:
     return held if held in range(1, 9) else 1
 
 
-def _convert(image: Any) -> bytes:
+def _convert(image: Image.Image) -> bytes:
     """A PNG file of an image, upright."""
     from PIL import ImageOps
 
@@ -195,14 +196,14 @@ def _convert(image: Any) -> bytes:
         raise Unusable(_broken_error(b"", error, format)) from None
 
 
-def _write_png(image: Any) -> bytes:
+def _write_png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.info = {}  # such as an EXIF orientation, which no longer holds
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def _to_eight_bits(image: Any) -> Any:
+def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits, or of any range, as that of 8."""
     from PIL import Image
 

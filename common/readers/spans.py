@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from common.readers.columns import listed, unusable
 from common.tags import Span
@@ -13,7 +12,7 @@ from common.tags import Span
 STARTS, ENDS, TYPES = ("start", "start_offset"), ("end", "end_offset"), ("label", "type", "labels")
 
 
-def spans_of(text: str, values: Any) -> list[Span]:
+def spans_of(text: str, values: object) -> list[Span]:
     """The different spans of a text, without blanks at their ends."""
     if isinstance(values, dict) and values and all(isinstance(column, list) for column in values.values()):
         # As `datasets` writes a list of objects: {"start": [0], "end": [4], "label": ["PER"]}.
@@ -32,7 +31,7 @@ def spans_of(text: str, values: Any) -> list[Span]:
     return sorted(spans)
 
 
-def _parse_span(value: Any) -> Span:
+def _parse_span(value: object) -> Span:
     """The numbers and the label of [start, end, label] or an object, as annotation tools write it."""
     parts = value
     if isinstance(value, dict):

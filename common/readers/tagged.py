@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from common.errors import DataError
 from common.problems import Problems
@@ -228,7 +228,7 @@ def tagged_fields(fields: Iterable[Field]) -> tuple[str, str]:
     return kinds["tokens"], kinds["tags"]
 
 
-def sentence(place: str, tokens: Any, tags: Any, wrong: str = "") -> Sentence:
+def sentence(place: str, tokens: object, tags: object, wrong: str = "") -> Sentence:
     """A sentence of two values: a list of tokens and one of tags, or a text and a list of spans.
 
     >>> sentence("a.jsonl:1", "Ann slept", [[0, 3, "PER"]]).spans
@@ -254,7 +254,7 @@ def sentence(place: str, tokens: Any, tags: Any, wrong: str = "") -> Sentence:
     return Sentence(place, "", token_texts, tag_texts)
 
 
-def _to_strings(values: Any, what: str) -> list[str]:
+def _to_strings(values: object, what: str) -> list[str]:
     if values is None or (isinstance(values, list) and not values):
         raise ValueError(f"has no {what}s")
     if not isinstance(values, list):

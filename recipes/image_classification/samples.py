@@ -8,9 +8,12 @@ from common import formats
 from common.readers.pictures import png
 
 SOURCES = (
-    "--data {}/shapes", "--data {}/shapes.csv", "--data {}/shapes.jsonl", "--data {}/shapes.zip",
+    "--data {}/shapes",
+    "--data {}/shapes.csv",
+    "--data {}/shapes.jsonl",
+    "--data {}/shapes.zip",
     "--data {}/shapes-images-idx3-ubyte --label-names {}/names.txt",
-)  # fmt: skip
+)
 
 LABELS = ("cross", "ring")
 EACH, SIDE = 5, 24  # drawings of a label, and pixels of a side

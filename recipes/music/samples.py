@@ -12,9 +12,13 @@ from common import formats, prompts
 from common.quiet import import_tensorflow
 
 SOURCES = (
-    "--data {}/tunes", "--data {}/tunes.zip", "--data {}/scores", "--data {}/tunes.abc", "--data {}/events.json",
+    "--data {}/tunes",
+    "--data {}/tunes.zip",
+    "--data {}/scores",
+    "--data {}/tunes.abc",
+    "--data {}/events.json",
     "--data {}/frames.json",
-)  # fmt: skip
+)
 
 GRID, BEATS, TEMPO = 4, 4, 96  # steps of a beat, beats of a bar, beats a minute
 

@@ -7,10 +7,15 @@ from common.annotating import Names, doccano, label_studio
 from common.tags import entities
 
 SOURCES = (
-    "--data {}/notes.conll", "--data {}/notes.conllu --column tags=10", "--data {}/notes.jsonl",
-    "--data {}/notes.parquet", "--data {}/spans.jsonl", "--data {}/spans.parquet", "--data {}/label-studio.json",
+    "--data {}/notes.conll",
+    "--data {}/notes.conllu --column tags=10",
+    "--data {}/notes.jsonl",
+    "--data {}/notes.parquet",
+    "--data {}/spans.jsonl",
+    "--data {}/spans.parquet",
+    "--data {}/label-studio.json",
     "--data {}/doccano.jsonl",
-)  # fmt: skip
+)
 
 # Each token, and behind a bar its tag where it has one. A blank stands between any two tokens.
 SENTENCES = (
@@ -46,9 +51,12 @@ def files() -> dict[str, bytes]:
         conllu += [f"# text = {' '.join(tokens)}", *map("\t".join, numbered), ""]
     names = Names(None, "text", {"entities": "label"}, "text")
     return {
-        "notes.conll": formats.lines(conll), "notes.conllu": formats.lines(conllu),
-        "notes.jsonl": formats.json_lines(tagged), "notes.parquet": formats.parquet(tagged),
-        "spans.jsonl": formats.json_lines(spans), "spans.parquet": formats.parquet(spans),
+        "notes.conll": formats.lines(conll),
+        "notes.conllu": formats.lines(conllu),
+        "notes.jsonl": formats.json_lines(tagged),
+        "notes.parquet": formats.parquet(tagged),
+        "spans.jsonl": formats.json_lines(spans),
+        "spans.parquet": formats.parquet(spans),
         "label-studio.json": formats.json_list(label_studio(row["text"], row, names) for row in spans),
         "doccano.jsonl": formats.json_lines(doccano(row["text"], row) for row in spans),
-    }  # fmt: skip
+    }

@@ -6,9 +6,15 @@ from common import formats
 from common.annotating import Names, doccano, label_studio
 
 SOURCES = (
-    "--data {}/reviews.csv", "--data {}/reviews.tsv", "--data {}/reviews.jsonl", "--data {}/reviews.parquet",
-    "--data {}/reviews", "--data {}/texts.txt,{}/labels.txt", "--data {}/label-studio.json", "--data {}/doccano.jsonl",
-)  # fmt: skip
+    "--data {}/reviews.csv",
+    "--data {}/reviews.tsv",
+    "--data {}/reviews.jsonl",
+    "--data {}/reviews.parquet",
+    "--data {}/reviews",
+    "--data {}/texts.txt,{}/labels.txt",
+    "--data {}/label-studio.json",
+    "--data {}/doccano.jsonl",
+)
 
 REVIEWS = (
     ("The soup was hot, the bread was fresh, and nobody hurried us.", "pos"),

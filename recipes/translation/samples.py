@@ -5,9 +5,15 @@ from __future__ import annotations
 from common import formats
 
 SOURCES = (
-    "--data {}/pairs.tsv", "--data {}/pairs.csv", "--data {}/pairs.jsonl", "--data {}/pairs.parquet",
-    "--data {}/pairs.en,{}/pairs.de", "--data {}/messages.po", "--data {}/messages.mo", "--data {}/memory.tmx",
-)  # fmt: skip
+    "--data {}/pairs.tsv",
+    "--data {}/pairs.csv",
+    "--data {}/pairs.jsonl",
+    "--data {}/pairs.parquet",
+    "--data {}/pairs.en,{}/pairs.de",
+    "--data {}/messages.po",
+    "--data {}/messages.mo",
+    "--data {}/memory.tmx",
+)
 
 PAIRS = (
     ("Where did I leave my keys?", "Wo habe ich meine Schlüssel gelassen?"),
