@@ -174,28 +174,28 @@ def leaks(overlap: Mapping[str, int], what: str) -> list[str]:
     return warnings
 
 
-def label_warnings(part: str, labels: Counter[str], known: set[str]) -> list[str]:
+def label_warnings(part: str, labels: Counter[str], known_labels: set[str]) -> list[str]:
     """What is odd in the labels of a part.
 
     Args:
-      known: the labels of training; none if this is the training part.
+      known_labels: those of training; none if this is the training part.
     """
     warnings = []
-    if not known and len(labels) == 1:
+    if not known_labels and len(labels) == 1:
         warnings.append(f'The {part} part has only the label "{next(iter(labels))}"; a classifier needs two.')
     rare = [label for label, count in sorted(labels.items()) if count < RARE]
-    if not known and rare:
+    if not known_labels and rare:
         warnings.append(f"Labels with fewer than {RARE} examples in the {part} part: {', '.join(rare[:SEVERAL])}.")
     most, least = max(labels.values()), min(labels.values())
-    if not known and most > UNBALANCED * least:
+    if not known_labels and most > UNBALANCED * least:
         warnings.append(
             f"The commonest label occurs {most / least:.0f} times as often as the rarest; see --class-weights."
         )
-    if known and (unseen := sorted(set(labels) - known)):
+    if known_labels and (unseen := sorted(set(labels) - known_labels)):
         warnings.append(
             f"Labels of the {part} part that training lacks, always counted as wrong: {', '.join(unseen[:SEVERAL])}."
         )
-    if known and (missing := sorted(known - set(labels))):
+    if known_labels and (missing := sorted(known_labels - set(labels))):
         warnings.append(f"Labels that the {part} part lacks: {', '.join(missing[:SEVERAL])}.")
     return warnings + similar_label_warnings(labels)
 

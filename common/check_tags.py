@@ -107,8 +107,8 @@ class _TagStats:
 
 def named_entities(
     splits: Splits,
-    normal: Callable[[tf.Tensor], tf.Tensor],
-    known: Callable[[Iterable[Sequence[str]]], set[str]],
+    normalize: Callable[[tf.Tensor], tf.Tensor],
+    learn_vocabulary: Callable[[Iterable[Sequence[str]]], set[str]],
 ) -> JsonObject:
     """The report for tokens with tags in IOB2; streams every part once, the training part twice.
 
@@ -116,14 +116,14 @@ def named_entities(
     have another type elsewhere in the part or in training.
 
     Args:
-      normal: the form in which words are looked up, of a batch of them.
-      known: the vocabulary that would be learned from batches of training tokens.
+      normalize: gives the form in which words are looked up, of a batch of them.
+      learn_vocabulary: gives the vocabulary that would be learned from batches of training tokens.
 
     Raises:
       DataError: the training part has no entity.
     """
-    look_up = tf.function(normal, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    vocabulary = known(_join_tokens(batch) for batch in in_batches(splits.train, ENCODE_BATCH))
+    normalize_batch = tf.function(normalize, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    vocabulary = learn_vocabulary(_join_tokens(batch) for batch in in_batches(splits.train, ENCODE_BATCH))
     taggings: dict[int, int] = {}
 
     def survey(source: Source, earlier: Mapping[str, _TagStats]) -> _TagStats:
@@ -131,7 +131,7 @@ def named_entities(
         for batch in in_batches(source, ENCODE_BATCH):
             for example in batch:
                 part.add(example, taggings, earlier)
-            words = look_up(tf.constant(_join_tokens(batch))).numpy().tolist()
+            words = normalize_batch(tf.constant(_join_tokens(batch))).numpy().tolist()
             part.unknown += sum(word.decode("utf-8") not in vocabulary for word in words)
         if source is splits.train and not part.uses:
             broken = source.problems.summary()

@@ -84,28 +84,30 @@ class _TextStats:
 
 def text_classification(
     splits: Splits,
-    words: Callable[[tf.Tensor], tf.RaggedTensor],
-    known: Callable[[Iterable[Sequence[str]]], set[str]],
-    cut: int,
+    tokenize: Callable[[tf.Tensor], tf.RaggedTensor],
+    learn_vocabulary: Callable[[Iterable[Sequence[str]]], set[str]],
+    max_length: int,
 ) -> JsonObject:
     """The report for texts with one label each; streams every part once, the training part twice.
 
     Args:
-      words: splits a batch of texts.
-      known: the vocabulary that would be learned from batches of training texts.
-      cut: words that the model would keep of a text.
+      tokenize: splits a batch of texts into words.
+      learn_vocabulary: gives the vocabulary that would be learned from batches of training texts.
+      max_length: words that the model would keep of a text.
 
     Raises:
       DataError: the training part holds nothing.
     """
-    tokenize = tf.function(words, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    vocabulary = known([example["text"] for example in batch] for batch in in_batches(splits.train, ENCODE_BATCH))
+    tokenize_batch = tf.function(tokenize, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    vocabulary = learn_vocabulary(
+        [example["text"] for example in batch] for batch in in_batches(splits.train, ENCODE_BATCH)
+    )
     first_labels: dict[int, str] = {}
 
     def survey(source: Source, earlier: Mapping[str, _TextStats]) -> _TextStats:
-        part = _TextStats(cut)
+        part = _TextStats(max_length)
         for batch in in_batches(source, ENCODE_BATCH):
-            part.add_words(tokenize(tf.constant([example["text"] for example in batch])), vocabulary)
+            part.add_words(tokenize_batch(tf.constant([example["text"] for example in batch])), vocabulary)
             for example in batch:
                 part.add(example["text"], example["label"], first_labels)
         return part

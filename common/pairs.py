@@ -119,7 +119,7 @@ class Filter:
         return ""
 
 
-def filtered(examples: Source, which: Filter, source: str = "source", target: str = "target") -> Source:
+def filtered(examples: Source, pair_filter: Filter, source: str = "source", target: str = "target") -> Source:
     """The pairs of a source that are worth learning from; its problems count the others by reason.
 
     Args:
@@ -129,7 +129,7 @@ def filtered(examples: Source, which: Filter, source: str = "source", target: st
     def read() -> Iterator[Example]:
         examples.problems.clear()  # as the source itself does, if it has any
         for example in examples:
-            if why := which.fault(example[source], example[target]):
+            if why := pair_filter.fault(example[source], example[target]):
                 examples.problems.leave_out(why)
             else:
                 yield example

@@ -166,26 +166,26 @@ def _find_cuts(start: int, end: int, steps_per_beat: int, bar: int, rest: bool =
     >>> _find_cuts(2, 21, 4, 16)
     [2, 4, 16, 20, 21]
     """
-    longest = 3 if rest else 8  # quarter notes
+    max_quarters = 3 if rest else 8  # quarter notes
     cuts = [start]
     while start < end:
         limit = min(end, (start // bar + 1) * bar)  # no sign crosses a bar line
         offset = start % bar
         beat = offset // steps_per_beat * steps_per_beat
         length = limit - start
-        if not (_is_sign(length, offset, steps_per_beat, longest) or (rest and length == bar)):
+        if not (_is_sign(length, offset, steps_per_beat, max_quarters) or (rest and length == bar)):
             if offset > beat and offset + length > beat + steps_per_beat:  # to the next beat
                 length = beat + steps_per_beat - offset
             elif length > steps_per_beat:  # whole beats
                 length = length // steps_per_beat * steps_per_beat
-            while not _is_sign(length, offset, steps_per_beat, longest):
+            while not _is_sign(length, offset, steps_per_beat, max_quarters):
                 length -= steps_per_beat if length > steps_per_beat else 1
         start += length
         cuts.append(start)
     return cuts
 
 
-def _is_sign(length: int, offset: int, steps_per_beat: int, longest: int) -> bool:
+def _is_sign(length: int, offset: int, steps_per_beat: int, max_quarters: int) -> bool:
     """Whether one sign can say a length, dotted or not; signs of tuplets must stand within a beat."""
     quarters = Fraction(length, steps_per_beat)
     plain = quarters.numerator
@@ -193,7 +193,7 @@ def _is_sign(length: int, offset: int, steps_per_beat: int, longest: int) -> boo
         plain //= 2
     tuplet = quarters.denominator & (quarters.denominator - 1) != 0
     crosses = offset % steps_per_beat + length > steps_per_beat
-    return plain in (1, 3) and not (tuplet and crosses) and quarters <= longest
+    return plain in (1, 3) and not (tuplet and crosses) and quarters <= max_quarters
 
 
 def _make_note(pitches: tuple[int, ...], length: Fraction, tie: str, sharps: int) -> note.GeneralNote:

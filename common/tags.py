@@ -226,8 +226,8 @@ def bioes(spans: Iterable[Span], length: int) -> list[str]:
     return tags
 
 
-def pieces(tags: Sequence[str], most: int) -> list[tuple[int, int]]:
-    """(start, end) of pieces of at most `most` tokens, cut between entities wherever one is not longer than that.
+def pieces(tags: Sequence[str], max_length: int) -> list[tuple[int, int]]:
+    """(start, end) of pieces of at most `max_length` tokens, cut between entities wherever one is not longer than that.
 
     Args:
       tags: in IOB2.
@@ -236,9 +236,9 @@ def pieces(tags: Sequence[str], most: int) -> list[tuple[int, int]]:
     [(0, 1), (1, 3), (3, 4)]
     """
     ranges, start = [], 0
-    while len(tags) - start > most:
-        between = (at for at in range(start + most, start, -1) if not tags[at].startswith("I-"))
-        end = next(between, start + most)
+    while len(tags) - start > max_length:
+        between = (at for at in range(start + max_length, start, -1) if not tags[at].startswith("I-"))
+        end = next(between, start + max_length)
         ranges.append((start, end))
         start = end
     return [*ranges, (start, len(tags))]

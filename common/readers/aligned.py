@@ -36,7 +36,7 @@ class Aligned(Reader):
         return "line-aligned files; " + ", ".join(f"{field.name} = lines of {path.name}" for field, path in pairs)
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every line that can be used; the place names the first file.
+        """(location, example) of every line that can be used; the location names the first file.
 
         Lines end at LF or CRLF only. A line that cannot be decoded, or an empty label, is a problem.
 
@@ -62,9 +62,9 @@ class Aligned(Reader):
                 cells = [line.removesuffix("\n").removesuffix("\r") for line in lines]
                 if count == 1:
                     cells = [cell.removeprefix("\ufeff") for cell in cells]
-                places = [f"{path.name}:{count}" for path in self.paths]
+                locations = [f"{path.name}:{count}" for path in self.paths]
                 damages = (damage(cell, name) for cell, name in zip(cells, self.encodings, strict=True))
-                wrong = [(place, what) for place, what in zip(places, damages, strict=True) if what]
+                wrong = [(location, what) for location, what in zip(locations, damages, strict=True) if what]
                 if wrong:
                     self.problems.add(*wrong[0])
                     continue
@@ -76,9 +76,9 @@ class Aligned(Reader):
                         field.kind == "label" and not cell.strip()
                         for field, cell in zip(self.fields, cells, strict=True)
                     ]
-                    self.problems.add(places[empty.index(True)], lacks)
+                    self.problems.add(locations[empty.index(True)], lacks)
                 else:
-                    yield places[0], made
+                    yield locations[0], made
 
 
 def aligned(paths: Sequence[Path], fields: Sequence[Field], encoding: str | None, problems: Problems) -> Aligned:

@@ -33,13 +33,13 @@ class Task(NamedTuple):
     """A task of an export.
 
     Args:
-      place: such as "export.json: task 17", by the number that people see.
+      location: such as "export.json: task 17", by the number that people see.
       wrong: why it cannot be used, or "".
       data: by column.
       annotations: of one person each, without cancelled ones; the last one is to be taken.
     """
 
-    place: str
+    location: str
     wrong: str
     data: Mapping[str, object]
     annotations: Sequence[Annotation]
@@ -118,7 +118,7 @@ def annotated(
                     row[name] = value
             if kind == CHOICES or (kind == SPANS and task.annotations):  # a text without spans is annotated, too
                 row.setdefault(target, [])
-            yield task.place, row, task.wrong
+            yield task.location, row, task.wrong
 
     taken = {name: f'"{key}"' for name, key in by_field.items()}
     if target in names and wanted:
@@ -146,14 +146,14 @@ def tagged_annotations(
     text_key, spans_key = (texts.keys[name] for name in tagged_fields(fields))
 
     def read() -> Iterator[Sentence]:
-        for place, row, wrong in texts.read():
+        for location, row, wrong in texts.read():
             text, spans = row.get(text_key), row.get(spans_key)
             if isinstance(text, str) and isinstance(spans, list):
                 spans = [in_characters(text, span) for span in spans]
             if spans is None and not wrong:
-                yield Sentence(place, left_out=NOT_LABELLED)
+                yield Sentence(location, left_out=NOT_LABELLED)
             else:
-                yield sentence(place, text, spans, wrong)
+                yield sentence(location, text, spans, wrong)
 
     return tagged(path.name, texts.note, read, names, problems)
 
@@ -217,17 +217,17 @@ def _read_tasks(path: Path, encoding: str) -> Iterator[Task]:
     """The tasks of an export; rows of JSON-MIN that follow each other are one task if they have one number."""
 
     def number(row: tuple[str, JsonObject, str]) -> object:
-        place, value, _ = row
-        return value["id"] if "annotation_id" in value and "id" in value else place
+        location, value, _ = row
+        return value["id"] if "annotation_id" in value and "id" in value else location
 
     for _, group in groupby(objects(path, encoding), number):
         rows = list(group)
-        place, value, wrong = rows[0]
+        location, value, wrong = rows[0]
         if isinstance(value.get("id"), int | str):
-            place = f"{path.name}: task {value['id']}"
+            location = f"{path.name}: task {value['id']}"
         if "annotation_id" in value:
             latest = sorted((row for _, row, _ in rows), key=_get_update_time)
-            yield Task(place, wrong, {}, [_group_row(row) for row in latest])
+            yield Task(location, wrong, {}, [_group_row(row) for row in latest])
             continue
         data = value.get("data")
         if not isinstance(data, dict):
@@ -237,7 +237,7 @@ def _read_tasks(path: Path, encoding: str) -> Iterator[Task]:
         latest = sorted(
             valid, key=lambda annotation: (bool(annotation.get("ground_truth")), _get_update_time(annotation))
         )
-        yield Task(place, wrong, data, [_group_results(_as_list(annotation.get("result"))) for annotation in latest])
+        yield Task(location, wrong, data, [_group_results(_as_list(annotation.get("result"))) for annotation in latest])
 
 
 def _get_update_time(annotation: Mapping[str, object]) -> str:

@@ -148,7 +148,7 @@ def conll(
     read = layout.sentences
     if all(sentence.wrong for sentence in read()):
         first = next(read(), None)
-        reason = f"{first.place} {first.wrong}" if first else "it has no line of a token and a tag"
+        reason = f"{first.location} {first.wrong}" if first else "it has no line of a token and a tag"
         raise DataError(f"{path} holds no sentence that can be used ({reason}): mend it, or name another.")
     return tagged(path.name, layout.note, read, names, problems)
 
@@ -215,21 +215,21 @@ def _find_chosen(path: Path, name: str, column: str, width: int, header: Sequenc
 
 
 def _check_table(
-    path: Path, cells: Sequence[Sequence[str]], widths: Counter[int], width: int, tabs: bool, known: bool
+    path: Path, cells: Sequence[Sequence[str]], widths: Counter[int], width: int, tabs: bool, both_named: bool
 ) -> None:
     """Refuses what is no CoNLL, such as a CSV file or prose.
 
     Args:
-      known: the user named both columns.
+      both_named: the user named both columns.
     """
     wanted = "write a token and its tag on each line, parted by a tab, and a blank line after each sentence"
     ends = [row[-1] for row in cells]
     commas = sum("," in end.strip(",") or ";" in end.strip(";") for end in ends)
     if not tabs and (suffix(path) == ".csv" or 2 * commas > len(ends)):
         raise DataError(f"{path} looks like a table of commas (CSV), where tagged tokens are wanted: {wanted}.")
-    if width < 2 and not known:
+    if width < 2 and not both_named:
         raise DataError(f"{path} has one column, such as {cells[0][0][:40]!r}, but no tags: {wanted}.")
-    if 2 * widths[width] < len(cells) and not known:
+    if 2 * widths[width] < len(cells) and not both_named:
         few = f"only {widths[width]:,} of its first {len(cells):,} lines have {width} columns"
         raise DataError(f"{path} is no file of tagged tokens, for {few}: {wanted}.")
 

@@ -145,7 +145,7 @@ def _open_zstd(path: Path) -> Iterator[io.BufferedReader]:
             yield file
 
 
-def decoding(data: bytes, final: bool, given: str | None) -> tuple[str, str]:
+def decoding(data: bytes, final: bool, requested: str | None) -> tuple[str, str]:
     """The encoding of a file that begins with `data`, and this beginning as text.
 
     As a byte order mark says, else as given, else UTF-8 if it is valid, else cp1252.
@@ -154,18 +154,20 @@ def decoding(data: bytes, final: bool, given: str | None) -> tuple[str, str]:
       final: the data is the whole file; otherwise the last character may be cut.
 
     Raises:
-      ConfigError: `given` is no encoding, or wants a byte order mark that there is not.
+      ConfigError: `requested` is no encoding, or wants a byte order mark that there is not.
     """
     marked = next((name for bom, name in BOMS if data.startswith(bom)), None)
     try:
-        if given is not None:
-            io.TextIOWrapper(io.BytesIO(b"a"), given, ERRORS).read()
+        if requested is not None:
+            io.TextIOWrapper(io.BytesIO(b"a"), requested, ERRORS).read()
     except (LookupError, ValueError):
-        raise ConfigError(f'--encoding is "{given}", which is none that Python knows: try utf-8 or cp1252.') from None
-    if marked and (given is None or codecs.lookup(given).name.startswith("utf")):
+        raise ConfigError(
+            f'--encoding is "{requested}", which is none that Python knows: try utf-8 or cp1252.'
+        ) from None
+    if marked and (requested is None or codecs.lookup(requested).name.startswith("utf")):
         encoding = marked  # a mark is surer than a person who says utf-8 of utf-16
-    elif given is not None:
-        encoding = given
+    elif requested is not None:
+        encoding = requested
     else:
         try:
             codecs.getincrementaldecoder("utf-8")().decode(data, final)
@@ -178,7 +180,7 @@ def decoding(data: bytes, final: bool, given: str | None) -> tuple[str, str]:
         raise unmarked(encoding) from None
 
 
-def sample(path: Path, given: str | None) -> tuple[str, str]:
+def sample(path: Path, requested: str | None) -> tuple[str, str]:
     """The encoding, and the beginning of the file as text.
 
     Raises:
@@ -188,7 +190,7 @@ def sample(path: Path, given: str | None) -> tuple[str, str]:
         data = file.read(SAMPLE)
     if not data:
         raise DataError(f"{path} is empty: name a file with a row for each example.")
-    encoding, text = decoding(data, len(data) < SAMPLE, given)
+    encoding, text = decoding(data, len(data) < SAMPLE, requested)
     if is_binary(text, encoding):
         remedy = "save it as text in UTF-8, or say by --encoding NAME (such as utf-16-le) how it is written"
         raise DataError(f"{path} is binary data, not text: {remedy}.")

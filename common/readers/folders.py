@@ -51,7 +51,7 @@ class LabelFolders(Reader):
                     yield label, path
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every file that can be used, such as ("pos/1.txt", {"text": "fine", "label": "pos"}).
+        """(location, example) of every file that can be used, such as ("pos/1.txt", {"text": "fine", "label": "pos"}).
 
         Line ends at the end of a text are no part of it.
 
@@ -60,16 +60,16 @@ class LabelFolders(Reader):
         """
         text, target = (next(field.name for field in self.fields if field.kind == kind) for kind in ("text", "label"))
         for label, path in self.files():
-            place = f"{label}/{path.name}".encode("utf-8", "backslashreplace").decode()  # a name may be any bytes
+            location = f"{label}/{path.name}".encode("utf-8", "backslashreplace").decode()  # a name may be any bytes
             if suffix(path) not in SUFFIXES and not _is_number(suffix(path)):
-                self.problems.add(place, f"is no text file (its name ends in {suffix(path)}, not .txt)")
+                self.problems.add(location, f"is no text file (its name ends in {suffix(path)}, not .txt)")
                 continue
             with opened(path) as file:
                 data = file.read()
             encoding, content = decoding(data, True, self.encoding)
             wrong = "is binary data, not text" if is_binary(content, encoding) else damage(content, encoding)
             cells = {text: content.lstrip("\ufeff").rstrip("\r\n"), target: label}
-            yield from usable(place, cells, wrong, self.fields, self.problems)
+            yield from usable(location, cells, wrong, self.fields, self.problems)
 
 
 def label_folders(
@@ -84,19 +84,19 @@ def label_folders(
     if sorted(field.kind for field in fields) != ["label", "text"]:
         raise ConfigError(f"{path} is a folder, where a file is wanted: name a file in it.")
     readers = {}
-    for part, place in (part_folders(path) or {"": path}).items():
-        names = [folder.name for folder in sub_folders(place)]
+    for part, folder in (part_folders(path) or {"": path}).items():
+        names = [subfolder.name for subfolder in sub_folders(folder)]
         labels = tuple(name for name in names if name.casefold() not in UNLABELLED)
         left_out = tuple(name for name in names if name.casefold() in UNLABELLED)
         if not labels:
-            tables = next((file for file in listed(place) if suffix(file) in TABLES), None)
-            remedy = f"name its files, such as '{place}/*{_get_suffixes(tables)}'" if tables else "name another"
-            raise DataError(f"{place} has no folder of text files for each label: {remedy}.")
+            tables = next((file for file in listed(folder) if suffix(file) in TABLES), None)
+            remedy = f"name its files, such as '{folder}/*{_get_suffixes(tables)}'" if tables else "name another"
+            raise DataError(f"{folder} has no folder of text files for each label: {remedy}.")
         if odd := next((name for name in labels if unusable(name)), None):
-            raise DataError(f"{place} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
-        readers[part] = LabelFolders(place, labels, left_out, encoding, tuple(fields), Problems(strict))
+            raise DataError(f"{folder} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
+        readers[part] = LabelFolders(folder, labels, left_out, encoding, tuple(fields), Problems(strict))
         if not any(readers[part].files()):
-            raise DataError(f"The folders in {place} hold no files: name another folder, or one of them.")
+            raise DataError(f"The folders in {folder} hold no files: name another folder, or one of them.")
     return readers
 
 

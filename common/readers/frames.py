@@ -82,13 +82,13 @@ def _read_pieces(values: list[object], name: str, part: str, steps_per_beat: int
         yield _read_piece(f"{name} {number}", part, value, steps_per_beat)
 
 
-def _read_piece(place: str, part: str, value: object, steps_per_beat: int) -> Found:
+def _read_piece(location: str, part: str, value: object, steps_per_beat: int) -> Found:
     try:
         if isinstance(value, Unusable):
             raise value
-        return Found(place, part, *_make_piece(value, steps_per_beat))
+        return Found(location, part, *_make_piece(value, steps_per_beat))
     except Unusable as error:
-        return Found(place, part, None, Quantised(), str(error))
+        return Found(location, part, None, Quantised(), str(error))
 
 
 def _make_piece(value: object, steps_per_beat: int) -> tuple[Example, Quantised]:

@@ -35,7 +35,7 @@ class Catalogue(Reader):
     """The translated messages of a file.
 
     Args:
-      pairs: place, message and translation.
+      pairs: location, message and translation.
       left_out: how many entries are untranslated, fuzzy or obsolete.
       language: as the file's head names it, or "".
       problems: is told of every pair that cannot be used.
@@ -58,16 +58,16 @@ class Catalogue(Reader):
         return f"{self.path.name}: gettext, {self.encoding}; {taken}{f'; left out: {left}' if left else ''}"
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every pair that can be used, such as ("de.po:12", {"source": "No", "target": "Nein"}).
+        """(location, example) of every pair that can be used, such as ("de.po:12", {"source": "No", "target": "Nein"}).
 
         Raises:
           DataError: a pair is broken and `problems` is strict.
         """
         source, target = self.fields
-        for place, message, translation in self.pairs:
+        for location, message, translation in self.pairs:
             cells: dict[str, str | None] = {source.name: message, target.name: translation}
             wrong = damage(message + translation, self.encoding)
-            yield from usable(place, cells, wrong, self.fields, self.problems)
+            yield from usable(location, cells, wrong, self.fields, self.problems)
 
 
 def is_catalogue(path: Path, head: bytes) -> bool:
@@ -102,8 +102,8 @@ def catalogue(path: Path, fields: tuple[Field, ...], encoding: str | None, probl
         if why or not translated:
             left_out[why or "untranslated"] += 1
             continue
-        place = f"{path.name}:{getattr(entry, 'linenum', None) or number}"
-        pairs += [(place, message, translation) for message, translation in translated]
+        location = f"{path.name}:{getattr(entry, 'linenum', None) or number}"
+        pairs += [(location, message, translation) for message, translation in translated]
     if not pairs:
         reasons = ", ".join(f"{count:,} {why}" for why, count in left_out.most_common()) or "nothing at all"
         raise DataError(f"{path} holds no translated message ({reasons}): name a catalogue with translations.")
@@ -145,12 +145,12 @@ class _Lines(str):
         return self.split("\n")
 
 
-def _read_po(path: Path, data: bytes, given: str | None) -> tuple[Entries, str]:
+def _read_po(path: Path, data: bytes, requested: str | None) -> tuple[Entries, str]:
     import polib
 
-    if given is None and not any(data.startswith(mark) for mark, _ in BOMS):
-        given = _find_charset(data)
-    encoding, text = decoding(data, True, given)
+    if requested is None and not any(data.startswith(mark) for mark, _ in BOMS):
+        requested = _find_charset(data)
+    encoding, text = decoding(data, True, requested)
     text = text.lstrip("\ufeff").replace("\r\n", "\n")
     for number, line in enumerate(text.split("\n"), 1):
         line = line.strip()
@@ -162,15 +162,15 @@ def _read_po(path: Path, data: bytes, given: str | None) -> tuple[Entries, str]:
         return polib.pofile(_Lines(text), encoding=encoding), encoding
     except (OSError, ValueError) as error:  # by which polib says what is no PO
         at = re.search(r"line (\d+)", str(error))
-        place = f"{path.name}:{at[1]}" if at else str(path)
+        location = f"{path.name}:{at[1]}" if at else str(path)
         what = "holds a quote without a backslash" if "quote" in str(error) else "is not as a PO file is written"
-        raise DataError(f"{place} {what}: mend the file, or name another.") from None
+        raise DataError(f"{location} {what}: mend the file, or name another.") from None
 
 
-def _read_mo(path: Path, data: bytes, given: str | None) -> tuple[Entries, str]:
+def _read_mo(path: Path, data: bytes, requested: str | None) -> tuple[Entries, str]:
     import polib
 
-    encoding = given or _find_charset(data) or "utf-8"
+    encoding = requested or _find_charset(data) or "utf-8"
     decoding(b"", True, encoding)  # refuses what is none
     try:
         if not _is_whole(data):

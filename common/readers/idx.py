@@ -53,7 +53,7 @@ class Idx(Reader):
         return ((path.name, path) for path in (self.images, self.labels))
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every image, as a PNG file; such as ("train-images-idx3-ubyte:1", {"image": ..., ...}).
+        """(location, example) of every image, as PNG, such as ("train-images-idx3-ubyte:1", {"image": ..., ...}).
 
         Raises:
           DataError: a file holds less or more than its head says.

@@ -25,7 +25,7 @@ class Rows(Protocol):
 def image_table(
     path: Path,
     fields: Sequence[Field],
-    given: Mapping[str, str],
+    chosen: Mapping[str, str],
     texts: Callable[[tuple[Field, ...], Problems], Rows],
     problems: Problems,
     within: Path | None = None,
@@ -36,12 +36,12 @@ def image_table(
     library `datasets` writes it.
 
     Args:
-      given: columns by field, where the user said so.
+      chosen: columns by field, where the user said so.
       texts: reads the table, the image being a text.
       within: a folder that no path may lead out of.
 
     Raises:
-      ConfigError: `given` names what there is not.
+      ConfigError: `chosen` names what there is not.
       DataError: the table is missing, damaged or empty, or lacks a column.
     """
     image, _ = named(fields)
@@ -49,18 +49,18 @@ def image_table(
     with opened(path) as file:
         packed = file.read(len(parquet.MAGIC)) == parquet.MAGIC
     if packed:
-        note, rows = parquet.image_rows(path, tuple(fields), given)
+        note, rows = parquet.image_rows(path, tuple(fields), chosen)
     else:
         note, rows = _open_text_rows(image, fields, texts)
 
     def entries() -> Iterator[Entry]:
-        for place, value, cells, wrong in rows():
+        for location, value, cells, wrong in rows():
             rest, lacks = columns.example(cells, others) if not wrong else ({}, "")
             wrong = wrong or lacks
             if isinstance(value, bytes) or wrong or not (value and value.strip()):
                 content = value if isinstance(value, bytes) else b""
                 yield Entry(
-                    place, content, rest, wrong=wrong or ("" if value is not None and content else f"has no {image}")
+                    location, content, rest, wrong=wrong or ("" if value is not None and content else f"has no {image}")
                 )
                 continue
             value = value.strip()
@@ -69,7 +69,7 @@ def image_table(
                 wrong = f"names {value}, which is outside of the archive"
             elif target.suffix.lower() in OTHERS:
                 wrong = f"names {value}, which is no image"
-            yield Entry(place, target, rest, value, wrong)
+            yield Entry(location, target, rest, value, wrong)
 
     return Images(note, image, entries, problems)
 
@@ -80,18 +80,18 @@ def _open_text_rows(
     """A table's note and what reads its rows, the broken ones in their places."""
     broken: list[tuple[str, str]] = []
     as_texts = tuple(Field(field.name, "text", field.names) if field.kind == "image" else field for field in fields)
-    table = texts(as_texts, Problems(tell=lambda place, what: broken.append((place, what))))
+    table = texts(as_texts, Problems(tell=lambda location, what: broken.append((location, what))))
 
     def take_broken() -> Iterator[parquet.ImageRow]:
         while broken:
-            place, what = broken.pop(0)
-            yield place, None, {}, what
+            location, what = broken.pop(0)
+            yield location, None, {}, what
 
     def rows() -> Iterator[parquet.ImageRow]:
         broken.clear()
-        for place, example in table.rows():
+        for location, example in table.rows():
             yield from take_broken()
-            yield place, example.pop(image), example, ""
+            yield location, example.pop(image), example, ""
         yield from take_broken()
 
     return table.note, rows

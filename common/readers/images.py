@@ -33,14 +33,14 @@ class Entry(NamedTuple):
     """An image that is listed somewhere and was not looked at yet.
 
     Args:
-      place: for people, and no two are the same.
+      location: for people, and no two are the same.
       file: where it stands, or its content.
       cells: the other fields.
       named: as what a table names it, or "".
       wrong: why it cannot be used, or "".
     """
 
-    place: str
+    location: str
     file: Path | bytes
     cells: Mapping[str, str]
     named: str = ""
@@ -56,8 +56,8 @@ class Images(Reader):
       image: name of the field that holds them.
       entries: lists them anew.
       problems: is told of every image that cannot be used.
-      good: places of files that were decoded once and stay as they are.
-      bad: by place, why others cannot be used; so no pass but the first one decodes a file for this.
+      good: locations of files that were decoded once and stay as they are.
+      bad: by location, why others cannot be used; so no pass but the first one decodes a file for this.
     """
 
     summary: str
@@ -72,11 +72,11 @@ class Images(Reader):
         return self.summary
 
     def files(self) -> Iterator[tuple[str, Path]]:
-        """(place, path) of every image that is a file of its own."""
-        return ((entry.place, entry.file) for entry in self.entries() if isinstance(entry.file, Path))
+        """(location, path) of every image that is a file of its own."""
+        return ((entry.location, entry.file) for entry in self.entries() if isinstance(entry.file, Path))
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every image that can be used, such as ("cats/1.jpg", {"image": b"...", "label": "cats"}).
+        """(location, example) of every image that can be used, such as ("cats/1.jpg", {"image": b"...", ...}).
 
         Raises:
           DataError: a file or folder may not be read, or an image is broken and `problems` is strict.
@@ -84,21 +84,21 @@ class Images(Reader):
         for entries in in_parallel(self._check_entries, _group_entries(self.entries())):
             for entry, data, wrong in entries:
                 if wrong:
-                    self.problems.add(entry.place, wrong, _simplify_reason(wrong, entry))
+                    self.problems.add(entry.location, wrong, _simplify_reason(wrong, entry))
                 else:
-                    yield entry.place, {self.image: data, **entry.cells}
+                    yield entry.location, {self.image: data, **entry.cells}
 
     def _check_entries(self, entries: Sequence[Entry]) -> list[tuple[Entry, bytes, str]]:
         """Each entry, its image as bytes that can be used, and why there are none or ""."""
         checked: list[tuple[Entry, bytes, str]] = []
         unknown = []
         for entry in entries:
-            data, wrong = b"", entry.wrong or self.bad.get(entry.place, "")
+            data, wrong = b"", entry.wrong or self.bad.get(entry.location, "")
             if not wrong:
                 try:
                     read = entry.file if isinstance(entry.file, bytes) else _read_content(entry.file)
-                    data = read if entry.place in self.good else pictures.usable(read, verify=False)
-                    if data is read and entry.place not in self.good:
+                    data = read if entry.location in self.good else pictures.usable(read, verify=False)
+                    if data is read and entry.location not in self.good:
                         unknown.append(len(checked))
                 except pictures.Unusable as error:
                     wrong = self._refuse(entry, str(error))
@@ -108,13 +108,13 @@ class Images(Reader):
             entry, data, _ = checked[at]
             checked[at] = entry, data, self._refuse(entry, reason) if reason else ""
             if not reason:
-                self.good.add(entry.place)
+                self.good.add(entry.location)
         return checked
 
     def _refuse(self, entry: Entry, reason: str) -> str:
         """Why an entry cannot be used, from now on."""
         wrong = f"names {entry.named}, which {reason}" if entry.named else reason
-        self.bad[entry.place] = wrong
+        self.bad[entry.location] = wrong
         return wrong
 
 
@@ -135,9 +135,9 @@ def image_folders(path: Path, fields: Sequence[Field], strict: bool = False, nam
     if len(inside) > len(parts) and not all(map(sub_folders, parts.values())):
         parts = {}  # trains, beside buses and cars
     readers = {}
-    for part, place in (parts or {"": path}).items():
-        said = f"{name}/{place.name}" if part else name
-        folders = [folder for folder in sub_folders(place) if folder.name.casefold() not in IGNORED]
+    for part, folder in (parts or {"": path}).items():
+        said = f"{name}/{folder.name}" if part else name
+        folders = [folder for folder in sub_folders(folder) if folder.name.casefold() not in IGNORED]
         labels = [folder for folder in folders if folder.name.casefold() not in UNLABELLED]
         if not labels:
             remedy = "name another, or a table of paths and labels"
@@ -152,7 +152,7 @@ def image_folders(path: Path, fields: Sequence[Field], strict: bool = False, nam
                     wrong = "is no image" if file.suffix.lower() in OTHERS else ""
                     yield Entry(shown, file, {label: folder.name} if label else {}, wrong=wrong)
 
-        loose = sum(file.suffix.lower() in SUFFIXES and not file.name.startswith(".") for file in listed(place))
+        loose = sum(file.suffix.lower() in SUFFIXES and not file.name.startswith(".") for file in listed(folder))
         first = ", ".join(folder.name for folder in labels[:5]) + (f" and {len(labels) - 5} more" if labels[5:] else "")
         note = f"{said}: a folder of images for each label: {first}"
         if without := ", ".join(folder.name for folder in folders if folder not in labels):

@@ -24,7 +24,7 @@ NOT_LABELLED = "not labelled"  # why a row is left out
 KEY_ROWS = 50  # objects whose keys are the columns; later ones may hold more
 
 
-# (place, object, what is wrong with it or "") of each row of a file; the place is such as "a.jsonl:2".
+# (location, object, what is wrong with it or "") of each row of a file; the location is such as "a.jsonl:2".
 Rows = Iterator[tuple[str, JsonObject, str]]
 
 
@@ -50,13 +50,13 @@ class JsonLines(Reader):
         return self.summary
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every row that can be used, such as ("a.jsonl:2", {"text": "fine", "label": "pos"}).
+        """(location, example) of every row that can be used, such as ("a.jsonl:2", {"text": "fine", "label": "pos"}).
 
         Raises:
           DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
         """
         labels = {self.keys[field.name] for field in self.fields if field.kind == "label"}
-        for place, value, wrong in self.read():
+        for location, value, wrong in self.read():
             cells: dict[str, str | None] = {}
             labelled = True
             for name, key in self.keys.items() if not wrong else ():
@@ -69,7 +69,7 @@ class JsonLines(Reader):
                 except TypeError as error:
                     wrong = wrong or f'"{key}" {error}'
             if labelled:
-                yield from usable(place, cells, wrong, self.fields, self.problems)
+                yield from usable(location, cells, wrong, self.fields, self.problems)
             else:
                 self.problems.leave_out(NOT_LABELLED)
 
@@ -100,13 +100,13 @@ def json_lines(
     encoding, text = sample(path, encoding)
     names: dict[str, str] = {}  # by key what it is called; a key in an object that stands under another is "outer.key"
     first_wrong = ""
-    for place, value, wrong in islice(objects(path, encoding), KEY_ROWS):
+    for location, value, wrong in islice(objects(path, encoding), KEY_ROWS):
         for key, inner in value.items():
             if isinstance(inner, dict) and are_texts(fields):
                 names |= {f"{key}.{inner_key}": inner_key for inner_key in inner}
             else:
                 names[key] = key
-        first_wrong = first_wrong or (wrong and f"{place} {wrong}")
+        first_wrong = first_wrong or (wrong and f"{location} {wrong}")
     if not names:
         reason = f" ({first_wrong})" if first_wrong else ""
         raise DataError(f"{path} holds no JSON objects{reason}: write one on each line, or name another file.")
@@ -161,12 +161,12 @@ def objects(path: Path, encoding: str) -> Rows:
                 yield _make_row(f"{path.name}:{number}", _parse_line(line), line, encoding)
 
 
-def _make_row(place: str, value: object, written: str, encoding: str) -> tuple[str, JsonObject, str]:
+def _make_row(location: str, value: object, written: str, encoding: str) -> tuple[str, JsonObject, str]:
     if BROKEN in written:
-        return place, {}, f"is not valid {encoding}"
+        return location, {}, f"is not valid {encoding}"
     if isinstance(value, dict):
-        return place, value, ""
-    return place, {}, "is not JSON" if value is None and written != "null" else "is JSON, but no object"
+        return location, value, ""
+    return location, {}, "is not JSON" if value is None and written != "null" else "is JSON, but no object"
 
 
 def _parse_line(line: str) -> object:

@@ -42,22 +42,22 @@ class Messages:
         return f"{self.path.name}: gettext, {self.encoding}; messages"
 
     def _list_current(self) -> list[tuple[str, polib.POEntry]]:
-        """(place, entry) of each."""
+        """(location, entry) of each."""
         numbered = enumerate(self.entries, 1)
-        places = (
+        locations = (
             (f"{self.path.name}:{getattr(entry, 'linenum', None) or number}", entry) for number, entry in numbered
         )
-        return [(place, entry) for place, entry in places if entry.msgid and not entry.obsolete]
+        return [(location, entry) for location, entry in locations if entry.msgid and not entry.obsolete]
 
     def rows(self, field: Field, problems: Problems) -> Iterator[tuple[str, Example]]:
-        """(place, example) of each message, translated or not, its plural after the singular.
+        """(location, example) of each message, translated or not, its plural after the singular.
 
         Args:
           problems: is told of those that cannot be used.
         """
-        for place, entry in self._list_current():
+        for location, entry in self._list_current():
             for text in _get_messages(entry):
-                yield from usable(place, {field.name: text}, damage(text, self.encoding), (field,), problems)
+                yield from usable(location, {field.name: text}, damage(text, self.encoding), (field,), problems)
 
     def filled(self, translate: Callable[[list[str]], Sequence[str]]) -> tuple[str, int]:
         """The catalogue as a PO file in UTF-8, and how many of its entries were filled in; they are marked fuzzy.
@@ -76,8 +76,8 @@ class Messages:
         if not isinstance(self.entries, polib.POFile):
             raise DataError(f"{self.path} is compiled, so that nothing can be filled in: name its PO file.")
         if wrong := damage(str(self.entries), self.encoding):
-            places = (place for place, entry in self._list_current() if damage(str(entry), self.encoding))
-            at = next(places, str(self.path))
+            locations = (location for location, entry in self._list_current() if damage(str(entry), self.encoding))
+            at = next(locations, str(self.path))
             raise DataError(f"{at} {wrong}: mend it, or say by --encoding NAME how the file is written.")
         count = self._count_plural_forms()
         lacking = [entry for _, entry in self._list_current() if _is_incomplete(entry, count)]

@@ -35,12 +35,12 @@ class Named(NamedTuple):
     """A file to read.
 
     Args:
-      place: for people.
+      location: for people.
       part: the folder of a part in which it stands, or "".
       file: its path, or its content if it is MIDI.
     """
 
-    place: str
+    location: str
     part: str
     file: Path | bytes
 
@@ -63,16 +63,16 @@ class Music(Reader):
         return self.summary
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every piece.
+        """(location, example) of every piece.
 
         Raises:
           DataError: there is something that gives none, and `problems` is strict.
         """
         for result in self.found:
             if result.piece is None:
-                self.problems.add(result.place, result.wrong)
+                self.problems.add(result.location, result.wrong)
             else:
-                yield result.place, result.piece
+                yield result.location, result.piece
 
 
 def opened(
@@ -113,7 +113,9 @@ def opened(
     return read(spec, named, len(named), steps_per_beat, strict), marked
 
 
-def read(spec: str, named: Iterable[Named], total: int | None, steps_per_beat: int, strict: bool) -> dict[str, Music]:
+def read(
+    spec: str, named_files: Iterable[Named], total: int | None, steps_per_beat: int, strict: bool
+) -> dict[str, Music]:
     """Readers by part of what stands in files, each of which is read now.
 
     Args:
@@ -126,13 +128,13 @@ def read(spec: str, named: Iterable[Named], total: int | None, steps_per_beat: i
     files: Counter[str] = Counter()
     problems, pieces = Problems(strict), 0
     with display("Reading music") as shown:
-        for number, file in enumerate(named, 1):
+        for number, file in enumerate(named_files, 1):
             held = [_locate(file, result) for result in _read_file(file.file, steps_per_beat)]
             for result in held:
                 if result.piece is None:
-                    problems.add(result.place, result.wrong)
+                    problems.add(result.location, result.wrong)
                 else:
-                    result.piece["file"] = result.place
+                    result.piece["file"] = result.location
                     pieces += 1
                 parts.setdefault(result.part, []).append(result)
             files.update({result.part for result in held})
@@ -156,7 +158,7 @@ def read(spec: str, named: Iterable[Named], total: int | None, steps_per_beat: i
 
 
 def _locate(file: Named, result: Found) -> Found:
-    return result._replace(place=f"{file.place} {result.place}".rstrip(), part=file.part or result.part)
+    return result._replace(location=f"{file.location} {result.location}".rstrip(), part=file.part or result.part)
 
 
 def _format_reasons(problems: Problems) -> str:
@@ -190,9 +192,9 @@ def _files(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be read ({error.strerror}): name another folder.")
 
-    for place, folders, names in os.walk(folder, onerror=refuse):
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not _is_passed_over(name))
-        yield from (Path(place, name) for name in sorted(names) if not _is_passed_over(name))
+        yield from (Path(parent, name) for name in sorted(names) if not _is_passed_over(name))
 
 
 def _is_passed_over(name: str) -> bool:
@@ -229,13 +231,13 @@ def _read_pieces(path: Path, steps_per_beat: int) -> Iterator[Found]:
     if end in PICKLED:
         raise Unusable(_refused(path))
     if end in SCORES:
-        yield Found("", "", *notation.score(_read_zip(path) or _bytes(path), steps_per_beat))
+        yield Found("", "", *notation.score(_read_zip(path) or _read_bytes(path), steps_per_beat))
     elif end == ".abc":
-        yield from notation.tunes(_bytes(path), steps_per_beat)
+        yield from notation.tunes(_read_bytes(path), steps_per_beat)
     elif end in JSON:
-        yield from frames.pieces(_bytes(path), steps_per_beat)
-    elif end in MIDI or _bytes(path, len(midi.MAGIC)) == midi.MAGIC:
-        yield Found("", "", *midi.piece(_bytes(path), steps_per_beat))
+        yield from frames.pieces(_read_bytes(path), steps_per_beat)
+    elif end in MIDI or _read_bytes(path, len(midi.MAGIC)) == midi.MAGIC:
+        yield Found("", "", *midi.piece(_read_bytes(path), steps_per_beat))
     else:
         raise Unusable(f"is no file of music ({', '.join(KNOWN)})")
 
@@ -253,9 +255,9 @@ def _read_zip(path: Path) -> bytes:
         return head + file.read(MOST_BYTES) if head == notation.ZIP else b""
 
 
-def _bytes(path: Path, most: int = MOST_BYTES + 1) -> bytes:
+def _read_bytes(path: Path, max_size: int = MOST_BYTES + 1) -> bytes:
     with opened_file(path) as file:
-        data: bytes = file.read(most)
+        data: bytes = file.read(max_size)
     if len(data) > MOST_BYTES:
         raise Unusable(f"has over {MOST_BYTES:,} bytes")
     return data

@@ -83,11 +83,11 @@ def tunes(data: bytes | Path, steps_per_beat: int) -> Iterator[Found]:
         raise Unusable('is no ABC (it has no line that begins with "X:")' if data else "is empty")
     head, starts = (text[: starts[0]], starts) if starts else ("", [0])
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True), 1):
-        place = f"tune {number}" if len(starts) > 1 else ""
+        location = f"tune {number}" if len(starts) > 1 else ""
         try:
-            yield Found(place, "", *_read_tune(head + text[start:end], steps_per_beat))
+            yield Found(location, "", *_read_tune(head + text[start:end], steps_per_beat))
         except Unusable as error:
-            yield Found(place, "", None, Quantised(), str(error))
+            yield Found(location, "", None, Quantised(), str(error))
 
 
 def _read_tune(text: str, steps_per_beat: int) -> tuple[Example, Quantised]:
@@ -238,14 +238,14 @@ def _read_notes(flat: stream.Stream) -> tuple[list[tuple[Fraction, Fraction, int
             pitch = int(sounding_note.pitch.ps + 0.5)  # quarter tones go up
             tie = sounding_note.tie.type if sounding_note.tie is not None else ""
             tied = open_ties.setdefault(pitch, [])
-            ending = (place for place in tied if abs(notes[place][1] - start) < NEAR)
-            place = next(ending, None) if tie in ("stop", "continue") else None
-            if place is None:
-                place = len(notes)
+            ending = (index for index in tied if abs(notes[index][1] - start) < NEAR)
+            index = next(ending, None) if tie in ("stop", "continue") else None
+            if index is None:
+                index = len(notes)
                 notes.append((start, end, pitch))
             else:
-                tied.remove(place)
-                notes[place] = notes[place][0], end, pitch
+                tied.remove(index)
+                notes[index] = notes[index][0], end, pitch
             if tie in ("start", "continue"):
-                tied.append(place)
+                tied.append(index)
     return notes, unpitched

@@ -26,7 +26,7 @@ ROWS = 1024  # at a time
 IMAGES = 32  # the same, of rows that hold images
 BUFFER = 2**20  # bytes; without one, pyarrow reads whole column chunks, which may be the whole file
 
-# Place, an image's content or its path, the other fields' cells, and what is wrong with the row or "".
+# Location, an image's content or its path, the other fields' cells, and what is wrong with the row or "".
 ImageRow = tuple[str, bytes | str | None, dict[str, str | None], str]
 
 
@@ -53,7 +53,7 @@ class Parquet(Reader):
         return f"{self.path.name}: Parquet; {taken}"
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every row that can be used; the place counts rows from 1, such as "a.parquet:2".
+        """(location, example) of every row that can be used; the location counts rows from 1, such as "a.parquet:2".
 
         Raises:
           DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
@@ -134,13 +134,13 @@ def tagged_parquet(
             for batch in file.iter_batches(ROWS, columns=sorted(set(taken.values()))):
                 for index in range(len(batch)):
                     number += 1
-                    place = f"{path.name}:{number}"
+                    location = f"{path.name}:{number}"
                     try:
                         row = {name: batch.column(column)[index].as_py() for name, column in taken.items()}
                     except UnicodeDecodeError:
-                        yield sentence(place, None, None, "is not valid utf-8")
+                        yield sentence(location, None, None, "is not valid utf-8")
                     else:
-                        yield sentence(place, row[tokens], name_tags(row[tags]))
+                        yield sentence(location, row[tokens], name_tags(row[tags]))
 
     named = {name: " (named)" if name == tags and classes else "" for name in taken}
     note = ", ".join(f'{name} = "{column}"{named[name]}' for name, column in taken.items())

@@ -60,7 +60,7 @@ class Table(Reader):
         return f"{self.path.name}: {layout}, {self.encoding}, {'header' if self.header else 'no header'}; {taken}"
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every row that can be used, such as ("a.csv:2", {"text": "fine", "label": "pos"}).
+        """(location, example) of every row that can be used, such as ("a.csv:2", {"text": "fine", "label": "pos"}).
 
         Raises:
           DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
@@ -69,13 +69,13 @@ class Table(Reader):
             if self.header is not None:
                 next(rows, None)
             for number, cells, wrong in rows:
-                place = f"{self.path.name}:{number}"
+                location = f"{self.path.name}:{number}"
                 wrong = wrong or damage("".join(cells), self.encoding)
                 if not wrong and len(cells) != self.width:
                     cell = "cell" if len(cells) == 1 else "cells"
                     wrong = f"has {len(cells)} {cell} where the first row has {self.width}"
                 named = {} if wrong else {name: cells[at] for name, at in self.positions.items()}
-                yield from usable(place, named, wrong, self.fields, self.problems)
+                yield from usable(location, named, wrong, self.fields, self.problems)
 
     __iter__ = rows
 

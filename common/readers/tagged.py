@@ -31,14 +31,14 @@ class Sentence(NamedTuple):
     """What a file says of a sentence: tokens and tags as written, or a text and its spans.
 
     Args:
-      place: such as "notes.jsonl:3".
+      location: such as "notes.jsonl:3".
       wrong: why it cannot be used, or "".
       lines: of each token, where a line holds one.
       spans: of characters, within the text, none empty.
       left_out: why it is not wanted though it is sound, or "".
     """
 
-    place: str
+    location: str
     wrong: str = ""
     tokens: Sequence[str] = ()
     tags: Sequence[str] = ()
@@ -48,8 +48,8 @@ class Sentence(NamedTuple):
     left_out: str = ""
 
     def at(self, token: int) -> str:
-        """The place of a token."""
-        return f"{self.place.rpartition(':')[0]}:{self.lines[token]}" if self.lines else self.place
+        """The location of a token."""
+        return f"{self.location.rpartition(':')[0]}:{self.lines[token]}" if self.lines else self.location
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Tagged(Reader):
         return self.summary
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every sentence that can be used, or of every piece of one that is too long.
+        """(location, example) of every sentence that can be used, or of every piece of one that is too long.
 
         Raises:
           DataError: the file cannot be read to its end, or a sentence is broken and `problems` is strict.
@@ -94,13 +94,13 @@ class Tagged(Reader):
                     if sentence.left_out:
                         self.problems.leave_out(sentence.left_out)
                     elif sentence.wrong:
-                        self.problems.add(sentence.place, sentence.wrong)
+                        self.problems.add(sentence.location, sentence.wrong)
                     elif sentence.text is None:
                         yield from self._read_tags(sentence)
                     else:
                         yield from self._read_text(sentence, sentence.text, *next(cut))
                 except _Unusable as error:
-                    self.problems.add(error.place, error.what)
+                    self.problems.add(error.location, error.what)
 
     def _read_tags(self, sentence: Sentence) -> Iterator[tuple[str, Example]]:
         tags = sentence.tags
@@ -122,11 +122,11 @@ class Tagged(Reader):
         self, sentence: Sentence, text: str, tokens: list[str], starts: list[int], ends: list[int]
     ) -> Iterator[tuple[str, Example]]:
         if not tokens:
-            raise _Unusable(sentence.place, "holds no token")
+            raise _Unusable(sentence.location, "holds no token")
 
         tagged, placed, mended = beside(text, self._rename(sentence.spans, sentence), tokens, starts, ends)
         for what in mended:
-            self.repairs.add(sentence.place, what)
+            self.repairs.add(sentence.location, what)
         tags = iob2(tagged, len(tokens))
         cuts = pieces(tags, LONGEST)
         for first, last in cuts:
@@ -134,7 +134,7 @@ class Tagged(Reader):
             within = [span for at, span in placed if first <= at < last]
             spans = [[max(start, left) - left, min(end, right) - left, type] for start, end, type in within]
             example = {"text": text[left:right], "tokens": tokens[first:last], "tags": tags[first:last]}
-            yield sentence.place, example | {"entities": sorted(spans)}
+            yield sentence.location, example | {"entities": sorted(spans)}
 
     def _rename(self, spans: Sequence[Span], sentence: Sentence) -> Sequence[Span]:
         """Entities under the names of their types; those of a type whose name is O are none."""
@@ -142,7 +142,7 @@ class Tagged(Reader):
             return spans
         for _, _, type in spans:
             if type not in self.names:
-                raise _Unusable(sentence.place, f'has the entity type "{type}", which --label-names does not name')
+                raise _Unusable(sentence.location, f'has the entity type "{type}", which --label-names does not name')
         return [(start, end, name) for start, end, type in spans if (name := self.names[type]) not in NONE]
 
 
@@ -216,8 +216,8 @@ def tagged_json_lines(
     tokens, tags = (rows.keys[name] for name in tagged_fields(fields))
 
     def read() -> Iterator[Sentence]:
-        for place, value, wrong in rows.read():
-            yield sentence(place, value.get(tokens), value.get(tags), wrong)
+        for location, value, wrong in rows.read():
+            yield sentence(location, value.get(tokens), value.get(tags), wrong)
 
     return tagged(path.name, rows.note, read, names, problems)
 
@@ -228,7 +228,7 @@ def tagged_fields(fields: Iterable[Field]) -> tuple[str, str]:
     return kinds["tokens"], kinds["tags"]
 
 
-def sentence(place: str, tokens: object, tags: object, wrong: str = "") -> Sentence:
+def sentence(location: str, tokens: object, tags: object, wrong: str = "") -> Sentence:
     """A sentence of two values: a list of tokens and one of tags, or a text and a list of spans.
 
     >>> sentence("a.jsonl:1", "Ann slept", [[0, 3, "PER"]]).spans
@@ -240,18 +240,18 @@ def sentence(place: str, tokens: object, tags: object, wrong: str = "") -> Sente
       wrong: what is wrong already, or "".
     """
     if wrong:
-        return Sentence(place, wrong)
+        return Sentence(location, wrong)
     try:
         if isinstance(tokens, str):
             if why := unusable(tokens):
                 raise ValueError(why)
-            return Sentence(place, text=tokens, spans=spans_of(tokens, tags))
+            return Sentence(location, text=tokens, spans=spans_of(tokens, tags))
         token_texts, tag_texts = _to_strings(tokens, "token"), _to_strings(tags, "tag")
         if len(token_texts) != len(tag_texts):
             raise ValueError(f"has {len(token_texts):,} tokens, but {len(tag_texts):,} tags")
     except ValueError as error:
-        return Sentence(place, str(error))
-    return Sentence(place, "", token_texts, tag_texts)
+        return Sentence(location, str(error))
+    return Sentence(location, "", token_texts, tag_texts)
 
 
 def _to_strings(values: object, what: str) -> list[str]:
@@ -272,8 +272,8 @@ def _to_strings(values: object, what: str) -> list[str]:
 
 
 class _Unusable(Exception):
-    def __init__(self, place: str, what: str):
-        self.place, self.what = place, what
+    def __init__(self, location: str, what: str):
+        self.location, self.what = location, what
 
 
 def _batch_sentences(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:

@@ -46,7 +46,7 @@ class Memory(Reader):
         )
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every unit that can be used; units that lack one of the languages are left out.
+        """(location, example) of every unit that can be used; units that lack one of the languages are left out.
 
         Raises:
           DataError: the file is damaged, or a unit is broken and `problems` is strict.
