@@ -98,16 +98,16 @@ def annotated(
       DataError: the file is damaged, holds no annotation of the wanted kind, or it is not clear which is meant.
     """
     encoding, _ = sample(path, encoding)
-    survey = _collect_stats(path, encoding)
+    stats = _collect_stats(path, encoding)
     wanted = next((field for field in fields if field.kind in WANTED), None)
     kind = WANTED[wanted.kind] if wanted else None
-    names = survey.named(kind) if kind else []
+    names = stats.named(kind) if kind else []
     if wanted and wanted.name not in columns:
-        columns = {**columns, **_choose_annotation(path, survey, wanted)}
-    plain = [name for name in survey.named(PLAIN) if name not in names]
-    keys = [*names, *(name for name in survey.columns if name not in names), *plain]
+        columns = {**columns, **_choose_annotation(path, stats, wanted)}
+    plain = [name for name in stats.named(PLAIN) if name not in names]
+    keys = [*names, *(name for name in stats.columns if name not in names), *plain]
     indices = positions(path.name, keys, keys, fields, columns, advice="name another export")
-    by_field = {name: keys[at] for name, at in indices.items()}
+    by_field = {name: keys[index] for name, index in indices.items()}
     target = by_field[wanted.name] if wanted else ""
 
     def read() -> Rows:
@@ -123,11 +123,21 @@ def annotated(
     taken = {name: f'"{key}"' for name, key in by_field.items()}
     if target in names and wanted:
         taken[wanted.name] = f'{kind} of "{target}"'
+    return JsonLines(_describe_export(path, taken, stats.disagreeing[target]), read, by_field, fields, problems)
+
+
+def _describe_export(path: Path, taken: Mapping[str, str], disagreeing: int) -> str:
+    """How an export was understood, for people.
+
+    Args:
+      taken: by field what holds it.
+      disagreeing: tasks that people annotated differently.
+    """
     note = f"{path.name}: Label Studio, {', '.join(f'{name} = {column}' for name, column in taken.items())}"
-    if count := survey.disagreeing[target]:
-        tasks = f"{count:,} {'task' if count == 1 else 'tasks'}"
+    if disagreeing:
+        tasks = f"{disagreeing:,} {'task' if disagreeing == 1 else 'tasks'}"
         note += f"; people disagree on {tasks}, of which the ground truth or else the latest annotation is taken"
-    return JsonLines(note, read, by_field, fields, problems)
+    return note
 
 
 def tagged_annotations(
@@ -180,36 +190,36 @@ def in_characters(text: str, span: object) -> object:
 
 
 def _collect_stats(path: Path, encoding: str) -> _ExportStats:
-    survey = _ExportStats()
+    stats = _ExportStats()
     for task in _read_tasks(path, encoding):
-        survey.add(task)
-    return survey
+        stats.add(task)
+    return stats
 
 
-def _choose_annotation(path: Path, survey: _ExportStats, wanted: Field) -> dict[str, str]:
+def _choose_annotation(path: Path, stats: _ExportStats, wanted: Field) -> dict[str, str]:
     """What was annotated for a field, by the field's name; nothing where the columns of JSON-MIN may tell.
 
     Raises:
       DataError: there is nothing of its kind, or several.
     """
     kind = WANTED[wanted.kind]
-    names, others = survey.named(kind), survey.named(*{kind for _, kind in survey.given} - {kind, PLAIN})
+    names, others = stats.named(kind), stats.named(*{kind for _, kind in stats.given} - {kind, PLAIN})
     if len(names) == 1:
         return {wanted.name: names[0]}
     if names:
         listed = " and ".join(f'"{name}"' for name in names)
         raise DataError(f"{path.name} has {kind} of {listed}: say which by --column {wanted.name}={names[0]}.")
-    plain = [name.casefold() for name in survey.named(PLAIN)]
+    plain = [name.casefold() for name in stats.named(PLAIN)]
     if kind == CHOICES and plain and (not others or {wanted.name, *wanted.names} & {*plain}):
         return {}
     if others:
-        kinds = " and ".join(f'{of} of "{name}"' for name, of in survey.given if of not in (kind, PLAIN))
+        kinds = " and ".join(f'{of} of "{name}"' for name, of in stats.given if of not in (kind, PLAIN))
         task = "a label for each text" if kind == CHOICES else "spans of characters"
         remedy = "name the export of another project"
         raise DataError(f"{path.name} has {kinds}, where {kind} are wanted ({task}): {remedy}.")
     if plain:
         raise DataError(f"{path.name} has no {kind} in any task: name the export of another project.")
-    tasks = f"{survey.tasks:,} {'task' if survey.tasks == 1 else 'tasks'}"
+    tasks = f"{stats.tasks:,} {'task' if stats.tasks == 1 else 'tasks'}"
     raise DataError(f"{path.name} holds {tasks}, none of them annotated: annotate some, and export it again.")
 
 

@@ -167,28 +167,31 @@ def _detect_layout(path: Path, fields: Sequence[Field], columns: Mapping[str, st
     widths = Counter(map(len, cells))
     width = max(widths, key=lambda candidate: (widths[candidate], candidate))
     header = _find_header(cells[0], fields)
-    given = {
-        name: _find_chosen(path, name, column, max(widths), cells[0] if header else ())
-        for name, column in columns.items()
-    }
-    if len(set(given.values())) < len(given):
+    names = cells[0] if header else ()
+    chosen = {name: _find_chosen(path, name, column, max(widths), names) for name, column in columns.items()}
+    if len(set(chosen.values())) < len(chosen):
         raise ConfigError(f"--column names one column of {path.name} twice: give the tokens and the tags their own.")
-    _check_table(path, cells, widths, width, tabs, set(given) == set(tagged_fields(fields)))
+    _check_table(path, cells, widths, width, tabs, set(chosen) == set(tagged_fields(fields)))
     numbered = width > 2 and _is_numbered(rows, tabs)
     name_of_tokens, name_of_tags = tagged_fields(fields)
-    positions = header | given
+    positions = header | chosen
     if name_of_tags not in positions and numbered and tabs and width == 10:
         remedy = "say which column holds the tags by --column tags=10, or by another number"
         raise DataError(f"{path} is CoNLL-U, which has no column for tags of entities: {remedy}.")
-    at = positions.get(name_of_tags, width - 1)
-    tokens = positions.get(name_of_tokens, 1 if numbered and at != 1 else 0)
-    if tokens == at:
-        raise ConfigError(f"Column {at + 1} of {path.name} cannot hold both tokens and tags: give both by --column.")
-    feature = next((row[at] for row in cells if len(row) > at and FEATURE.search(row[at])), "")
-    if numbered and width == 10 and feature:
-        remedy = "write the tags into a column of their own"
-        raise DataError(f'Column {at + 1} of {path} holds features such as "{feature[:60]}", not tags alone: {remedy}.')
-    return Layout(path, encoding, tabs, width, numbered, tokens, at, name_of_tags in given, bool(header))
+    tags = positions.get(name_of_tags, width - 1)
+    tokens = positions.get(name_of_tokens, 1 if numbered and tags != 1 else 0)
+    if tokens == tags:
+        raise ConfigError(f"Column {tags + 1} of {path.name} cannot hold both tokens and tags: give both by --column.")
+    if numbered and width == 10:
+        _check_features(path, cells, tags)
+    return Layout(path, encoding, tabs, width, numbered, tokens, tags, name_of_tags in chosen, bool(header))
+
+
+def _check_features(path: Path, cells: Sequence[Sequence[str]], tags: int) -> None:
+    """Refuses a column of tags of CoNLL-U that holds features beside them."""
+    if feature := next((row[tags] for row in cells if len(row) > tags and FEATURE.search(row[tags])), ""):
+        held = f'Column {tags + 1} of {path} holds features such as "{feature[:60]}", not tags alone'
+        raise DataError(f"{held}: write the tags into a column of their own.")
 
 
 def _find_header(first: Sequence[str], fields: Sequence[Field]) -> dict[str, int]:

@@ -130,39 +130,54 @@ def image_folders(path: Path, fields: Sequence[Field], strict: bool = False, nam
       DataError: there are no sub-folders with files, two are the same part, or a folder may not be read.
     """
     name = name or str(path)
-    image, label = named(fields)
     parts, inside = part_folders(path), sub_folders(path)
     if len(inside) > len(parts) and not all(map(sub_folders, parts.values())):
         parts = {}  # trains, beside buses and cars
     readers = {}
     for part, folder in (parts or {"": path}).items():
-        said = f"{name}/{folder.name}" if part else name
-        folders = [folder for folder in sub_folders(folder) if folder.name.casefold() not in IGNORED]
-        labels = [folder for folder in folders if folder.name.casefold() not in UNLABELLED]
-        if not labels:
-            remedy = "name another, or a table of paths and labels"
-            raise DataError(f"{said} has no folder of images for each label: {remedy}.")
-        if odd := next((folder.name for folder in labels if columns.unusable(folder.name)), None):
-            raise DataError(f"{said} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
-
-        def entries(labels: list[Path] = labels) -> Iterator[Entry]:
-            for folder in labels:
-                for file in _walk_files(folder, frozenset([folder.resolve()])):
-                    shown = str(file.relative_to(path)).encode("utf-8", "backslashreplace").decode()
-                    wrong = "is no image" if file.suffix.lower() in OTHERS else ""
-                    yield Entry(shown, file, {label: folder.name} if label else {}, wrong=wrong)
-
-        loose = sum(file.suffix.lower() in SUFFIXES and not file.name.startswith(".") for file in listed(folder))
-        first = ", ".join(folder.name for folder in labels[:5]) + (f" and {len(labels) - 5} more" if labels[5:] else "")
-        note = f"{said}: a folder of images for each label: {first}"
-        if without := ", ".join(folder.name for folder in folders if folder not in labels):
-            note += f"; {without} left out, as it has no label"
-        if loose:
-            note += f"; {loose:,} image{'s' if loose > 1 else ''} beside the folders left out, as they have no label"
-        readers[part] = Images(note, image, entries, Problems(strict))
-        if not any(entries()):
-            raise DataError(f"The folders in {said} hold no files: name another folder, or one of them.")
+        readers[part] = _open_folder(folder, path, f"{name}/{folder.name}" if part else name, fields, strict)
     return readers
+
+
+def _open_folder(folder: Path, root: Path, name: str, fields: Sequence[Field], strict: bool) -> Images:
+    """The images in the folders of labels of a part.
+
+    Args:
+      root: the folder that the user named.
+      name: of `folder`, for people.
+    """
+    image, label = named(fields)
+    subfolders = [path for path in sub_folders(folder) if path.name.casefold() not in IGNORED]
+    labels = [path for path in subfolders if path.name.casefold() not in UNLABELLED]
+    if not labels:
+        remedy = "name another, or a table of paths and labels"
+        raise DataError(f"{name} has no folder of images for each label: {remedy}.")
+    if odd := next((path.name for path in labels if columns.unusable(path.name)), None):
+        raise DataError(f"{name} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
+
+    def entries() -> Iterator[Entry]:
+        for label_folder in labels:
+            for file in _walk_files(label_folder, frozenset([label_folder.resolve()])):
+                location = str(file.relative_to(root)).encode("utf-8", "backslashreplace").decode()
+                wrong = "is no image" if file.suffix.lower() in OTHERS else ""
+                yield Entry(location, file, {label: label_folder.name} if label else {}, wrong=wrong)
+
+    reader = Images(_describe_folder(folder, name, subfolders, labels), image, entries, Problems(strict))
+    if not any(entries()):
+        raise DataError(f"The folders in {name} hold no files: name another folder, or one of them.")
+    return reader
+
+
+def _describe_folder(folder: Path, name: str, subfolders: Sequence[Path], labels: Sequence[Path]) -> str:
+    """How a folder was understood, for people: its labels, and what is left out."""
+    loose = sum(path.suffix.lower() in SUFFIXES and not path.name.startswith(".") for path in listed(folder))
+    first = ", ".join(path.name for path in labels[:5]) + (f" and {len(labels) - 5} more" if labels[5:] else "")
+    note = f"{name}: a folder of images for each label: {first}"
+    if without := ", ".join(path.name for path in subfolders if path not in labels):
+        note += f"; {without} left out, as it has no label"
+    if loose:
+        note += f"; {loose:,} image{'s' if loose > 1 else ''} beside the folders left out, as they have no label"
+    return note
 
 
 def named(fields: Sequence[Field]) -> tuple[str, str]:

@@ -159,24 +159,10 @@ def tagged(
     Raises:
       DataError: the file cannot be read to its end, or holds no tags.
     """
-    tally, spans, long = Tally(), False, 0
-    for sentence in read():
-        spans |= sentence.text is not None
-        long += len(sentence.tags) > LONGEST
-        if not (sentence.wrong or sentence.left_out) and sentence.text is None:
-            tally.add(sentence.tags)
-            if len(tally.pairs) > MOST_PAIRS:
-                break
-    counts = tally.tags()
-    words = len(counts) > FEW_TAGS and 4 * len(counts) > counts.total()  # hardly any twice
-    if words or len(counts) > MOST_TAGS or len(tally.pairs) > MOST_PAIRS:
-        raise DataError(
-            f"{name} has too many different tags, such as {_list_few(counts)}: name the column of the tags."
-        )
+    survey = _survey_tags(read)
+    tally, counts = survey.tally, survey.tally.tags()
     numbers = bool(counts) and all(tag.lstrip("-").isdecimal() for tag in counts)
-    if numbers and not names:
-        remedy = "say what they stand for by --label-names FILE, with a name such as B-PER on each line"
-        raise DataError(f"The tags of {name} are numbers ({_list_few(counts)}): {remedy}.")
+    _check_tags(name, tally, numbers and not names)
     named_tags = bool(names) and (numbers or (bool(counts) and set(counts) <= set(names)))
     if named_tags:
         tally = tally.renamed(names)
@@ -186,18 +172,77 @@ def tagged(
             f"The tags of {name} have their letter last ({_list_few(tally.tags())}): write B-PER for PER-B."
         )
     layout += f"; scheme {scheme}" if counts else ""
-    if long:  # most often a file whose sentences are not parted
-        layout += f"; {long:,} {'sentence' if long == 1 else 'sentences'} of over {LONGEST:,} tokens cut"
+    if survey.long:  # most often a file whose sentences are not parted
+        layout += f"; {survey.long:,} {'sentence' if survey.long == 1 else 'sentences'} of over {LONGEST:,} tokens cut"
     faulty = tally.faults(scheme) > 0
-    made = Tagged(layout, read, scheme, faulty, names, named_tags, Problems(), Problems())
-    if spans or faulty:  # what is mended is known after a pass
-        for _ in made.rows():
-            pass
-        if count := made.repairs.count:
-            kind, kinds = ("illegal tag", "illegal tags") if counts else ("entity", "entities")
-            first = made.repairs.lines()[0].partition(", which")[0] if counts else made.repairs.lines()[0]
-            layout += f"; {count:,} {kind if count == 1 else kinds} repaired, first {first}"
-    return replace(made, summary=layout, problems=problems, repairs=Problems())
+    reader = Tagged(layout, read, scheme, faulty, names, named_tags, Problems(), Problems())
+    if survey.has_spans or faulty:
+        layout += _describe_repairs(reader, "entity" if not counts else "illegal tag")
+    return replace(reader, summary=layout, problems=problems, repairs=Problems())
+
+
+@dataclass
+class _TagSurvey:
+    """What a pass over the sentences of a file found.
+
+    Args:
+      tally: of the tags.
+      has_spans: there are texts with spans.
+      long: sentences that are cut.
+    """
+
+    tally: Tally
+    has_spans: bool = False
+    long: int = 0
+
+
+def _survey_tags(read: Callable[[], Iterator[Sentence]]) -> _TagSurvey:
+    """Counts the tags of a file; stops where there are too many different ones."""
+    survey = _TagSurvey(Tally())
+    for sentence in read():
+        survey.has_spans |= sentence.text is not None
+        survey.long += len(sentence.tags) > LONGEST
+        if not (sentence.wrong or sentence.left_out) and sentence.text is None:
+            survey.tally.add(sentence.tags)
+            if len(survey.tally.pairs) > MOST_PAIRS:
+                break
+    return survey
+
+
+def _check_tags(name: str, tally: Tally, unnamed: bool) -> None:
+    """Refuses tags that are words, or numbers without names.
+
+    Args:
+      name: of the file.
+      unnamed: the tags are numbers, and nobody said what they stand for.
+    """
+    counts = tally.tags()
+    words = len(counts) > FEW_TAGS and 4 * len(counts) > counts.total()  # hardly any twice
+    if words or len(counts) > MOST_TAGS or len(tally.pairs) > MOST_PAIRS:
+        raise DataError(
+            f"{name} has too many different tags, such as {_list_few(counts)}: name the column of the tags."
+        )
+    if unnamed:
+        remedy = "say what they stand for by --label-names FILE, with a name such as B-PER on each line"
+        raise DataError(f"The tags of {name} are numbers ({_list_few(counts)}): {remedy}.")
+
+
+def _describe_repairs(reader: Tagged, kind: str) -> str:
+    """What a pass mends, to stand at the end of a note; "" if it is nothing.
+
+    Args:
+      kind: "entity" or "illegal tag".
+    """
+    for _ in reader.rows():
+        pass
+    if not (count := reader.repairs.count):
+        return ""
+    first = reader.repairs.lines()[0]
+    if kind == "entity":
+        kinds = kind if count == 1 else "entities"
+    else:
+        kinds, first = kind if count == 1 else f"{kind}s", first.partition(", which")[0]
+    return f"; {count:,} {kinds} repaired, first {first}"
 
 
 def tagged_json_lines(
