@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 
+# A table of our own: a library that knows all languages of ISO 639-3 takes columns named "src" and "tgt" for Sardinian
+# and Tagbanwa, and none says how Unicode names the letters.
 # By ISO 639-1 code: codes of three letters and the English name, then the scripts as Unicode names begin with them.
 _LATIN = """af:afr:afrikaans sq:sqi:alb:albanian az:aze:azerbaijani eu:eus:baq:basque bs:bos:bosnian ca:cat:catalan
 hr:hrv:croatian cs:ces:cze:czech da:dan:danish nl:nld:dut:dutch en:eng:english eo:epo:esperanto et:est:estonian

@@ -233,7 +233,7 @@ class Recipe(Protocol):
 
     @classmethod
     def check(cls, config: Any, splits: Splits) -> dict[str, Any]:
-        """What the data holds and what is wrong with it (see common/check.py)."""
+        """What the data holds and what is wrong with it (see common/check_common.py)."""
 
     def encode(self, features: Batch) -> Batch:
         """Model inputs from a batch of raw ones; TensorFlow ops only, the same in training and in serving.
