@@ -194,7 +194,7 @@ def _build_check(name: str, config_class: type[RunConfig]) -> Any:
             return
         from rich.console import Console
 
-        from common.check import lines
+        from common.check_common import lines
 
         Console(soft_wrap=True).print(lines(report))
         flags = [word for setting, value in given.items() for word in _flag(setting, value)]

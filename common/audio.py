@@ -37,9 +37,9 @@ def wav(events: np.ndarray, steps_per_beat: int, tempo: float, rate: int = 44100
     for pitch in np.unique(events[:, 2]):
         its = events[:, 2] == pitch
         held = np.minimum(ends[its] - starts[its], int(LONGEST * _decay(pitch) * rate))
-        tone = _tone(pitch, int(held.max()) + round(RELEASE * rate), rate)
+        tone = _make_tone(pitch, int(held.max()) + round(RELEASE * rate), rate)
         for start, samples in zip(starts[its], held, strict=True):
-            note = _faded(tone, int(samples), rate)
+            note = _fade(tone, int(samples), rate)
             mixed[start : start + len(note)] += note
     peak = max(mixed.max(initial=0), -mixed.min(initial=0))
     scale = PEAK * 32767 / peak if peak > 0 else 0.0
@@ -64,7 +64,7 @@ def _decay(pitch: float) -> float:
     return float(DECAY * 2 ** ((60 - pitch) / 24))  # low strings sound longer
 
 
-def _tone(pitch: float, samples: int, rate: int) -> np.ndarray:
+def _make_tone(pitch: float, samples: int, rate: int) -> np.ndarray:
     """A note without beginning and end: float32 [samples].
 
     The n-th partial is the n-th power of the first one, an oscillation that decays. None is above half the rate, where
@@ -79,7 +79,7 @@ def _tone(pitch: float, samples: int, rate: int) -> np.ndarray:
     return total.imag.astype(np.float32)
 
 
-def _faded(tone: np.ndarray, held: int, rate: int) -> np.ndarray:
+def _fade(tone: np.ndarray, held: int, rate: int) -> np.ndarray:
     """A note of `held` samples, and of those of its release, that rises and falls without a click."""
     release, attack = round(RELEASE * rate), round(ATTACK * rate)
     note = tone[: held + release].copy()

@@ -5,13 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from dataclasses import field
 
-from common.check import at_shares, label_warnings, leaks, nothing, overlaps, quantiles, unvalidated
-from common.problems import Problems
-from common.readers.pictures import facts, kind
-from common.types import Source, Splits
+from common.check_common import UnusedRows
+from common.check_common import at_shares
+from common.check_common import clash_warnings
+from common.check_common import label_warnings
+from common.check_common import leaks
+from common.check_common import name_overlaps
+from common.check_common import overlaps
+from common.check_common import quantiles
+from common.check_common import surveys
+from common.check_common import unvalidated
+from common.readers.pictures import facts
+from common.readers.pictures import kind
+from common.types import JsonObject
+from common.types import Source
+from common.types import Splits
 
 MODES = {"1": "grey", "L": "grey", "LA": "grey, transparent", "P": "palette", "PA": "palette", "RGB": "colour"}
 MODES |= {"RGBA": "colour, transparent"}
@@ -22,7 +33,7 @@ LONG = 4  # times as long as wide; resizing distorts this much
 
 
 @dataclass
-class _Seen:
+class _ImageStats:
     """What a part holds; memory is bounded by its distinct images, of which hashes are kept, and its distinct sizes."""
 
     labels: Counter[str] = field(default_factory=Counter)
@@ -31,16 +42,21 @@ class _Seen:
     ratios: Counter[float] = field(default_factory=Counter)
     modes: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
-    marks: set[int] = field(default_factory=set)
+    fingerprints: set[int] = field(default_factory=set)
     duplicates: int = 0
     clashes: int = 0  # images with another label elsewhere
     clash: str = ""  # the first one's labels
 
-    def add(self, data: bytes, label: str, labels_of: dict[int, str]) -> None:
+    @property
+    def count(self) -> int:
+        """How many examples it has."""
+        return self.labels.total()
+
+    def add(self, data: bytes, label: str, first_labels: dict[int, str]) -> None:
         """Counts an example.
 
         Args:
-          labels_of: by mark the first label that an image had in any part; is added to.
+          first_labels: by mark the first label that an image had in any part; is added to.
         """
         width, height, mode = facts(data)
         self.labels[label] += 1
@@ -50,19 +66,23 @@ class _Seen:
         self.modes[MODES.get(mode, mode)] += 1
         self.kinds[kind(data)] += 1
         mark = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
-        self.duplicates += mark in self.marks
-        self.marks.add(mark)
-        if (first := labels_of.setdefault(mark, label)) != label:
+        self.duplicates += mark in self.fingerprints
+        self.fingerprints.add(mark)
+        if (first := first_labels.setdefault(mark, label)) != label:
             self.clashes += 1
             self.clash = self.clash or f'"{first}" and "{label}"'
 
-    def facts(self) -> dict[str, Any]:
+    def is_grey(self) -> bool:
+        """Whether no image has colours."""
+        return all(mode in GREY for mode in self.modes)
+
+    def facts(self) -> JsonObject:
         """What is told of it."""
         return {
-            "examples": self.labels.total(),
+            "examples": self.count,
             "labels": dict(sorted(self.labels.items())),
-            "rarest_label": round(min(self.labels.values()) / self.labels.total(), 4),
-            "commonest_label": round(max(self.labels.values()) / self.labels.total(), 4),
+            "rarest_label": round(min(self.labels.values()) / self.count, 4),
+            "commonest_label": round(max(self.labels.values()) / self.count, 4),
             "width": quantiles(self.widths),
             "height": quantiles(self.heights),
             "width_by_height": at_shares(self.ratios, PLACES),
@@ -73,7 +93,7 @@ class _Seen:
         }
 
 
-def labelled_images(splits: Splits, image: str = "image") -> dict[str, Any]:
+def labelled_images(splits: Splits, image: str = "image") -> JsonObject:
     """The report for images with one label each; streams every part once.
 
     Images are the same if their files are. Files that are read as PNG count as such. The share of width by height is
@@ -85,70 +105,49 @@ def labelled_images(splits: Splits, image: str = "image") -> dict[str, Any]:
     Raises:
       DataError: the training part holds nothing.
     """
-    parts: dict[str, Any] = {}
-    seen: dict[str, _Seen] = {}
-    labels_of: dict[int, str] = {}
-    told: list[Problems] = []
-    warnings: list[str] = []
-    for name, source in splits.given():
-        part = _Seen()
+    first_labels: dict[int, str] = {}
+
+    def survey(source: Source, earlier: Mapping[str, _ImageStats]) -> _ImageStats:
+        part = _ImageStats()
         for example in source:
-            part.add(example[image], example["label"], labels_of)
-        if not part.labels:
-            if name == "train":
-                raise nothing(source)
-            warnings.append(f"The {name} part is empty.")
-            parts[name] = {"examples": 0}
-            continue
-        parts[name] = part.facts()
-        if not any(source.problems is one for one in told):  # parts split off one source share what cannot be used
-            told.append(source.problems)
-            parts[name] |= _broken(source)
-            warnings += _unusable(source)
-        warnings += label_warnings(name, part.labels, set(seen["train"].labels) if "train" in seen else set())
-        warnings += _warnings(name, part, seen)
-        seen[name] = part
+            part.add(example[image], example["label"], first_labels)
+        return part
+
+    parts, seen, warnings = surveys(splits, survey, "examples", _describe_unusable, _list_warnings)
     warnings += unvalidated(splits)
-    named = {f"{a} and {b}": n for (a, b), n in overlaps({name: part.marks for name, part in seen.items()}).items()}
-    warnings += leaks(named, "image")
-    return {"data": list(splits.notes), "parts": parts, "overlap": named, "warnings": warnings}
+    overlap = name_overlaps(overlaps({name: part.fingerprints for name, part in seen.items()}))
+    warnings += leaks(overlap, "image")
+    return {"data": list(splits.notes), "parts": parts, "overlap": overlap, "warnings": warnings}
 
 
-def _broken(source: Source) -> dict[str, Any]:
-    kinds = {kind or "is a broken row": count for kind, count in source.problems.kinds.most_common()}
-    return {
-        "broken": source.problems.count,
-        "broken_because_it": kinds or None,
-        "first_broken": source.problems.lines(),
-    }
+def _describe_unusable(source: Source) -> UnusedRows:
+    problems = source.problems
+    kinds = {kind or "is a broken row": count for kind, count in problems.kinds.most_common()}
+    rows = {"broken": problems.count, "broken_because_it": kinds or None, "first_broken": problems.lines()}
+    if not problems.count:
+        return UnusedRows(rows)
+    what, first = ("One image", "it") if problems.count == 1 else (f"{problems.count:,} images", "the first one")
+    warning = f"{what} of {source.name.partition(' (')[0]} cannot be used: {first}, {problems.lines()[0]}."
+    return UnusedRows(rows, [warning])
 
 
-def _unusable(source: Source) -> list[str]:
-    if not (count := source.problems.count):
-        return []
-    what, first = ("One image", "it") if count == 1 else (f"{count:,} images", "the first one")
-    return [f"{what} of {source.name.partition(' (')[0]} cannot be used: {first}, {source.problems.lines()[0]}."]
-
-
-def _warnings(name: str, part: _Seen, seen: Mapping[str, _Seen]) -> list[str]:
-    found = []
-    if part.clashes:
-        occur = "image of the {} part also occurs" if part.clashes == 1 else "images of the {} part also occur"
-        found.append(f"{part.clashes:,} {occur.format(name)} with another label, such as with {part.clash}.")
+def _list_warnings(name: str, part: _ImageStats, train: _ImageStats) -> list[str]:
+    warnings = label_warnings(name, part.labels, set() if part is train else set(train.labels))
+    warnings += clash_warnings(part.clashes, name, "image", f"another label, such as with {part.clash}.")
     small = max(sum(n for side, n in sides.items() if side < SMALL) for sides in (part.widths, part.heights))
     if small:
-        found.append(f"{_images(small, name)} under {SMALL} pixels wide or high: little can be seen there.")
+        warnings.append(f"{_count_images(small, name)} under {SMALL} pixels wide or high: little can be seen there.")
     long = sum(n for ratio, n in part.ratios.items() if not 1 / LONG <= ratio <= LONG)
     if long:
-        found.append(f"{_images(long, name)} over {LONG} times as long as wide, and resizing distorts what they show.")
-    train = seen.get("train")
-    if train and all(mode in GREY for mode in train.modes) != all(mode in GREY for mode in part.modes):
+        what = f"over {LONG} times as long as wide, and resizing distorts what they show"
+        warnings.append(f"{_count_images(long, name)} {what}.")
+    if part.is_grey() != train.is_grey():
         grey, colour = ("training", f"the {name} part")
-        if all(mode in GREY for mode in part.modes):
+        if part.is_grey():
             grey, colour = colour, grey
-        found.append(f"All images of {grey} are grey, but those of {colour} are not: scores may not carry over.")
-    return found
+        warnings.append(f"All images of {grey} are grey, but those of {colour} are not: scores may not carry over.")
+    return warnings
 
 
-def _images(count: int, name: str) -> str:
+def _count_images(count: int, name: str) -> str:
     return f"{count:,} image{' of the ' + name + ' part is' if count == 1 else 's of the ' + name + ' part are'}"

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
 
 import numpy as np
 
-from common.check import overlaps, quantiles, surveys, unvalidated
-from common.readers.grid import KEYS, fingerprint
-from common.types import Source, Splits
+from common.check_common import UnusedRows
+from common.check_common import overlaps
+from common.check_common import quantiles
+from common.check_common import surveys
+from common.check_common import unvalidated
+from common.readers.grid import KEYS
+from common.readers.grid import fingerprint
+from common.types import Example
+from common.types import JsonObject
+from common.types import Source
+from common.types import Splits
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 MANY_SHORT, SHORT = 0.5, 16  # share of the pieces that may have fewer steps without a word
@@ -41,7 +50,7 @@ def voices(events: np.ndarray, steps: int) -> np.ndarray:
 
 
 @dataclass
-class _Seen:
+class _MusicStats:
     """What a part holds."""
 
     count: int = 0
@@ -54,12 +63,12 @@ class _Seen:
     keys: Counter[int] = field(default_factory=Counter)
     bars: Counter[int] = field(default_factory=Counter)
     tempos: Counter[int] = field(default_factory=Counter)  # those that are known
-    same: set[int] = field(default_factory=set)  # digests of notes
-    alike: set[int] = field(default_factory=set)  # of notes without regard to transposition
+    exact: set[int] = field(default_factory=set)  # digests of notes
+    transposable: set[int] = field(default_factory=set)  # of notes without regard to transposition
     duplicates: int = 0
     transposed: int = 0
 
-    def add(self, piece: dict[str, Any]) -> None:
+    def add(self, piece: Example) -> None:
         events = piece["events"]
         self.count += 1
         self.notes += len(events)
@@ -72,13 +81,14 @@ class _Seen:
         self.bars[piece["bar"]] += 1
         if tempo := piece.get("tempo"):
             self.tempos[round(tempo)] += 1
-        exact, mark = _digest(np.ascontiguousarray(events, "<i4").tobytes()), _digest(fingerprint(events))
-        self.duplicates += exact in self.same
-        self.transposed += mark in self.alike and exact not in self.same
-        self.same.add(exact)
-        self.alike.add(mark)
+        digest = _hash_bytes(np.ascontiguousarray(events, "<i4").tobytes())
+        transposable_digest = _hash_bytes(fingerprint(events))
+        self.duplicates += digest in self.exact
+        self.transposed += transposable_digest in self.transposable and digest not in self.exact
+        self.exact.add(digest)
+        self.transposable.add(transposable_digest)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> JsonObject:
         """What is told of it."""
         frames = self.sounding.total()
         names = Counter({key_name(key): count for key, count in self.keys.items()})
@@ -92,7 +102,7 @@ class _Seen:
             "voices_by_step": {"mean": round(self.mean(), 2), "most": max(self.sounding, default=0)},
             "silent_steps": round(self.sounding[0] / max(frames, 1), 4),
             "pitches": {"lowest": int(self.lowest), "highest": int(self.highest)},
-            "keys": dict(sorted(names.items(), key=lambda one: (-one[1], one[0]))),
+            "keys": dict(sorted(names.items(), key=lambda item: (-item[1], item[0]))),
             "bars": bars,
             "tempos": quantiles(self.tempos) if self.tempos else None,
             "duplicates": self.duplicates,
@@ -104,11 +114,11 @@ class _Seen:
         return sum(count * times for count, times in self.sounding.items()) / max(self.sounding.total(), 1)
 
 
-def _digest(data: bytes) -> int:
+def _hash_bytes(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
-def music(splits: Splits) -> dict[str, Any]:
+def music(splits: Splits) -> JsonObject:
     """The report for pieces of music; reads every part once.
 
     Pieces are the same if all their notes are. Those that are only transposed are counted apart. Steps, polyphony and
@@ -118,54 +128,58 @@ def music(splits: Splits) -> dict[str, Any]:
       DataError: the training part holds nothing.
     """
 
-    def survey(examples: Source) -> _Seen:
-        part = _Seen()
-        for piece in examples:
+    def survey(source: Source, earlier: Mapping[str, _MusicStats]) -> _MusicStats:
+        part = _MusicStats()
+        for piece in source:
             part.add(piece)
         return part
 
-    parts, seen, warnings = surveys(splits, survey, "pieces", _not_used, _warnings)
+    parts, seen, warnings = surveys(splits, survey, "pieces", _describe_skipped, _list_warnings)
     warnings += unvalidated(splits)
-    same = overlaps({name: part.same for name, part in seen.items()})
-    alike = overlaps({name: part.alike for name, part in seen.items()})
+    exact = overlaps({name: part.exact for name, part in seen.items()})
+    transposed = overlaps({name: part.transposable for name, part in seen.items()})
     overlap: dict[str, int] = {}
-    for (a, b), count in alike.items():
-        overlap[f"{a} and {b}"] = same[a, b]
-        overlap[f"{a} and {b}, also transposed"] = count
+    for (first, second), count in transposed.items():
+        overlap[f"{first} and {second}"] = exact[first, second]
+        overlap[f"{first} and {second}, also transposed"] = count
         if count:
             pieces = "piece stands" if count == 1 else "pieces stand"
             warnings.append(
-                f"{count:,} {pieces} in both {a} and {b}, some perhaps transposed: scores there would be too good. "
-                f"Remove {'it' if count == 1 else 'them'} from one."
+                f"{count:,} {pieces} in both {first} and {second}, some perhaps transposed: scores there would be too"
+                f" good. Remove {'it' if count == 1 else 'them'} from one."
             )
     return {"data": list(splits.notes), "parts": parts, "overlap": overlap, "warnings": warnings}
 
 
-def _not_used(examples: Source) -> dict[str, Any]:
-    problems = examples.problems
-    return {
-        "left_out": dict(problems.left.most_common()) or None,
-        "skipped": problems.count,
-        "first_skipped": problems.lines(),
-    }
+def _describe_skipped(source: Source) -> UnusedRows:
+    problems = source.problems
+    return UnusedRows(
+        {
+            "left_out": dict(problems.left.most_common()) or None,
+            "skipped": problems.count,
+            "first_skipped": problems.lines(),
+        }
+    )
 
 
-def _warnings(name: str, part: _Seen, train: _Seen) -> list[str]:
-    found = []
+def _list_warnings(name: str, part: _MusicStats, train: _MusicStats) -> list[str]:
+    warnings = []
     short = sum(count for steps, count in part.steps.items() if steps < SHORT)
     if short > MANY_SHORT * part.count:
-        found.append(f"{short:,} of the {part.count:,} pieces of the {name} part have under {SHORT} steps.")
+        warnings.append(f"{short:,} of the {part.count:,} pieces of the {name} part have under {SHORT} steps.")
     silent = part.sounding[0] / max(part.sounding.total(), 1)
     if silent > MANY_SILENT:
-        found.append(f"{silent:.0%} of the steps of the {name} part are silent: cut the silence out of the pieces.")
+        warnings.append(f"{silent:.0%} of the steps of the {name} part are silent: cut the silence out of the pieces.")
     if part.mean() > MANY_VOICES:
-        found.append(f"{part.mean():.0f} notes sound at a time in the {name} part: are these whole orchestras?")
+        warnings.append(f"{part.mean():.0f} notes sound at a time in the {name} part: are these whole orchestras?")
     if part is not train and (part.lowest < train.lowest or part.highest > train.highest):
-        found.append(
+        warnings.append(
             f"Pitches of the {name} part go from {part.lowest} to {part.highest}, those of training from "
             f"{train.lowest} to {train.highest}."
         )
     if part.duplicates + part.transposed and part is train:
         count = part.duplicates + part.transposed
-        found.append(f"{count:,} {'piece repeats' if count == 1 else 'pieces repeat'} another one of the {name} part.")
-    return found
+        warnings.append(
+            f"{count:,} {'piece repeats' if count == 1 else 'pieces repeat'} another one of the {name} part."
+        )
+    return warnings

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
 
-from common.check import at_shares, fingerprint, leaks, overlaps, quantiles, surveys, unvalidated
+from common.check_common import UnusedRows
+from common.check_common import at_shares
+from common.check_common import fingerprint
+from common.check_common import leaks
+from common.check_common import name_overlaps
+from common.check_common import overlaps
+from common.check_common import quantiles
+from common.check_common import surveys
+from common.check_common import unvalidated
 from common.pairs import script_counts
-from common.types import Source, Splits
+from common.types import JsonObject
+from common.types import Source
+from common.types import Splits
 
 PLACES = {"5%": 0.05, "median": 0.5, "95%": 0.95}  # of which ratios are told
 MANY_EQUAL, MANY_SEVERAL = 0.05, 0.3  # shares of the pairs beyond which there is a warning
@@ -45,7 +56,7 @@ class _Side:
 
 
 @dataclass
-class _Seen:
+class _PairStats:
     """What a part holds; memory is bounded by its distinct pairs, which are hashed."""
 
     source: _Side = field(default_factory=_Side)
@@ -71,12 +82,12 @@ class _Seen:
         if source.strip():
             self.ratios[round(len(target) / len(source), 2)] += 1
         self.equal += source.strip() == target.strip()
-        mark, other = fingerprint(source), fingerprint(target)
-        pair = hash((mark, other))
+        source_hash, target_hash = fingerprint(source), fingerprint(target)
+        pair = hash((source_hash, target_hash))
         self.duplicates += pair in self.pairs
         self.pairs.add(pair)
-        self.sources.add(mark)
-        if targets.setdefault(mark, other) != other:
+        self.sources.add(source_hash)
+        if targets.setdefault(source_hash, target_hash) != target_hash:
             self.several += 1
             self.example = self.example or source
 
@@ -84,7 +95,7 @@ class _Seen:
         """Quantiles of the ratios of lengths, without the outermost."""
         return at_shares(self.ratios, PLACES) if self.ratios else None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> JsonObject:
         """What is told of it."""
         return {
             "pairs": self.count,
@@ -102,7 +113,7 @@ class _Seen:
         }
 
 
-def pairs(splits: Splits, source: str = "source", target: str = "target") -> dict[str, Any]:
+def pairs(splits: Splits, source: str = "source", target: str = "target") -> JsonObject:
     """The report for pairs of texts; streams every part once.
 
     Texts are the same if they differ in case and blanks only. Words are what blanks part. Several targets are counted
@@ -116,56 +127,60 @@ def pairs(splits: Splits, source: str = "source", target: str = "target") -> dic
     """
     targets: dict[int, int] = {}
 
-    def survey(examples: Source) -> _Seen:
-        part = _Seen()
+    def survey(examples: Source, earlier: Mapping[str, _PairStats]) -> _PairStats:
+        part = _PairStats()
         for example in examples:
             part.add(example[source], example[target], targets)
         return part
 
-    parts, seen, warnings = surveys(splits, survey, "pairs", _not_used, _warnings)
+    parts, seen, warnings = surveys(splits, survey, "pairs", _describe_broken_rows, _list_warnings)
     warnings += unvalidated(splits)
-    overlap = {f"{a} and {b}": n for (a, b), n in overlaps({name: part.sources for name, part in seen.items()}).items()}
+    overlap = name_overlaps(overlaps({name: part.sources for name, part in seen.items()}))
     warnings += leaks(overlap, "source")
     return {"data": list(splits.notes), "parts": parts, "overlap": overlap, "warnings": warnings}
 
 
-def _not_used(examples: Source) -> dict[str, Any]:
+def _describe_broken_rows(examples: Source) -> UnusedRows:
     problems = examples.problems
-    return {
-        "left_out": dict(problems.left.most_common()) or None,
-        "broken_rows": problems.count,
-        "first_broken_rows": problems.lines(),
-    }
+    return UnusedRows(
+        {
+            "left_out": dict(problems.left.most_common()) or None,
+            "broken_rows": problems.count,
+            "first_broken_rows": problems.lines(),
+        }
+    )
 
 
-def _warnings(name: str, part: _Seen, train: _Seen) -> list[str]:
-    found = []
+def _list_warnings(name: str, part: _PairStats, train: _PairStats) -> list[str]:
+    warnings = []
     if empty := part.source.empty + part.target.empty:
-        found.append(f"{empty:,} side{' of a pair' if empty == 1 else 's of pairs'} of the {name} part "
-                     f"{'is' if empty == 1 else 'are'} empty.")  # fmt: skip
+        sides, are = ("side of a pair", "is") if empty == 1 else ("sides of pairs", "are")
+        warnings.append(f"{empty:,} {sides} of the {name} part {are} empty.")
     if part.equal > MANY_EQUAL * part.count:
-        found.append(
+        warnings.append(
             f"{part.equal / part.count:.0%} of the pairs of the {name} part have two equal sides: most are perhaps not"
             " translated."
         )
     if part.several > MANY_SEVERAL * part.count:
-        found.append(
+        warnings.append(
             f"{part.several / part.count:.0%} of the pairs of the {name} part have a source that also has another"
             f" target, such as {part.example[:60]!r}: a model learns a mixture of them."
         )
     scripts = part.source.script(), part.target.script()
     spread = part.spread()
     if scripts[0] == scripts[1] and spread and not SHORT <= spread["median"] <= LONG:
-        found.append(
+        warnings.append(
             f"Half of the targets of the {name} part are {spread['median']:.2f} times as long as their sources or "
             f"{'less' if spread['median'] < 1 else 'more'}: is one of them no translation?"
         )
     expected = train.source.script(), train.target.script()
     if part is not train and scripts != expected and scripts == expected[::-1]:
-        found.append(f"The sides of the {name} part are written as those of training the other way round: swap them.")
+        warnings.append(
+            f"The sides of the {name} part are written as those of training the other way round: swap them."
+        )
     elif part is not train and scripts != expected:
         for side, here, there in zip(("sources", "targets"), scripts, expected, strict=True):
             if here != there:
                 held = f"The {side} of the {name} part are mostly {here or 'without letters'}"
-                found.append(f"{held}, those of training {there or 'without letters'}.")
-    return found
+                warnings.append(f"{held}, those of training {there or 'without letters'}.")
+    return warnings

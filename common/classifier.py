@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
-from common import check, metrics, uncertain
+from common import metrics
+from common import uncertain
 from common.errors import DataError
 from common.heads import Head
 from common.layers.blend import fitted_shares
-from common.pipeline import ENCODE_BATCH, in_batches
-from common.types import Ask, Assets, Axis, Example, JsonObject, Measures, OutputRow, Source, Tally
+from common.pipeline import ENCODE_BATCH
+from common.pipeline import in_batches
+from common.similar_names import similar_label_warnings
+from common.types import Ask
+from common.types import Assets
+from common.types import Axis
+from common.types import Example
+from common.types import JsonObject
+from common.types import Measures
+from common.types import OutputRow
+from common.types import Source
+from common.types import Tally
 
 if TYPE_CHECKING:
     import keras
@@ -130,7 +144,7 @@ class ClassificationHead(Head):
 
     def data_warnings(self) -> list[str]:
         """Return labels that differ in case or blanks only, for people."""
-        return check.alike(self.labels)
+        return similar_label_warnings(self.labels)
 
 
 class Validation:

@@ -25,18 +25,18 @@ def vectors(
       pairs: ids of texts and of their translations, int [rows, places] and [rows, steps], 0 for padding.
       sources, targets: how many pieces each language has.
     """
-    counts, source_counts, target_counts, texts = _counted(pairs, sources, targets)
+    counts, source_counts, target_counts, texts = _count_pairs(pairs, sources, targets)
     expected = source_counts[:, None] * target_counts / max(texts, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         information = np.where(counts > 1, np.maximum(np.log(counts / expected), 0), 0).astype(np.float32)
     random = np.random.default_rng(seed)
-    left, sizes, right = _decomposed(information, units, random)
+    left, sizes, right = _decompose(information, units, random)
     # Turned at random, so that no unit holds more than others.
     turn = np.linalg.qr(random.normal(size=(units, units)))[0][: len(sizes)].astype(np.float32)
-    return _unit(left * np.sqrt(sizes) @ turn, random), _unit(right * np.sqrt(sizes) @ turn, random)
+    return _normalize(left * np.sqrt(sizes) @ turn, random), _normalize(right * np.sqrt(sizes) @ turn, random)
 
 
-def _counted(
+def _count_pairs(
     pairs: Iterable[tuple[np.ndarray, np.ndarray]], sources: int, targets: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """In how many pairs two pieces stand [sources, targets], and each [sources], [targets]; and how many pairs."""
@@ -52,11 +52,11 @@ def _counted(
             held.clear()
 
     for source, target in pairs:
-        for one, other in zip(source, target, strict=True):
+        for source_row, target_row in zip(source, target, strict=True):
             if texts == MOST:
                 break
             texts += 1
-            sides = [np.unique(ids[ids > 0]) for ids in (one, other)]
+            sides = [np.unique(ids[ids > 0]) for ids in (source_row, target_row)]
             for single, ids in zip(singles, sides, strict=True):
                 single[ids] += 1
             keys = (sides[0].astype(np.int64)[:, None] * targets + sides[1]).ravel()
@@ -69,9 +69,7 @@ def _counted(
     return counts.reshape(sources, targets), singles[0], singles[1], texts
 
 
-def _decomposed(
-    matrix: np.ndarray, rank: int, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _decompose(matrix: np.ndarray, rank: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The greatest singular values, with their left and right vectors as columns (Halko et al. 2011, algorithm 4.4)."""
     width = min(rank + OVERSAMPLING, *matrix.shape)
     basis = np.linalg.qr(matrix @ random.normal(size=(matrix.shape[1], width)).astype(np.float32))[0]
@@ -81,7 +79,7 @@ def _decomposed(
     return (basis @ left)[:, :rank], sizes[:rank], right[:rank].T
 
 
-def _unit(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _normalize(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Rows of length 1; random ones for those that are nothing."""
     nothing = np.linalg.norm(rows, axis=1) < 1e-3
     rows = np.where(nothing[:, None], random.normal(size=rows.shape), rows)

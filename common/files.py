@@ -10,11 +10,14 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from common.errors import RunError
+
+if TYPE_CHECKING:
+    from common.recipe import JsonObject
 
 
 @contextmanager
@@ -35,10 +38,10 @@ BYTES = "base64"  # the only key of an object that stands for bytes
 NUMBERS = "int32"  # the only key of one that stands for an array
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Writes a JSON file in one piece; bytes become {"base64": ...}, arrays of int32 {"int32": ..., "shape": ...}."""
 
-    def as_object(value: Any) -> dict[str, Any]:
+    def as_object(value: Any) -> JsonObject:
         if isinstance(value, np.ndarray) and value.dtype == np.int32:
             return {NUMBERS: value.ravel().tolist(), "shape": list(value.shape)}
         return {BYTES: base64.b64encode(value).decode("ascii")}  # a TypeError for what are no bytes
@@ -74,14 +77,14 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         raise RunError(f"{path} is damaged ({error}). Delete it to train from the start, or restore it.") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """The object in a JSON file that `write_json` wrote.
 
     Raises:
       RunError: the file is missing, damaged or holds no object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_hook=_restored)
+        value = json.loads(path.read_text(encoding="utf-8"), object_hook=_restore)
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{path} is missing: {path.parent} is no run or a damaged one. Name another run.") from None
     except ValueError as error:
@@ -91,7 +94,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _restored(value: dict[str, Any]) -> Any:
+def _restore(value: JsonObject) -> object:
     if list(value) == [BYTES] and isinstance(value[BYTES], str):
         return base64.b64decode(value[BYTES])
     if list(value) == [NUMBERS, "shape"]:

@@ -7,10 +7,13 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-Row = Mapping[str, Any]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+Row = Mapping[str, object]
 
 
 def separated(rows: Sequence[Row], separator: str = ",") -> bytes:
@@ -26,7 +29,7 @@ def separated(rows: Sequence[Row], separator: str = ",") -> bytes:
     return file.getvalue().encode()
 
 
-def json_lines(rows: Iterable[Any]) -> bytes:
+def json_lines(rows: Iterable[object]) -> bytes:
     """A JSON object, or list, on each line.
 
     >>> json_lines([{"text": "schön"}]).decode()
@@ -35,7 +38,7 @@ def json_lines(rows: Iterable[Any]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-def json_list(rows: Iterable[Any]) -> bytes:
+def json_list(rows: Iterable[object]) -> bytes:
     """One JSON list, with an object or list on each line.
 
     >>> json_list([{"text": "schön"}, {"text": "no"}]).decode()
@@ -93,7 +96,10 @@ def translation_memory(pairs: Iterable[tuple[str, str]], source: str, target: st
     def variant(language: str, text: str) -> str:
         return f'      <tuv xml:lang="{language}"><seg>{escape(text)}</seg></tuv>\n'
 
-    units = "".join(f"    <tu>\n{variant(source, one)}{variant(target, other)}    </tu>\n" for one, other in pairs)
+    units = "".join(
+        f"    <tu>\n{variant(source, source_text)}{variant(target, target_text)}    </tu>\n"
+        for source_text, target_text in pairs
+    )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4">\n'
         f'  <header creationtool="kerasserole" creationtoolversion="1" segtype="sentence" o-tmf="none" adminlang="en"'
@@ -110,7 +116,7 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def idx(values: Sequence[Any]) -> bytes:
+def idx(values: ArrayLike) -> bytes:
     """Bytes in one dimension, as labels, or in three, as images of one size, as the IDX file that MNIST is made of.
 
     >>> idx([7, 2]).hex(" ")

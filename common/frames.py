@@ -114,5 +114,5 @@ def to_events(tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     start, pitch, row = first % steps, first // steps % PITCHES, first // steps // PITCHES
     order = tf.argsort((row * steps + start) * PITCHES + PITCHES - 1 - pitch)
     values = tf.stack([tf.cast(start, tf.int32), durations, tf.cast(pitch, tf.int32)], axis=1)
-    found = tf.RaggedTensor.from_value_rowids(tf.gather(values, order), tf.gather(row, order), batch, validate=False)
-    return found.to_tensor(0, shape=[None, None, 3]), tf.cast(found.row_lengths(), tf.int32)
+    ragged = tf.RaggedTensor.from_value_rowids(tf.gather(values, order), tf.gather(row, order), batch, validate=False)
+    return ragged.to_tensor(0, shape=[None, None, 3]), tf.cast(ragged.row_lengths(), tf.int32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -26,7 +26,7 @@ def decoded(data: tf.Tensor, channels: int) -> tf.Tensor:
     Raises:
       tf.errors.InvalidArgumentError: the file is broken or of another kind, or holds over MOST_PIXELS.
     """
-    height, width = _size(data)
+    height, width = _read_size(data)
     fits = tf.debugging.Assert(height * width <= MOST_PIXELS, [TOO_LARGE])
     with tf.control_dependencies([fits] if fits is not None else []):  # None in eager mode
         whole = tf.io.decode_image(data, channels=0, expand_animations=False)
@@ -41,8 +41,8 @@ def decoded(data: tf.Tensor, channels: int) -> tf.Tensor:
     if channels == 3:
         opaque = tf.broadcast_to(opaque, tf.concat([tf.shape(whole)[:2], [3]], axis=0))
     else:
-        opaque = tf.cond(count <= 2, lambda: opaque, lambda: _luma(opaque))
-    return _upright(tf.ensure_shape(opaque, [None, None, channels]), orientation(data))
+        opaque = tf.cond(count <= 2, lambda: opaque, lambda: _to_luma(opaque))
+    return _turn_upright(tf.ensure_shape(opaque, [None, None, channels]), orientation(data))
 
 
 def resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -65,16 +65,16 @@ def pixels(files: tf.Tensor, height: int, width: int, channels: int) -> tf.Tenso
     )
 
 
-def _luma(image: tf.Tensor) -> tf.Tensor:
+def _to_luma(image: tf.Tensor) -> tf.Tensor:
     weights = tf.constant([[0.299], [0.587], [0.114]])
     return tf.cast(tf.round(tf.tensordot(tf.cast(image, tf.float32), weights, 1)), tf.uint8)
 
 
-def _begins(data: tf.Tensor, magic: bytes) -> tf.Tensor:
+def _has_magic(data: tf.Tensor, magic: bytes) -> tf.Tensor:
     return tf.strings.substr(data, 0, len(magic)) == magic
 
 
-def _size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _read_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Height and width as the file's head says, int64; 0 of other kinds than PNG, JPEG, GIF and BMP."""
     raw = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 0, 26), tf.uint8), tf.int64)
     raw = tf.pad(raw, [[0, 26]])
@@ -92,10 +92,10 @@ def _size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.minimum(height, 2**32 - height), number(18, 4, False)
 
     kinds = [
-        (_begins(data, b"\xff\xd8\xff"), jpeg),
-        (_begins(data, b"\x89PNG"), lambda: (number(20, 4, True), number(16, 4, True))),
-        (_begins(data, b"GIF8"), lambda: (number(8, 2, False), number(6, 2, False))),
-        (_begins(data, b"BM"), bmp),
+        (_has_magic(data, b"\xff\xd8\xff"), jpeg),
+        (_has_magic(data, b"\x89PNG"), lambda: (number(20, 4, True), number(16, 4, True))),
+        (_has_magic(data, b"GIF8"), lambda: (number(8, 2, False), number(6, 2, False))),
+        (_has_magic(data, b"BM"), bmp),
     ]
     return tf.case(kinds, default=lambda: (tf.constant(0, tf.int64), tf.constant(0, tf.int64)))
 
@@ -106,31 +106,31 @@ def orientation(data: tf.Tensor) -> tf.Tensor:
     Reads the first directory of the Exif segment of a JPEG file (CIPA DC-008; TIFF 6.0), which TensorFlow's decoder
     passes over.
     """
-    return tf.cond(_begins(data, b"\xff\xd8\xff"), lambda: _exif(data), lambda: tf.constant(1))
+    return tf.cond(_has_magic(data, b"\xff\xd8\xff"), lambda: _read_exif_orientation(data), lambda: tf.constant(1))
 
 
-def _exif(data: tf.Tensor) -> tf.Tensor:
+def _read_exif_orientation(data: tf.Tensor) -> tf.Tensor:
     raw = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 0, HEAD), tf.uint8), tf.int32)
     length = tf.size(raw)
     raw = tf.pad(raw, [[0, 1]])
 
-    def byte(at: Any) -> tf.Tensor:
+    def byte(at: tf.Tensor) -> tf.Tensor:
         return tf.gather(raw, tf.clip_by_value(at, 0, length))  # 0 beyond the end
 
-    def goes_on(number: Any, at: Any, found: Any) -> tf.Tensor:
-        return (number < SEGMENTS) & (found < 0) & (at + 10 < length) & (byte(at) == 0xFF) & (byte(at + 1) != 0xDA)
+    def has_segment(number: tf.Tensor, at: tf.Tensor, tags_start: tf.Tensor) -> tf.Tensor:
+        return (number < SEGMENTS) & (tags_start < 0) & (at + 10 < length) & (byte(at) == 0xFF) & (byte(at + 1) != 0xDA)
 
-    def next_one(number: Any, at: Any, found: Any) -> tuple[Any, ...]:
+    def read_segment(number: tf.Tensor, at: tf.Tensor, tags_start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         filler = byte(at + 1) == 0xFF
         name = tf.gather(raw, tf.clip_by_value(at + 4 + tf.range(6), 0, length))
         exif = (byte(at + 1) == 0xE1) & tf.reduce_all(name == tf.constant([*b"Exif\0\0"]))
         size = tf.where(filler, 1, 2 + 256 * byte(at + 2) + byte(at + 3))
-        return number + 1, at + size, tf.where(exif & ~filler, at + 10, found)
+        return number + 1, at + size, tf.where(exif & ~filler, at + 10, tags_start)
 
-    start = tf.while_loop(goes_on, next_one, (0, 2, -1))[2]
+    start = tf.while_loop(has_segment, read_segment, (0, 2, -1))[2]
     little = byte(start) == ord("I")
 
-    def two(at: Any) -> tf.Tensor:
+    def two(at: tf.Tensor) -> tf.Tensor:
         first, second = byte(at), byte(at + 1)
         return tf.where(little, first + 256 * second, 256 * first + second)
 
@@ -143,8 +143,8 @@ def _exif(data: tf.Tensor) -> tf.Tensor:
     return tf.where((start >= 0) & (value >= 1) & (value <= 8), value, 1)
 
 
-def _upright(image: tf.Tensor, held: tf.Tensor) -> tf.Tensor:
-    def when(holds: tf.Tensor, change: Any, image: tf.Tensor) -> tf.Tensor:
+def _turn_upright(image: tf.Tensor, held: tf.Tensor) -> tf.Tensor:
+    def when(holds: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
         return tf.cond(holds, lambda: change(image), lambda: image)
 
     def one_of(*numbers: int) -> tf.Tensor:

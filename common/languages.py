@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 
+# A table of our own: a library that knows all languages of ISO 639-3 takes columns named "src" and "tgt" for Sardinian
+# and Tagbanwa, and none says how Unicode names the letters.
 # By ISO 639-1 code: codes of three letters and the English name, then the scripts as Unicode names begin with them.
 _LATIN = """af:afr:afrikaans sq:sqi:alb:albanian az:aze:azerbaijani eu:eus:baq:basque bs:bos:bosnian ca:cat:catalan
 hr:hrv:croatian cs:ces:cze:czech da:dan:danish nl:nld:dut:dutch en:eng:english eo:epo:esperanto et:est:estonian
@@ -60,8 +62,8 @@ def code(name: str) -> str | None:
     ('de', 'de', 'de', 'zh', None)
     """
     folded = name.strip().casefold()
-    found = _REGION.fullmatch(folded)
-    return _CODES.get(found[1] if found else folded) or _CODES.get(folded)
+    match = _REGION.fullmatch(folded)
+    return _CODES.get(match[1] if match else folded) or _CODES.get(folded)
 
 
 def names(language: str) -> tuple[str, ...]:
@@ -73,7 +75,7 @@ def names(language: str) -> tuple[str, ...]:
     ('gsw',)
     """
     folded = language.strip().casefold()
-    known = _KNOWN[found][0] if (found := code(language)) else ()
+    known = _KNOWN[known_code][0] if (known_code := code(language)) else ()
     return tuple(dict.fromkeys((folded.replace("-", "_"), folded.replace("_", "-"), *known)))
 
 
@@ -94,17 +96,17 @@ def base(name: str) -> str:
 @cache
 def scripts(language: str | None) -> tuple[str, ...]:
     """The scripts in which a language is written, as `script` names them; none if that is not known."""
-    if not language or not (found := code(language)):
+    if not language or not (known_code := code(language)):
         return ()
-    if named := {"latn": ("LATIN",), "cyrl": ("CYRILLIC",), "arab": ("ARABIC",)}.get(_written(language)):
+    if named := {"latn": ("LATIN",), "cyrl": ("CYRILLIC",), "arab": ("ARABIC",)}.get(_find_script(language)):
         return named
-    return _KNOWN[found][1]
+    return _KNOWN[known_code][1]
 
 
-def _written(language: str) -> str:
+def _find_script(language: str) -> str:
     """The script that a language's tag names, such as "latn" of "sr-Latn"."""
-    found = _REGION.fullmatch(language.strip().casefold())
-    return (found and found[2]) or ""
+    match = _REGION.fullmatch(language.strip().casefold())
+    return (match and match[2]) or ""
 
 
 def main_script(texts: Iterable[str]) -> str:
@@ -113,8 +115,8 @@ def main_script(texts: Iterable[str]) -> str:
     >>> main_script(["Wien", "Вена, столица"])
     'CYRILLIC'
     """
-    found = Counter(one for text in texts for letter in text if (one := script(letter)))
-    return found.most_common(1)[0][0] if found else ""
+    counts = Counter(name for text in texts for letter in text if (name := script(letter)))
+    return counts.most_common(1)[0][0] if counts else ""
 
 
 @cache

@@ -69,23 +69,23 @@ def midi_bytes(events: tf.Tensor, lengths: tf.Tensor, steps_per_beat: int, tempo
     # The tempo takes 7 bytes, the end of the track 4.
     length = 11 + tf.reduce_sum(tf.cast(messages != NOTHING, tf.int32), axis=1)
     codes = [
-        _same(b"MThd\0\0\0\6\0\0\0\1" + ticks.to_bytes(2, "big") + b"MTrk", size),
-        _big_endian(length, 4),
-        _same(b"\0\xff\x51\3", size),
-        _big_endian(beat, 3),
+        _tile_bytes(b"MThd\0\0\0\6\0\0\0\1" + ticks.to_bytes(2, "big") + b"MTrk", size),
+        _to_big_endian(length, 4),
+        _tile_bytes(b"\0\xff\x51\3", size),
+        _to_big_endian(beat, 3),
         messages,
-        _same(b"\0\xff\x2f\0", size),
+        _tile_bytes(b"\0\xff\x2f\0", size),
     ]
     letters = tf.constant([bytes([code]) for code in range(256)] + [b""])
     return tf.strings.reduce_join(tf.gather(letters, tf.concat(codes, 1)), axis=1)  # [batch]
 
 
-def _same(content: bytes, size: tf.Tensor) -> tf.Tensor:
+def _tile_bytes(content: bytes, size: tf.Tensor) -> tf.Tensor:
     """The bytes as numbers for each piece: int32 [size, bytes]."""
     return tf.tile(tf.constant([list(content)]), [size, 1])
 
 
-def _big_endian(number: tf.Tensor, count: int) -> tf.Tensor:
+def _to_big_endian(number: tf.Tensor, count: int) -> tf.Tensor:
     """The bytes of numbers, highest first: int32 [batch, count]."""
     return tf.stack([number // 256**n % 256 for n in range(count - 1, -1, -1)], 1)
 

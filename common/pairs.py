@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from dataclasses import replace
 from string import ascii_letters
 
-from common.languages import script, scripts
-from common.types import Example, Source
+from common.languages import script
+from common.languages import scripts
+from common.types import Example
+from common.types import Source
 
 PLACEHOLDER = re.compile(
     r"""
@@ -36,7 +39,7 @@ def placeholders(text: str) -> list[str]:
     """
     if "//" in text:  # what a URL escapes, such as %20, is its own
         text = URL.sub(lambda url: ESCAPE.sub("", url[0]), text)
-    return [found[0] for found in PLACEHOLDER.finditer(text) if found[0] != "%%"]
+    return [match[0] for match in PLACEHOLDER.finditer(text) if match[0] != "%%"]
 
 
 def placeholder_errors(source: str, target: str) -> tuple[list[str], list[str]]:
@@ -45,8 +48,8 @@ def placeholder_errors(source: str, target: str) -> tuple[list[str], list[str]]:
     >>> placeholder_errors("%d of %s", "%s von <b>")
     (['%d'], ['<b>'])
     """
-    wanted, found = Counter(placeholders(source)), Counter(placeholders(target))
-    return list((wanted - found).elements()), list((found - wanted).elements())
+    expected, actual = Counter(placeholders(source)), Counter(placeholders(target))
+    return list((expected - actual).elements()), list((actual - expected).elements())
 
 
 def script_counts(text: str) -> Counter[str]:
@@ -75,7 +78,7 @@ def script_share(text: str, language: str | None) -> float:
     0.5
     """
     known, counts = scripts(language), script_counts(text)
-    return sum(counts[one] for one in known) / counts.total() if known and counts else 1.0
+    return sum(counts[name] for name in known) / counts.total() if known and counts else 1.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class Filter:
         return ""
 
 
-def filtered(examples: Source, which: Filter, source: str = "source", target: str = "target") -> Source:
+def filtered(examples: Source, pair_filter: Filter, source: str = "source", target: str = "target") -> Source:
     """The pairs of a source that are worth learning from; its problems count the others by reason.
 
     Args:
@@ -129,7 +132,7 @@ def filtered(examples: Source, which: Filter, source: str = "source", target: st
     def read() -> Iterator[Example]:
         examples.problems.clear()  # as the source itself does, if it has any
         for example in examples:
-            if why := which.fault(example[source], example[target]):
+            if why := pair_filter.fault(example[source], example[target]):
                 examples.problems.leave_out(why)
             else:
                 yield example

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:  # imported where it is used, for it is slow
+    from matplotlib.axes import Axes
 
 BEATS = 64  # in a line of the picture, unless there would be more than LINES of them
 LINES = 30
@@ -34,9 +37,9 @@ def draw(events: np.ndarray, steps: int, steps_per_beat: int, bar: int, kind: st
     steps = max(steps, int((events[:, 0] + events[:, 1]).max(initial=0)), 1)
     unit = bar or steps_per_beat
     across = max(BEATS * steps_per_beat // unit, 1)  # bars, or beats, of a line
-    across = max(min(across, _up(steps, unit)), _up(_up(steps, LINES), unit))
-    lines = _up(steps, across * unit)
-    low, high = _octaves(events[:, 2])
+    across = max(min(across, _divide_up(steps, unit)), _divide_up(_divide_up(steps, LINES), unit))
+    lines = _divide_up(steps, across * unit)
+    low, high = _find_octaves(events[:, 2])
     height = min(max((high - low) * 0.05, 0.9), 4.0)
     total = lines * (height + GAP) + LABEL
     figure = Figure(figsize=(WIDTH, total), dpi=DPI)
@@ -44,9 +47,9 @@ def draw(events: np.ndarray, steps: int, steps_per_beat: int, bar: int, kind: st
     axes = figure.subplots(lines, 1, squeeze=False, gridspec_kw=edges | {"bottom": (GAP + LABEL - 0.1) / total})[:, 0]
     for line, axis in enumerate(axes):
         begin = line * across * unit
-        _line(axis, events, begin, begin + across * unit, (low, high))
-        shown = _up(across, 32)  # numbers that would touch each other are left out
-        there = range(line * across, min((line + 1) * across, _up(steps, unit)))
+        _draw_line(axis, events, begin, begin + across * unit, (low, high))
+        shown = _divide_up(across, 32)  # numbers that would touch each other are left out
+        there = range(line * across, min((line + 1) * across, _divide_up(steps, unit)))
         numbers = [number for number in there if number % shown == 0]
         axis.set_xticks([number * unit for number in numbers], [str(number + 1) for number in numbers])
         # Without bars a beat in four has a line, and so has a bar in as many as are numbered.
@@ -62,20 +65,20 @@ def draw(events: np.ndarray, steps: int, steps_per_beat: int, bar: int, kind: st
     return drawn.getvalue()
 
 
-def _line(axis: Any, events: np.ndarray, begin: int, end: int, pitches: tuple[int, int]) -> None:
+def _draw_line(axis: Axes, events: np.ndarray, begin: int, end: int, pitches: tuple[int, int]) -> None:
     """Draws what sounds between two steps."""
     from matplotlib.collections import PolyCollection
 
     low, high = pitches
     black = np.array([pitch for pitch in range(low, high) if pitch % 12 in BLACK_KEYS])
-    shades = _boxes(np.full(len(black), begin), np.full(len(black), end), black)
+    shades = _make_boxes(np.full(len(black), begin), np.full(len(black), end), black)
     axis.add_collection(PolyCollection(shades, facecolors=SHADE, linewidths=0, zorder=0))
     names = range(low, high + 1, 12)
     axis.set_yticks(names, [name(pitch) for pitch in names])
     axis.hlines(names, begin, end, colors=GRID, linewidth=0.4, zorder=1)
     left, right = np.maximum(events[:, 0], begin), np.minimum(events[:, 0] + events[:, 1], end)
     seen = left < right
-    boxes = _boxes(left[seen], right[seen], events[seen, 2])
+    boxes = _make_boxes(left[seen], right[seen], events[seen, 2])
     # A fine light edge parts a note from the next one of its pitch, where there is room for it.
     edge = 0.5 if end - begin < FINE else 0
     axis.add_collection(PolyCollection(boxes, facecolors=NOTE, edgecolors="white", linewidths=edge, zorder=2))
@@ -85,7 +88,7 @@ def _line(axis: Any, events: np.ndarray, begin: int, end: int, pitches: tuple[in
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _boxes(left: np.ndarray, right: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+def _make_boxes(left: np.ndarray, right: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """Corners of boxes one pitch high: [boxes, 4, 2]."""
     top = bottom + 1
     return np.stack([np.stack(xy, 1) for xy in ((left, bottom), (left, top), (right, top), (right, bottom))], 1)
@@ -100,12 +103,12 @@ def name(pitch: int) -> str:
     return f"C{pitch // 12 - 1}"
 
 
-def _octaves(pitches: np.ndarray) -> tuple[int, int]:
+def _find_octaves(pitches: np.ndarray) -> tuple[int, int]:
     """The whole octaves, from C to C, that hold the pitches."""
     low, high = (int(pitches.min()), int(pitches.max())) if len(pitches) else (60, 60)
-    return low // 12 * 12, _up(high + 1, 12) * 12
+    return low // 12 * 12, _divide_up(high + 1, 12) * 12
 
 
-def _up(number: int, by: int) -> int:
+def _divide_up(number: int, by: int) -> int:
     """The quotient, rounded up."""
     return -(-number // by)

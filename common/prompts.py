@@ -37,7 +37,7 @@ def events(text: str, steps_per_beat: int) -> np.ndarray:
     [[0, 2, 60], [4, 4, 64], [4, 4, 60]]
     """
     rows, now = [], 0
-    for pitches, duration in _items(text, steps_per_beat):
+    for pitches, duration in _parse_items(text, steps_per_beat):
         rows += [(now, duration, pitch) for pitch in pitches]
         now += duration
     return np.array(rows, np.int32).reshape(-1, 3)
@@ -49,38 +49,38 @@ def steps(text: str, steps_per_beat: int) -> int:
     >>> steps("C4 r:2", 4)
     12
     """
-    return sum(duration for _, duration in _items(text, steps_per_beat))
+    return sum(duration for _, duration in _parse_items(text, steps_per_beat))
 
 
-def _items(text: str, steps_per_beat: int) -> Iterator[tuple[list[int], int]]:
+def _parse_items(text: str, steps_per_beat: int) -> Iterator[tuple[list[int], int]]:
     """(pitches from high to low, steps) of each item."""
     for place, item in enumerate(text.split(), 1):
-        told = f'The prompt\'s item {place}, "{item}",'
+        subject = f'The prompt\'s item {place}, "{item}",'
         names, colon, beats = item.partition(":")
         duration = Fraction(1)
         if colon:
-            if not BEATS.fullmatch(beats) or not (numbers := _fraction(beats)):
-                raise ConfigError(f"{told} has no number of beats behind its colon: {WANTED}.")
+            if not BEATS.fullmatch(beats) or not (numbers := _parse_fraction(beats)):
+                raise ConfigError(f"{subject} has no number of beats behind its colon: {WANTED}.")
             duration = numbers
         if (duration * steps_per_beat).denominator > 1:
             raise ConfigError(
-                f"{told} does not end on the grid, for a beat has {steps_per_beat} steps: "
+                f"{subject} does not end on the grid, for a beat has {steps_per_beat} steps: "
                 f"give it a multiple of 1/{steps_per_beat} beats."
             )
         if duration * steps_per_beat > LONGEST:
-            raise ConfigError(f"{told} is too long: give it at most {LONGEST // steps_per_beat} beats.")
+            raise ConfigError(f"{subject} is too long: give it at most {LONGEST // steps_per_beat} beats.")
         pitches = set()
         for name in () if names in ("r", "R") else names.split("+"):
-            pitch = _pitch(name)
+            pitch = _parse_pitch(name)
             if pitch is None:
-                raise ConfigError(f"{told} is no note, chord or rest: {WANTED}.")
+                raise ConfigError(f"{subject} is no note, chord or rest: {WANTED}.")
             if not 0 <= pitch <= 127:
-                raise ConfigError(f"{told} is beyond MIDI's range: notes go from C-1 (0) to G9 (127).")
+                raise ConfigError(f"{subject} is beyond MIDI's range: notes go from C-1 (0) to G9 (127).")
             pitches.add(pitch)
         yield sorted(pitches, reverse=True), int(duration * steps_per_beat)
 
 
-def _fraction(text: str) -> Fraction | None:
+def _parse_fraction(text: str) -> Fraction | None:
     """A number such as 0.5 or 1/3; None for a division by zero."""
     try:
         return Fraction(text)
@@ -88,12 +88,12 @@ def _fraction(text: str) -> Fraction | None:
         return None
 
 
-def _pitch(name: str) -> int | None:
+def _parse_pitch(name: str) -> int | None:
     """The MIDI number of a name or number, which may be out of range; None if it is neither."""
     if NUMBER.fullmatch(name):
         return int(name)
-    if found := NOTE.fullmatch(name):
-        letter, sign, octave = found.groups()
+    if match := NOTE.fullmatch(name):
+        letter, sign, octave = match.groups()
         return LETTERS[letter.upper()] + SIGNS[sign] + 12 * (int(octave) + 1)
     return None
 
@@ -112,9 +112,9 @@ def length(text: str, steps_per_beat: int, bar: int, tempo: float) -> int:
     >>> length("2 bars", 4, 12, 120), length("30s", 4, 12, 120)
     (24, 240)
     """
-    found = LENGTH.fullmatch(text.strip().lower())
-    unit = {"sec": "s", "second": "s", "": "s"}.get(word := found[2].removesuffix("s"), word) if found else ""
-    if not found or unit not in UNITS:
+    match = LENGTH.fullmatch(text.strip().lower())
+    unit = {"sec": "s", "second": "s", "": "s"}.get(word := match[2].removesuffix("s"), word) if match else ""
+    if not match or unit not in UNITS:
         raise ConfigError(f'The length "{text}" cannot be read: write such as "16bars", "32beats", "64steps" or "30s".')
     if unit == "bar" and not bar:
         raise ConfigError(
@@ -122,7 +122,7 @@ def length(text: str, steps_per_beat: int, bar: int, tempo: float) -> int:
         )
     second = Fraction(tempo) / 60 * steps_per_beat
     each = {"bar": Fraction(bar), "beat": Fraction(steps_per_beat), "step": Fraction(1), "s": second}
-    count = round(Fraction(found[1]) * each[unit])
+    count = round(Fraction(match[1]) * each[unit])
     if not 1 <= count <= LONGEST:
         raise ConfigError(f'The length "{text}" is {count:,} steps: there must be from 1 to {LONGEST:,}.')
     return count
@@ -139,9 +139,9 @@ def key(text: str) -> int:
     """
     if not text.strip():
         return 0
-    found = KEY.fullmatch(text.strip())
-    mode = found[3] if found else ""
+    match = KEY.fullmatch(text.strip())
+    mode = match[3] if match else ""
     mode = mode if mode in MODES else mode.lower()
-    if not found or mode not in MODES:
+    if not match or mode not in MODES:
         raise ConfigError(f'"{text}" is no key: write such as "G major", "g minor", "F#m" or "Bb".')
-    return 1 + (LETTERS[found[1].upper()] + SIGNS[found[2]]) % 12 + MODES[mode]
+    return 1 + (LETTERS[match[1].upper()] + SIGNS[match[2]]) % 12 + MODES[mode]

@@ -7,9 +7,13 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import groupby, pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:  # music21 is slow to import
+    from music21 import note, stream
+    from music21.pitch import Pitch
 
 MIDDLE, REACH = 60, 5  # the pitch that parts two staves; semitones beyond it that one staff alone may hold
 STEPS = "FCGDAEB"  # by fifths
@@ -49,7 +53,7 @@ def musicxml(events: np.ndarray, steps_per_beat: int, bar: int, key: int, tempo:
     from music21 import tempo as marks
     from music21.musicxml.m21ToXml import GeneralObjectExporter
 
-    signature = _signature(steps_per_beat, bar)
+    signature = _find_signature(steps_per_beat, bar)
     if signature is None:
         signature, bar = (4, 4), 4 * steps_per_beat
     bars = max(-(-int((events[:, 0] + events[:, 1]).max(initial=0)) // bar), 1)
@@ -65,7 +69,7 @@ def musicxml(events: np.ndarray, steps_per_beat: int, bar: int, key: int, tempo:
     for number, (sign, its) in enumerate(staves.items(), 1):
         name = f"P{number}"
         part = stream.PartStaff(id=name) if len(staves) > 1 else stream.Part(id=name)
-        measures = list(_measures(its, steps_per_beat, bar, bars, signature, key))
+        measures = list(_make_measures(its, steps_per_beat, bar, bars, signature, key))
         measures[0].insert(0, clef.clefFromString(sign))
         if number == 1:
             measures[0].insert(0, marks.MetronomeMark(number=round(tempo, 3)))
@@ -83,18 +87,18 @@ def musicxml(events: np.ndarray, steps_per_beat: int, bar: int, key: int, tempo:
     return OF_ITSELF.sub(b"", exporter.parse())
 
 
-def _measures(
+def _make_measures(
     events: np.ndarray, steps_per_beat: int, bar: int, bars: int, signature: tuple[int, int], key: int
-) -> Iterator[Any]:
+) -> Iterator[stream.Measure]:
     """The bars of one staff as music21's."""
     from music21 import key as keys
-    from music21 import meter, stream
+    from music21 import meter, note, stream
     from music21.stream.makeNotation import makeTupletBrackets
 
-    sharps, mode = _sharps(key), "minor" if key > 12 else "major"
+    sharps, mode = _count_sharps(key), "minor" if key > 12 else "major"
     filled: list[dict[int, list[tuple[Piece, str]]]] = [{} for _ in range(bars)]  # by bar, by number of the voice
-    for name, voice in enumerate(_voices(events), 1):
-        for number, signs in groupby(_notated(voice, steps_per_beat, bar, bars), key=lambda one: one[0][0] // bar):
+    for name, voice in enumerate(_split_voices(events), 1):
+        for number, signs in groupby(_notate(voice, steps_per_beat, bar, bars), key=lambda item: item[0][0] // bar):
             whole = list(signs)
             if not filled[number] or any(pitches for (_, _, pitches), _ in whole):  # no voices of rests alone
                 filled[number][name] = whole
@@ -107,8 +111,8 @@ def _measures(
             inside = stream.Voice(id=str(name)) if len(voices) > 1 else measure
             for (start, end, pitches), tie in pieces:
                 length = Fraction(end - start, steps_per_beat)
-                made = _note(pitches, length, tie, sharps)
-                if made.isRest:
+                made = _make_note(pitches, length, tie, sharps)
+                if isinstance(made, note.Rest):
                     made.fullMeasure = end - start == bar
                 made.style.hideObjectOnPrint = name > 1 and not pitches
                 inside.insert(Fraction(start - number * bar, steps_per_beat), made)
@@ -122,17 +126,17 @@ def _measures(
         yield measure
 
 
-def _voices(events: np.ndarray) -> list[list[Piece]]:
+def _split_voices(events: np.ndarray) -> list[list[Piece]]:
     """Chords, so that in none of the voices two overlap. There is at least one voice, of as few as can be.
 
-    >>> _voices(np.array([[0, 4, 64], [0, 4, 60], [2, 4, 72], [4, 4, 62]]))
+    >>> _split_voices(np.array([[0, 4, 64], [0, 4, 60], [2, 4, 72], [4, 4, 62]]))
     [[(0, 4, (60, 64)), (4, 8, (62,))], [(2, 6, (72,))]]
     """
     chords: dict[tuple[int, int], list[int]] = {}
     for start, duration, pitch in events.tolist():
         chords.setdefault((start, start + duration), []).append(pitch)
     voices: list[list[Piece]] = [[]]
-    for (start, end), pitches in sorted(chords.items(), key=lambda one: (one[0][0], -max(one[1]))):
+    for (start, end), pitches in sorted(chords.items(), key=lambda item: (item[0][0], -max(item[1]))):
         free = next((voice for voice in voices if not voice or voice[-1][1] <= start), None)
         if free is None:
             voices.append(free := [])
@@ -140,48 +144,48 @@ def _voices(events: np.ndarray) -> list[list[Piece]]:
     return voices
 
 
-def _notated(voice: list[Piece], steps_per_beat: int, bar: int, bars: int) -> Iterator[tuple[Piece, str]]:
+def _notate(voice: list[Piece], steps_per_beat: int, bar: int, bars: int) -> Iterator[tuple[Piece, str]]:
     """The chords and the rests between them, cut to what one sign can say, each with how it is tied."""
     now = 0
     for start, end, pitches in [*voice, (bars * bar, bars * bar, ())]:
         if now < start:
-            yield from (((a, b, ()), "") for a, b in pairwise(_cuts(now, start, steps_per_beat, bar, True)))
-        cuts = list(pairwise(_cuts(start, end, steps_per_beat, bar)))
+            yield from (((a, b, ()), "") for a, b in pairwise(_find_cuts(now, start, steps_per_beat, bar, True)))
+        cuts = list(pairwise(_find_cuts(start, end, steps_per_beat, bar)))
         for index, (a, b) in enumerate(cuts):
             first, last = index == 0, index == len(cuts) - 1
             yield (a, b, pitches), "" if first and last else "start" if first else "stop" if last else "continue"
         now = end
 
 
-def _cuts(start: int, end: int, steps_per_beat: int, bar: int, rest: bool = False) -> list[int]:
+def _find_cuts(start: int, end: int, steps_per_beat: int, bar: int, rest: bool = False) -> list[int]:
     """Steps, `start` and `end` among them, between which single signs of notes can stand.
 
     A rest of a whole bar is one sign. No other is longer than a dotted half, as many take a whole rest for one of a bar
     whatever its length.
 
-    >>> _cuts(2, 21, 4, 16)
+    >>> _find_cuts(2, 21, 4, 16)
     [2, 4, 16, 20, 21]
     """
-    longest = 3 if rest else 8  # quarter notes
+    max_quarters = 3 if rest else 8  # quarter notes
     cuts = [start]
     while start < end:
         limit = min(end, (start // bar + 1) * bar)  # no sign crosses a bar line
         offset = start % bar
         beat = offset // steps_per_beat * steps_per_beat
         length = limit - start
-        if not (_is_sign(length, offset, steps_per_beat, longest) or (rest and length == bar)):
+        if not (_is_sign(length, offset, steps_per_beat, max_quarters) or (rest and length == bar)):
             if offset > beat and offset + length > beat + steps_per_beat:  # to the next beat
                 length = beat + steps_per_beat - offset
             elif length > steps_per_beat:  # whole beats
                 length = length // steps_per_beat * steps_per_beat
-            while not _is_sign(length, offset, steps_per_beat, longest):
+            while not _is_sign(length, offset, steps_per_beat, max_quarters):
                 length -= steps_per_beat if length > steps_per_beat else 1
         start += length
         cuts.append(start)
     return cuts
 
 
-def _is_sign(length: int, offset: int, steps_per_beat: int, longest: int) -> bool:
+def _is_sign(length: int, offset: int, steps_per_beat: int, max_quarters: int) -> bool:
     """Whether one sign can say a length, dotted or not; signs of tuplets must stand within a beat."""
     quarters = Fraction(length, steps_per_beat)
     plain = quarters.numerator
@@ -189,16 +193,16 @@ def _is_sign(length: int, offset: int, steps_per_beat: int, longest: int) -> boo
         plain //= 2
     tuplet = quarters.denominator & (quarters.denominator - 1) != 0
     crosses = offset % steps_per_beat + length > steps_per_beat
-    return plain in (1, 3) and not (tuplet and crosses) and quarters <= longest
+    return plain in (1, 3) and not (tuplet and crosses) and quarters <= max_quarters
 
 
-def _note(pitches: tuple[int, ...], length: Fraction, tie: str, sharps: int) -> Any:
+def _make_note(pitches: tuple[int, ...], length: Fraction, tie: str, sharps: int) -> note.GeneralNote:
     from music21 import chord, note
     from music21 import tie as ties
 
     if not pitches:
         return note.Rest(quarterLength=length)
-    spelled = [_pitch(pitch, sharps) for pitch in pitches]
+    spelled = [_spell_pitch(pitch, sharps) for pitch in pitches]
     made = (
         chord.Chord(spelled, quarterLength=length) if len(spelled) > 1 else note.Note(spelled[0], quarterLength=length)
     )
@@ -207,7 +211,7 @@ def _note(pitches: tuple[int, ...], length: Fraction, tie: str, sharps: int) -> 
     return made
 
 
-def _pitch(number: int, sharps: int) -> Any:
+def _spell_pitch(number: int, sharps: int) -> Pitch:
     """A MIDI pitch spelled as is usual in a key: within twelve fifths, from three below the key's own."""
     from music21.pitch import Pitch
 
@@ -218,15 +222,15 @@ def _pitch(number: int, sharps: int) -> Any:
     return Pitch(name, octave=(number - alter) // 12 - 1)
 
 
-def _sharps(key: int) -> int:
+def _count_sharps(key: int) -> int:
     """Of the signature of a key; negative ones are flats."""
     return (0, *MAJOR_SHARPS, *MINOR_SHARPS)[key]
 
 
-def _signature(steps_per_beat: int, bar: int) -> tuple[int, int] | None:
+def _find_signature(steps_per_beat: int, bar: int) -> tuple[int, int] | None:
     """A time signature that says how long a bar is, or None.
 
-    >>> _signature(4, 16), _signature(4, 12), _signature(4, 6), _signature(3, 4)
+    >>> _find_signature(4, 16), _find_signature(4, 12), _find_signature(4, 6), _find_signature(3, 4)
     ((4, 4), (3, 4), (3, 8), None)
     """
     quarters = Fraction(bar, steps_per_beat)

@@ -7,13 +7,19 @@ bytes are pieces, so nothing is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
 from itertools import islice
 
 import tensorflow as tf
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
+from tokenizers import models
+from tokenizers import pre_tokenizers
+from tokenizers import trainers
 
-from common.errors import ConfigError, RunError
+from common.errors import ConfigError
+from common.errors import RunError
 from common.parallel import in_parallel
 from common.text import utf8
 from common.types import Axis
@@ -68,7 +74,7 @@ def train(texts: Iterable[str], size: int) -> list[str]:
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def cut(batch: tf.Tensor) -> tf.Tensor:
-        return _cut(batch)
+        return _mark_cuts(batch)
 
     # The trainer, too, is to see the cuts that are made in graph: as blanks, which stand for no byte.
     seen = {**_SYMBOLS, _CUT[0]: " "}
@@ -82,7 +88,7 @@ def train(texts: Iterable[str], size: int) -> list[str]:
     trainer = trainers.BpeTrainer(
         vocab_size=size - FIRST, min_frequency=2, initial_alphabet=list(_BYTES), show_progress=False
     )
-    tokenizer.train_from_iterator(in_parallel(symbols, _batches(texts)), trainer)
+    tokenizer.train_from_iterator(in_parallel(symbols, _batch_texts(texts)), trainer)
     ids = tokenizer.get_vocab()
     return sorted(ids, key=lambda piece: ids[piece])
 
@@ -110,9 +116,9 @@ def parted(pieces: Sequence[str], texts: Iterable[str], always: Iterable[str] = 
     def ids(batch: Sequence[str]) -> list[int]:
         return distinct(tf.constant([utf8(text) for text in batch], tf.string)).numpy().tolist()
 
-    found = {pieces[one - FIRST] for some in in_parallel(ids, _batches(texts)) for one in some}
-    found |= {*_BYTES, *always}
-    return sorted(pieces, key=lambda piece: piece not in found), sum(piece in found for piece in pieces)
+    used = {pieces[id - FIRST] for batch_ids in in_parallel(ids, _batch_texts(texts)) for id in batch_ids}
+    used |= {*_BYTES, *always}
+    return sorted(pieces, key=lambda piece: piece not in used), sum(piece in used for piece in pieces)
 
 
 def spelt(text: str) -> str:
@@ -124,7 +130,7 @@ def spelt(text: str) -> str:
     return "".join(_SYMBOLS[byte] for byte in text.encode("utf-8"))
 
 
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+def _batch_texts(texts: Iterable[str]) -> Iterator[list[str]]:
     remaining = iter(texts)
     while batch := list(islice(remaining, _BATCH)):
         yield batch
@@ -138,14 +144,14 @@ def stretches(texts: tf.Tensor) -> tf.RaggedTensor:
     >>> stretches(tf.constant(["Nimm  %(zahl)s von 12345, l'été!"])).to_list()[0][:8]
     [b'Nimm', b' ', b' %(', b'zahl', b')', b's', b' von', b' 123']
     """
-    found = tf.strings.split(_cut(texts), _CUT)  # some are empty
+    parts = tf.strings.split(_mark_cuts(texts), _CUT)  # some are empty
     # On flat values: tf.ragged.boolean_mask takes ten times as long.
-    kept = tf.where(found.values != "")[:, 0]
-    rows = tf.gather(found.value_rowids(), kept)
-    return tf.RaggedTensor.from_value_rowids(tf.gather(found.values, kept), rows, found.nrows(), validate=False)
+    filled = tf.where(parts.values != "")[:, 0]
+    rows = tf.gather(parts.value_rowids(), filled)
+    return tf.RaggedTensor.from_value_rowids(tf.gather(parts.values, filled), rows, parts.nrows(), validate=False)
 
 
-def _cut(texts: tf.Tensor) -> tf.Tensor:
+def _mark_cuts(texts: tf.Tensor) -> tf.Tensor:
     """Texts as valid UTF-8, but for a cut after every stretch; two cuts may follow each other."""
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
     texts = tf.strings.regex_replace(texts, _BLANKS, rb"\1" + _CUT + b" ")
@@ -153,7 +159,7 @@ def _cut(texts: tf.Tensor) -> tf.Tensor:
     return tf.strings.regex_replace(texts, f"(?s).{{{LONGEST}}}", rb"\0" + _CUT)
 
 
-def _table(pairs: dict[bytes, int], default: int) -> tf.lookup.StaticHashTable:
+def _make_table(pairs: dict[bytes, int], default: int) -> tf.lookup.StaticHashTable:
     keys, values = tf.constant(list(pairs), tf.string), tf.constant(list(pairs.values()), tf.int32)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), default)
 
@@ -166,7 +172,7 @@ def familiar(words: Sequence[str], pieces: Iterable[str]) -> float:
     """
     known = set(pieces)
     spelt = ["".join(_SYMBOLS[byte] for byte in f" {word}".encode("utf-8", "replace")) for word in words]
-    return sum(one in known or one[1:] in known for one in spelt) / len(spelt) if spelt else 1.0
+    return sum(piece in known or piece[1:] in known for piece in spelt) / len(spelt) if spelt else 1.0
 
 
 class Subwords:
@@ -191,12 +197,12 @@ class Subwords:
         if len(set(pieces)) < len(pieces):
             raise RunError("a piece is twice in the vocabulary of subwords")
         self.raw = [b""] * FIRST + [bytes(_BYTES[symbol] for symbol in piece) for piece in pieces]  # by id
-        self.table = _table(dict(zip(self.raw[FIRST:], range(FIRST, len(self)), strict=True)), PADDING)
+        self.table = _make_table(dict(zip(self.raw[FIRST:], range(FIRST, len(self)), strict=True)), PADDING)
         # How long a piece can be, by its beginning: few of the sizes that there are need to be tried.
         by_beginning: dict[bytes, int] = {}
         for raw in self.raw[FIRST:]:
             by_beginning[raw[:_BEGINNING]] = max(len(raw), by_beginning.get(raw[:_BEGINNING], 0))
-        self.reach = _table(by_beginning, _BEGINNING - 1)
+        self.reach = _make_table(by_beginning, _BEGINNING - 1)
 
     def axis(self) -> Axis:
         """What the rows of a table by id stand for."""
@@ -214,14 +220,14 @@ class Subwords:
         Args:
           texts: string [batch].
         """
-        found = stretches(texts)
-        distinct, places = tf.unique(found.values)  # most stretches of a batch occur again and again
-        ids = tf.gather(self._segmented(distinct), places)  # [stretches, (pieces)]
+        parts = stretches(texts)
+        distinct, places = tf.unique(parts.values)  # most stretches of a batch occur again and again
+        ids = tf.gather(self._segment(distinct), places)  # [stretches, (pieces)]
         return tf.RaggedTensor.from_row_splits(
-            ids.values, tf.gather(ids.row_splits, found.row_splits), validate=False
+            ids.values, tf.gather(ids.row_splits, parts.row_splits), validate=False
         )  # [batch, (pieces)]
 
-    def _segmented(self, strings: tf.Tensor) -> tf.RaggedTensor:
+    def _segment(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """Ids of the longest pieces from the left, int32 [strings, (pieces)]; no string is empty."""
 
         def take(

@@ -39,11 +39,11 @@ class Scheme:
 
     def parts(self, tag: str) -> Parts | None:
         """The letter and the type of a tag, None if it is no tag of this form."""
-        return _parts(tag, self.form)
+        return _split_tag(tag, self.form)
 
     def foreign(self, tags: Sequence[str]) -> int | None:
         """Where the first tag stands that is none, if any."""
-        return next((at for at, tag in enumerate(tags) if _parts(tag, self.form) is None), None)
+        return next((at for at, tag in enumerate(tags) if _split_tag(tag, self.form) is None), None)
 
     def __str__(self) -> str:
         kinds = {"prefixed": "", "bare": " (types without prefix)", "letters": " (prefixes without type)"}
@@ -54,7 +54,7 @@ IOB2 = Scheme("IOB2")
 
 
 @lru_cache(maxsize=4096)
-def _parts(tag: str, form: str) -> Parts | None:
+def _split_tag(tag: str, form: str) -> Parts | None:
     if tag in NONE:
         return OUTSIDE
     if form == "bare":
@@ -65,7 +65,7 @@ def _parts(tag: str, form: str) -> Parts | None:
     return (LETTERS[match[1].upper()], match[2]) if match else None
 
 
-def _allowed(scheme: str, before: Parts, now: Parts) -> bool:
+def _is_allowed(scheme: str, before: Parts, now: Parts) -> bool:
     """Whether a scheme allows a tag after another one; both ends of a sentence count as O."""
     inside = before[0] in "BI" and before[1] == now[1]  # an entity that may go on
     match scheme, now[0]:
@@ -103,11 +103,11 @@ class Tally:
 
     def tags(self) -> Counter[str]:
         """How often each tag occurs."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for (_, tag), count in self.pairs.items():
             if tag is not None:
-                found[tag] += count
-        return found
+                counts[tag] += count
+        return counts
 
     def renamed(self, names: Mapping[str, str]) -> Tally:
         """The same with tags by their names; one without a name stays."""
@@ -136,7 +136,7 @@ class Tally:
         total = 0
         for (before, now), count in self.pairs.items():
             first, second = (OUTSIDE if tag is None else scheme.parts(tag) for tag in (before, now))
-            if first and second and not _allowed(scheme.name, first, second):
+            if first and second and not _is_allowed(scheme.name, first, second):
                 total += count
         return total
 
@@ -152,7 +152,7 @@ def entities(tags: Sequence[str], scheme: Scheme = IOB2) -> list[Span]:
     """
     spans: list[Span] = []
     start, before = 0, OUTSIDE
-    for at, now in enumerate([*_all_parts(tags, scheme), OUTSIDE]):
+    for at, now in enumerate([*_split_tags(tags, scheme), OUTSIDE]):
         if before is now is OUTSIDE:
             continue
         apart = before[0] in "OES" or now[0] in "OBS" or before[1] != now[1]
@@ -173,32 +173,32 @@ def faults(tags: Sequence[str], scheme: Scheme) -> list[tuple[int, str]]:
     Raises:
       ValueError: a tag is none.
     """
-    parts = [OUTSIDE, *_all_parts(tags, scheme), OUTSIDE]
+    parts = [OUTSIDE, *_split_tags(tags, scheme), OUTSIDE]
     shown = ["the beginning", *tags, "the end"]
-    found = []
+    errors = []
     for at, (before, now) in enumerate(pairwise(parts)):
-        if _allowed(scheme.name, before, now):
+        if _is_allowed(scheme.name, before, now):
             continue
         if scheme.name in ("BIOES", "BILOU") and now[0] in "OBS":  # the tag before it should have ended its entity
             where, taken = f"{shown[at]} before {shown[at + 1]}", f"taken as the end of {before[1]}"
-            found.append((at - 1, f"has {where}, which {scheme.name} does not allow; {taken}"))
+            errors.append((at - 1, f"has {where}, which {scheme.name} does not allow; {taken}"))
             continue
         begins = now[0] in "BS" or before[0] in "OES" or before[1] != now[1]
         tag = f"{'B' if begins else 'I'}-{now[1]}"
         taken = "taken as it is" if tag == tags[at] else f"taken as {tag}"
         place = f"after {shown[at]}" if at else "at the beginning"
-        found.append((at, f"has {tags[at]} {place}, which {scheme.name} does not allow; {taken}"))
-    return found
+        errors.append((at, f"has {tags[at]} {place}, which {scheme.name} does not allow; {taken}"))
+    return errors
 
 
-def _all_parts(tags: Sequence[str], scheme: Scheme) -> list[Parts]:
-    found = []
+def _split_tags(tags: Sequence[str], scheme: Scheme) -> list[Parts]:
+    all_parts = []
     for tag in tags:
-        parts = _parts(tag, scheme.form)
+        parts = _split_tag(tag, scheme.form)
         if parts is None:
             raise ValueError(f'has the tag "{tag}", which is none of {scheme.name}')
-        found.append(parts)
-    return found
+        all_parts.append(parts)
+    return all_parts
 
 
 def iob2(spans: Iterable[Span], length: int) -> list[str]:
@@ -226,8 +226,8 @@ def bioes(spans: Iterable[Span], length: int) -> list[str]:
     return tags
 
 
-def pieces(tags: Sequence[str], most: int) -> list[tuple[int, int]]:
-    """(start, end) of pieces of at most `most` tokens, cut between entities wherever one is not longer than that.
+def pieces(tags: Sequence[str], max_length: int) -> list[tuple[int, int]]:
+    """(start, end) of pieces of at most `max_length` tokens, cut between entities wherever one is not longer than that.
 
     Args:
       tags: in IOB2.
@@ -235,10 +235,10 @@ def pieces(tags: Sequence[str], most: int) -> list[tuple[int, int]]:
     >>> pieces(["O", "B-PER", "I-PER", "O"], 2)
     [(0, 1), (1, 3), (3, 4)]
     """
-    found, start = [], 0
-    while len(tags) - start > most:
-        between = (at for at in range(start + most, start, -1) if not tags[at].startswith("I-"))
-        end = next(between, start + most)
-        found.append((start, end))
+    ranges, start = [], 0
+    while len(tags) - start > max_length:
+        between = (at for at in range(start + max_length, start, -1) if not tags[at].startswith("I-"))
+        end = next(between, start + max_length)
+        ranges.append((start, end))
         start = end
-    return [*found, (start, len(tags))]
+    return [*ranges, (start, len(tags))]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -74,8 +76,8 @@ def lowered(texts: tf.Tensor) -> tf.Tensor:
     return tf.strings.lower(texts, encoding="utf-8")
 
 
-def ends(tokens: tf.RaggedTensor, most: int) -> tf.RaggedTensor:
-    """Rows longer than `most` without their middle: a review is judged by its beginning and its end.
+def ends(tokens: tf.RaggedTensor, max_length: int) -> tf.RaggedTensor:
+    """Rows longer than `max_length` without their middle: a review is judged by its beginning and its end.
 
     >>> ends(tf.ragged.constant([[1, 2, 3, 4, 5], [6]]), 2).to_list()
     [[1, 5], [6]]
@@ -85,8 +87,10 @@ def ends(tokens: tf.RaggedTensor, most: int) -> tf.RaggedTensor:
     position = tf.range(tf.size(rows, tf.int64))
     position -= tf.gather(tokens.row_starts(), rows)
     length = tf.gather(lengths, rows)
-    kept = (position < most // 2) | (position >= length - (most - most // 2)) | (length <= most)
-    return tf.RaggedTensor.from_row_lengths(tokens.values[kept], tf.minimum(lengths, most), validate=False)
+    is_kept = (
+        (position < max_length // 2) | (position >= length - (max_length - max_length // 2)) | (length <= max_length)
+    )
+    return tf.RaggedTensor.from_row_lengths(tokens.values[is_kept], tf.minimum(lengths, max_length), validate=False)
 
 
 def utf8(text: str | bytes) -> bytes:
@@ -105,7 +109,7 @@ def utf8(text: str | bytes) -> bytes:
 
 def counted(
     texts: Iterable[Sequence[str | bytes]],
-    most: int = COUNTED_WORDS,
+    max_words: int = COUNTED_WORDS,
     words: Callable[[tf.Tensor], tf.Tensor] = lambda texts: words(texts).values,
 ) -> Counter[str]:
     """How often each word occurs in batches of texts; memory-bounded, rare words are forgotten when there are too many.
@@ -113,37 +117,39 @@ def counted(
     Args:
       texts: batches.
       words: those of a batch, [words].
-      most: beyond so many distinct words, those seen once are forgotten, then those seen twice, and so on.
+      max_words: beyond so many distinct words, those seen once are forgotten, then those seen twice, and so on.
     """
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def distinct(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        found, _, uses = tf.unique_with_counts(words(batch))
-        return found, uses
+    def count_distinct(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        tokens, _, uses = tf.unique_with_counts(words(batch))
+        return tokens, uses
 
-    def counted_batch(batch: Sequence[str | bytes]) -> tuple[list[bytes], list[int]]:
-        found, uses = distinct(tf.constant([utf8(text) for text in batch], tf.string))
-        return found.numpy().tolist(), uses.numpy().tolist()
+    def count_batch(batch: Sequence[str | bytes]) -> tuple[list[bytes], list[int]]:
+        tokens, uses = count_distinct(tf.constant([utf8(text) for text in batch], tf.string))
+        return tokens.numpy().tolist(), uses.numpy().tolist()
 
     counts: Counter[bytes] = Counter()
-    for found, uses in in_parallel(counted_batch, texts):
-        for word, count in zip(found, uses, strict=True):
+    for tokens, uses in in_parallel(count_batch, texts):
+        for word, count in zip(tokens, uses, strict=True):
             counts[word] += count
         rare = 0
-        while len(counts) > (most if rare == 0 else most * 3 // 4):  # some room, so as not to sift at every batch
+        while len(counts) > (
+            max_words if rare == 0 else max_words * 3 // 4
+        ):  # some room, so as not to sift at every batch
             rare += 1
             counts = Counter({word: count for word, count in counts.items() if count > rare})
     return Counter({word.decode("utf-8"): count for word, count in counts.items()})
 
 
-def frequent(counts: Counter[str], most: int, at_least: int) -> list[str]:
+def frequent(counts: Counter[str], max_size: int, min_count: int) -> list[str]:
     """The most frequent words, alike ones in alphabetical order, so that a vocabulary never depends on luck.
 
-    >>> frequent(Counter("abracadabra"), most=3, at_least=2)
+    >>> frequent(Counter("abracadabra"), max_size=3, min_count=2)
     ['a', 'b', 'r']
     """
-    kept = sorted((word for word, count in counts.items() if count >= at_least), key=lambda w: (-counts[w], w))
-    return kept[:most]
+    ordered = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
+    return ordered[:max_size]
 
 
 def extended(known: Sequence[str], more: Iterable[str]) -> list[str]:
@@ -161,20 +167,20 @@ def familiar(words: Sequence[str], known: Iterable[str]) -> float:
     Args:
       words: the most frequent first.
     """
-    most, other = words[:COMMON], set(known)
-    return sum(word in other for word in most) / len(most) if most else 1.0
+    frequent_words, vocabulary = words[:COMMON], set(known)
+    return sum(word in vocabulary for word in frequent_words) / len(frequent_words) if frequent_words else 1.0
 
 
-def strange(share: float | None, least: float = 0.5, of: str = "") -> list[str]:
+def strange(share: float | None, min_share: float = 0.5, field: str = "") -> list[str]:
     """A sentence for people where few frequent words are familiar, in a list.
 
     Args:
-      least: the share of them that is enough.
-      of: whose words these are, where there are several fields.
+      min_share: the share of them that is enough.
+      field: whose words these are, where there are several fields.
     """
-    if share is None or share >= least:
+    if share is None or share >= min_share:
         return []
-    words = f"words of {of}" if of else "words"
+    words = f"words of {field}" if field else "words"
     return [
         f"Only {share:.0%} of the most frequent {words} are known to the run that --init-from names: is it of another"
         " language?"
@@ -192,13 +198,13 @@ def affixes(words: tf.Tensor, prefixes: Sequence[int], suffixes: Sequence[int], 
     """
     length = tf.strings.length(words, unit="UTF8_CHAR")
     start = tf.zeros_like(length)
-    found = []
+    parts = []
     for size in prefixes:
-        found.append("<" + tf.strings.substr(words, start, tf.minimum(length, size), unit="UTF8_CHAR"))
+        parts.append("<" + tf.strings.substr(words, start, tf.minimum(length, size), unit="UTF8_CHAR"))
     for size in suffixes:
-        kept = tf.minimum(length, size)
-        found.append(tf.strings.substr(words, length - kept, kept, unit="UTF8_CHAR") + ">")
-    ids = tf.strings.to_hash_bucket_fast(tf.stack(found, axis=1), buckets) + 1
+        taken = tf.minimum(length, size)
+        parts.append(tf.strings.substr(words, length - taken, taken, unit="UTF8_CHAR") + ">")
+    ids = tf.strings.to_hash_bucket_fast(tf.stack(parts, axis=1), buckets) + 1
     return tf.cast(ids, tf.int32)
 
 
@@ -232,8 +238,8 @@ class Vocabulary:
     def ids(self, tokens: tf.RaggedTensor) -> tf.RaggedTensor:
         """Ids of words, int32 [batch, (words)]."""
         flat = tokens.values
-        found = self.table.lookup(flat) if self.table else tf.strings.to_hash_bucket_fast(flat, self.buckets)
-        return tokens.with_values(tf.cast(found, tf.int32) + self.first)
+        word_ids = self.table.lookup(flat) if self.table else tf.strings.to_hash_bucket_fast(flat, self.buckets)
+        return tokens.with_values(tf.cast(word_ids, tf.int32) + self.first)
 
 
 class Affixes:
@@ -266,6 +272,6 @@ class Affixes:
         """
         places = ids.values - self.first
         unknown = tf.where(places >= self.count)
-        found = tf.gather(tf.constant(self.table), tf.minimum(places, self.count))
+        known_affixes = tf.gather(tf.constant(self.table), tf.minimum(places, self.count))
         rest = self.cut(tf.gather_nd(tokens.values, unknown))
-        return tokens.with_values(tf.tensor_scatter_nd_update(found, unknown, rest))
+        return tokens.with_values(tf.tensor_scatter_nd_update(known_affixes, unknown, rest))

@@ -85,8 +85,8 @@ def tokenised(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.Ra
     lengths = tf.strings.length(pieces.values, unit="UTF8_CHAR")
     starts = tf.cumsum(lengths, exclusive=True)
     starts -= tf.gather(starts, tf.gather(pieces.row_starts(), rows))
-    kept = tf.where(tokens != "")[:, 0]
-    tokens, starts = tf.gather(tokens, kept), tf.gather(starts, kept)
+    filled = tf.where(tokens != "")[:, 0]
+    tokens, starts = tf.gather(tokens, filled), tf.gather(starts, filled)
     ends = starts + tf.strings.length(tokens, unit="UTF8_CHAR")
-    found = tf.RaggedTensor.from_value_rowids(tokens, tf.gather(rows, kept), pieces.nrows(), validate=False)
-    return found, found.with_values(starts), found.with_values(ends)
+    ragged = tf.RaggedTensor.from_value_rowids(tokens, tf.gather(rows, filled), pieces.nrows(), validate=False)
+    return ragged, ragged.with_values(starts), ragged.with_values(ends)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from common.errors import RunError
 from common.files import read_json
 from common.origin import Origin
 from common.runs import Run
+from common.similar_names import match_similar_names
 from common.types import Axis
 from common.weights import named_weights
 
@@ -130,7 +131,7 @@ class Inherited:
             places = None if old is None else _places(shape, old.shape, mine.get(path, {}), theirs.get(path))
             for axis, new in mine.get(path, {}).items():
                 if new.labels and path in theirs:
-                    unlike |= alike(new.labels, theirs[path][axis].labels)
+                    unlike |= match_similar_names(new.labels, theirs[path][axis].labels)
             total = int(np.prod(shape))
             if places is None:
                 report.moved[path] = Moved(0, total)
@@ -217,26 +218,6 @@ def _places(
             return None
         source = np.array([known.get(name, like) for name in names], np.int64)
         found.append(_Places(source, kept, len(names) - kept, True))
-    return found
-
-
-def alike(new: Sequence[str], old: Sequence[str]) -> dict[str, str]:
-    """Names that are only here, with those that are only there and look alike, but for numbers.
-
-    >>> alike(["pos", "Neg", "rest", "class 2"], ["positive", "neg", "other", "class 1"])
-    {'pos': 'positive', 'Neg': 'neg'}
-    """
-    here, there = [one for one in new if one not in set(old)], [one for one in old if one not in set(new)]
-    folded = {one.casefold().strip(): one for one in there}
-    found = {}
-    for name in here:
-        mine = name.casefold().strip()
-        begun = [
-            one for one in folded if min(len(one), len(mine)) >= 3 and (one.startswith(mine) or mine.startswith(one))
-        ]
-        near = begun or difflib.get_close_matches(mine, list(folded), n=1, cutoff=0.8)
-        if near and re.findall(r"\d+", near[0]) == re.findall(r"\d+", mine):
-            found[name] = folded[near[0]]
     return found
 
 

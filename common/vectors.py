@@ -7,12 +7,12 @@ import io
 import re
 from collections.abc import Collection, Sequence, Set
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import DataError
-from common.readers.files import SAMPLE, opened
+from common.readers.files import SAMPLE, BinaryFile, opened
 
 BLOCK = 2**20  # bytes read at once
 WIDEST = 10_000  # numbers a word; a first line that says more is no header
@@ -76,17 +76,17 @@ def read(path: Path, wanted: Collection[str], first: int = 0) -> Vectors:
     ['the', 'sat']
     """
     with opened(path) as file:
-        layout = _layout(path, file.read(SAMPLE))
+        layout = _detect_layout(path, file.read(SAMPLE))
     spelt = {word.encode("utf-8", "surrogatepass"): word for word in wanted if word}  # bytes: not all files are UTF-8
     with opened(path) as file:
         file.read(layout.start)
-        found, rows = (_from_binary if layout.binary else _from_text)(path, file, layout, spelt.keys(), first)
-    matrix = np.stack(list(found.values())) if found else np.zeros((0, layout.dim), np.float32)
-    words = [spelt.get(word) or word.decode("utf-8", "replace") for word in found]
+        vectors, rows = (_read_binary if layout.binary else _read_text)(path, file, layout, spelt.keys(), first)
+    matrix = np.stack(list(vectors.values())) if vectors else np.zeros((0, layout.dim), np.float32)
+    words = [spelt.get(word) or word.decode("utf-8", "replace") for word in vectors]
     return Vectors(matrix, words, rows, layout.dim)
 
 
-def _layout(path: Path, head: bytes) -> Layout:
+def _detect_layout(path: Path, head: bytes) -> Layout:
     """How a file is written that begins with `head`."""
     if not head:
         raise DataError(f"{path} is empty: name a file of word vectors.")
@@ -98,7 +98,7 @@ def _layout(path: Path, head: bytes) -> Layout:
         dim, total, start = int(header[2]), int(header[1]), header.end()
     else:
         cells = head[mark:].partition(b"\n")[0].split()
-        dim, total, start = _trailing_numbers(cells[1:]), None, mark
+        dim, total, start = _count_trailing_numbers(cells[1:]), None, mark
     rows = head[start:]
     separator = b"\t" if b"\t" in rows.partition(b" ")[0].partition(b"\n")[0] else b" "
     if total is not None and not rows.strip():
@@ -122,10 +122,10 @@ def _is_text(rows: bytes, separator: bytes, dim: int) -> bool:
     return not _CONTROLS.search(rows)
 
 
-def _trailing_numbers(cells: Sequence[bytes]) -> int:
+def _count_trailing_numbers(cells: Sequence[bytes]) -> int:
     """How many cells at the end are numbers.
 
-    >>> _trailing_numbers([b".", b"1", b".", b"0.5", b"-1e-3"])
+    >>> _count_trailing_numbers([b".", b"1", b".", b"0.5", b"-1e-3"])
     2
     """
     count = 0
@@ -142,9 +142,9 @@ def _is_number(cell: bytes) -> bool:
     return True
 
 
-def _from_text(path: Path, file: Any, layout: Layout, wanted: Set[bytes], first_rows: int) -> tuple[Found, int]:
+def _read_text(path: Path, file: BinaryFile, layout: Layout, wanted: Set[bytes], first_rows: int) -> tuple[Found, int]:
     """Vectors of wanted words and of the first rows, and the number of rows."""
-    found: Found = {}
+    vectors: Found = {}
     first_cells = {word.partition(b" ")[0] for word in wanted} - {b""}  # words of GloVe may hold blanks
     separator, rows = layout.separator, 0
     number, line = 0, b""
@@ -157,19 +157,19 @@ def _from_text(path: Path, file: Any, layout: Layout, wanted: Set[bytes], first_
         cells = line.split()
         have = len(cells) - 1
         word = b" ".join(cells[: -layout.dim])
-        kept = word in wanted or rows <= first_rows
-        too_many = have > layout.dim and word not in wanted and _trailing_numbers(cells[1:]) == have
+        is_wanted = word in wanted or rows <= first_rows
+        too_many = have > layout.dim and word not in wanted and _count_trailing_numbers(cells[1:]) == have
         if have < layout.dim or too_many:
-            raise _wrong_width(path, number, have, layout)
-        if kept and word not in found:
-            found[word] = _vector(path, number, cells[-layout.dim :])
+            raise _width_error(path, number, have, layout)
+        if is_wanted and word not in vectors:
+            vectors[word] = _parse_vector(path, number, cells[-layout.dim :])
     have = len(line[line.find(separator) + 1 :].split())
     if have < layout.dim and not line.isspace() and line:  # the last row, lest the file be cut
-        raise _wrong_width(path, number, have, layout)
-    return found, rows
+        raise _width_error(path, number, have, layout)
+    return vectors, rows
 
 
-def _vector(path: Path, number: int, cells: Sequence[bytes]) -> np.ndarray:
+def _parse_vector(path: Path, number: int, cells: Sequence[bytes]) -> np.ndarray:
     """The numbers of a row, float32 [dim]."""
     try:
         with np.errstate(over="ignore"):
@@ -183,15 +183,17 @@ def _vector(path: Path, number: int, cells: Sequence[bytes]) -> np.ndarray:
     return vector
 
 
-def _wrong_width(path: Path, number: int, have: int, layout: Layout) -> DataError:
+def _width_error(path: Path, number: int, have: int, layout: Layout) -> DataError:
     whole = "the first row has" if layout.total is None else "the first line says"
     return DataError(f"{path}:{number} has {have} numbers where {whole} {layout.dim}: {_AGAIN}, or take the row out.")
 
 
-def _from_binary(path: Path, file: Any, layout: Layout, wanted: Set[bytes], first_rows: int) -> tuple[Found, int]:
+def _read_binary(
+    path: Path, file: BinaryFile, layout: Layout, wanted: Set[bytes], first_rows: int
+) -> tuple[Found, int]:
     """Vectors of wanted words and of the first rows, and the number of rows."""
     assert layout.total is not None
-    found: Found = {}
+    vectors: Found = {}
     data, position, rows = b"", 0, 0
     while rows < layout.total:
         blank = data.find(b" ", position)
@@ -203,13 +205,13 @@ def _from_binary(path: Path, file: Any, layout: Layout, wanted: Set[bytes], firs
             data, position = data[position:] + more, 0
             continue
         word = data[position:blank].lstrip(b"\r\n")  # which stand after the numbers in some files
-        if (word in wanted or rows < first_rows) and word not in found:
+        if (word in wanted or rows < first_rows) and word not in vectors:
             vector = np.frombuffer(data, "<f4", layout.dim, blank + 1).astype(np.float32)
             if not np.isfinite(vector).all():
                 name = word.decode("utf-8", "replace")
                 raise DataError(f'{path} has a number of "{name}" (row {rows + 1:,}) that is not finite: {_AGAIN}.')
-            found[word] = vector
+            vectors[word] = vector
         position, rows = end, rows + 1
     if (data[position:] + file.read(BLOCK)).strip(b"\r\n"):
         raise DataError(f"{path} goes on after the {rows:,} rows that its first line says: {_AGAIN}.")
-    return found, rows
+    return vectors, rows

@@ -5,7 +5,7 @@ from collections import Counter
 
 from calls import call, good, tiny_texts, write
 
-from common.check import quantiles
+from common.check_common import quantiles
 
 
 def report(*words):

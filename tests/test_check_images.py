@@ -2,9 +2,12 @@
 
 import pytest
 from calls import good
-from pictures_made import held, made, picture
+from common.check_common import lines
+from pictures_made import held
+from pictures_made import made
+from pictures_made import picture
 
-from common import check, sources
+from common import sources
 from common.check_images import labelled_images
 from common.config import RunConfig
 from common.errors import DataError
@@ -140,6 +143,6 @@ def test_the_report_can_be_shown(tmp_path):
 
     sound(tmp_path)
     console = Console(record=True, width=120, file=open("/dev/null", "w"))
-    console.print(check.lines(report(tmp_path)))
+    console.print(lines(report(tmp_path)))
     text = console.export_text()
     assert "width by height" in text and "colour" in text

@@ -7,9 +7,11 @@ from io import StringIO
 from itertools import groupby
 
 import pytest
-from calls import call, fails, good
+from calls import call
+from calls import fails
+from calls import good
+from common.check_common import lines
 
-from common.check import lines
 from common.config import RunConfig
 from common.prepare import problem_lines
 from common.problems import Problems

@@ -41,7 +41,7 @@ def test_vectors_have_length_one_whatever_is_known(sources, targets, units, rows
 def test_counts_are_those_of_texts_not_of_repetitions(monkeypatch):
     monkeypatch.setattr(cooccurrence, "CHUNK", 3)  # several chunks
     pairs = [(np.array([[1, 1, 2], [2, 0, 0]]), np.array([[1, 1], [1, 2]]))]
-    counts, sources, targets, texts = cooccurrence._counted(pairs, 3, 3)
+    counts, sources, targets, texts = cooccurrence._count_pairs(pairs, 3, 3)
     assert counts.tolist() == [[0, 0, 0], [0, 1, 0], [0, 2, 1]]
     assert (sources.tolist(), targets.tolist(), texts) == ([0, 1, 2], [0, 2, 1], 2)
 
@@ -49,6 +49,6 @@ def test_counts_are_those_of_texts_not_of_repetitions(monkeypatch):
 def test_decomposition_is_numpys_on_a_matrix_of_low_rank():
     random = np.random.default_rng(0)
     matrix = (random.normal(size=(40, 5)) @ random.normal(size=(5, 30))).astype(np.float32)
-    left, sizes, right = cooccurrence._decomposed(matrix, 5, random)
+    left, sizes, right = cooccurrence._decompose(matrix, 5, random)
     np.testing.assert_allclose(left * sizes @ right.T, matrix, atol=1e-4)
     np.testing.assert_allclose(sizes, np.linalg.svd(matrix, compute_uv=False)[:5], rtol=1e-4)

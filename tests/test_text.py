@@ -340,7 +340,7 @@ def test_counted_gives_texts_not_bytes():
 
 def test_counted_bounded_keeps_frequent_words():
     batches = [[" ".join([f"rare{chr(97 + i)}x{chr(97 + j)}" for j in range(26)] + ["often"] * 3)] for i in range(20)]
-    counts = counted(batches, most=10)
+    counts = counted(batches, max_words=10)
     assert len(counts) <= 10
     assert counts["often"] == 60
 
@@ -350,7 +350,7 @@ def test_counted_bounded_keeps_words_that_begin_late():
         return [f"rare{chr(97 + i)}x{chr(97 + j)}" for j in range(26)]
 
     batches = [[" ".join(rare(i) + (["late"] * 3 if i >= 10 else []))] for i in range(26)]
-    assert counted(batches, most=10)["late"] >= 48 - 26  # an undercount of one a purge at the very most
+    assert counted(batches, max_words=10)["late"] >= 48 - 26  # an undercount of one a purge at the very most
 
 
 @PROPERTY

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field
 from itertools import zip_longest
 from pathlib import Path
 
-from common.errors import ConfigError, DataError
+from common.errors import ConfigError
+from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import example
-from common.readers.files import damage, opened_text, sample
-from common.types import Example, Field
+from common.readers.files import damage
+from common.readers.files import opened_text
+from common.readers.files import sample
+from common.readers.reader import Reader
+from common.types import Example
+from common.types import Field
 
 
 @dataclass(frozen=True)
-class Aligned:
+class Aligned(Reader):
     """Files in the order of the fields.
 
     Args:
@@ -32,10 +39,10 @@ class Aligned:
     @property
     def note(self) -> str:
         pairs = zip(self.fields, self.paths, strict=True)
-        return "line-aligned files; " + ", ".join(f"{one.name} = lines of {path.name}" for one, path in pairs)
+        return "line-aligned files; " + ", ".join(f"{field.name} = lines of {path.name}" for field, path in pairs)
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every line that can be used; the place names the first file.
+        """(location, example) of every line that can be used; the location names the first file.
 
         Lines end at LF or CRLF only. A line that cannot be decoded, or an empty label, is a problem.
 
@@ -55,28 +62,29 @@ class Aligned:
                         for line, file in zip(lines, files, strict=True)
                     ]
                     pairs = zip(self.paths, counts, strict=True)
-                    found = " and ".join(f"{path.name} has {n:,} lines" for path, n in pairs)
-                    raise DataError(f"{found}, but each line of one belongs to one of the other: mend the files.")
+                    totals = " and ".join(f"{path.name} has {n:,} lines" for path, n in pairs)
+                    raise DataError(f"{totals}, but each line of one belongs to one of the other: mend the files.")
                 count += 1
                 cells = [line.removesuffix("\n").removesuffix("\r") for line in lines]
                 if count == 1:
                     cells = [cell.removeprefix("\ufeff") for cell in cells]
-                places = [f"{path.name}:{count}" for path in self.paths]
+                locations = [f"{path.name}:{count}" for path in self.paths]
                 damages = (damage(cell, name) for cell, name in zip(cells, self.encodings, strict=True))
-                wrong = [(place, what) for place, what in zip(places, damages, strict=True) if what]
+                wrong = [(location, what) for location, what in zip(locations, damages, strict=True) if what]
                 if wrong:
                     self.problems.add(*wrong[0])
                     continue
                 made, lacks = example(
-                    {one.name: cell for one, cell in zip(self.fields, cells, strict=True)}, self.fields
+                    {field.name: cell for field, cell in zip(self.fields, cells, strict=True)}, self.fields
                 )
                 if lacks:
                     empty = [
-                        one.kind == "label" and not cell.strip() for one, cell in zip(self.fields, cells, strict=True)
+                        field.kind == "label" and not cell.strip()
+                        for field, cell in zip(self.fields, cells, strict=True)
                     ]
-                    self.problems.add(places[empty.index(True)], lacks)
+                    self.problems.add(locations[empty.index(True)], lacks)
                 else:
-                    yield places[0], made
+                    yield locations[0], made
 
 
 def aligned(paths: Sequence[Path], fields: Sequence[Field], encoding: str | None, problems: Problems) -> Aligned:

@@ -7,45 +7,57 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import positions
 from common.readers.files import sample
-from common.readers.jsonl import NOT_LABELLED, JsonLines, Rows, objects
-from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
+from common.readers.jsonl import NOT_LABELLED
+from common.readers.jsonl import JsonLines
+from common.readers.jsonl import Rows
+from common.readers.jsonl import objects
+from common.readers.tagged import Sentence
+from common.readers.tagged import Tagged
+from common.readers.tagged import sentence
+from common.readers.tagged import tagged
+from common.readers.tagged import tagged_fields
 from common.types import Field
+from common.types import JsonObject
 
 CHOICES, SPANS, PLAIN = "choices", "labels", ""  # kinds of results, as Label Studio names them; a value by itself
 WANTED = {"label": CHOICES, "tags": SPANS}  # by the kind of a field
 ABOUT_ROWS = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"}  # keys of JSON-MIN
 
-Annotation = dict[tuple[str, str], Any]  # by the name of what was annotated and its kind: labels, spans or a value
+# Labels, spans or a value, by the name of what was annotated and its kind.
+Annotation = Mapping[tuple[str, str], object]
 
 
 class Task(NamedTuple):
     """A task of an export.
 
     Args:
-      place: such as "export.json: task 17", by the number that people see.
+      location: such as "export.json: task 17", by the number that people see.
       wrong: why it cannot be used, or "".
       data: by column.
       annotations: of one person each, without cancelled ones; the last one is to be taken.
     """
 
-    place: str
+    location: str
     wrong: str
-    data: Mapping[str, Any]
+    data: Mapping[str, object]
     annotations: Sequence[Annotation]
 
 
 @dataclass
-class _Survey:
+class _ExportStats:
     """What an export holds.
 
     Args:
@@ -62,10 +74,10 @@ class _Survey:
     def add(self, task: Task) -> None:
         self.tasks += 1
         self.columns |= dict.fromkeys(task.data)
-        keys = dict.fromkeys(key for one in task.annotations for key in one)
+        keys = dict.fromkeys(key for annotation in task.annotations for key in annotation)
         self.given.update(list(keys))
         for name in {name for name, _ in keys}:
-            self.disagreeing[name] += len({_compared(one, name) for one in task.annotations}) > 1
+            self.disagreeing[name] += len({_make_comparable(annotation, name) for annotation in task.annotations}) > 1
 
     def named(self, *kinds: str) -> list[str]:
         """What was annotated in one of these ways."""
@@ -97,36 +109,46 @@ def annotated(
       DataError: the file is damaged, holds no annotation of the wanted kind, or it is not clear which is meant.
     """
     encoding, _ = sample(path, encoding)
-    survey = _surveyed(path, encoding)
-    wanted = next((one for one in fields if one.kind in WANTED), None)
+    stats = _collect_stats(path, encoding)
+    wanted = next((field for field in fields if field.kind in WANTED), None)
     kind = WANTED[wanted.kind] if wanted else None
-    names = survey.named(kind) if kind else []
+    names = stats.named(kind) if kind else []
     if wanted and wanted.name not in columns:
-        columns = {**columns, **_meant(path, survey, wanted)}
-    plain = [name for name in survey.named(PLAIN) if name not in names]
-    keys = [*names, *(name for name in survey.columns if name not in names), *plain]
-    found = positions(path.name, keys, keys, fields, columns, advice="name another export")
-    by_field = {name: keys[at] for name, at in found.items()}
+        columns = {**columns, **_choose_annotation(path, stats, wanted)}
+    plain = [name for name in stats.named(PLAIN) if name not in names]
+    keys = [*names, *(name for name in stats.columns if name not in names), *plain]
+    indices = positions(path.name, keys, keys, fields, columns, advice="name another export")
+    by_field = {name: keys[index] for name, index in indices.items()}
     target = by_field[wanted.name] if wanted else ""
 
     def read() -> Rows:
-        for task in _tasks(path, encoding):
+        for task in _read_tasks(path, encoding):
             row = {name: value for name, value in task.data.items() if name not in names}
             for (name, of), value in (task.annotations[-1] if task.annotations else {}).items():
                 if of in (PLAIN, kind):
                     row[name] = value
             if kind == CHOICES or (kind == SPANS and task.annotations):  # a text without spans is annotated, too
                 row.setdefault(target, [])
-            yield task.place, row, task.wrong
+            yield task.location, row, task.wrong
 
     taken = {name: f'"{key}"' for name, key in by_field.items()}
     if target in names and wanted:
         taken[wanted.name] = f'{kind} of "{target}"'
-    note = f"{path.name}: Label Studio, {', '.join(f'{name} = {one}' for name, one in taken.items())}"
-    if count := survey.disagreeing[target]:
-        tasks = f"{count:,} {'task' if count == 1 else 'tasks'}"
+    return JsonLines(_describe_export(path, taken, stats.disagreeing[target]), read, by_field, fields, problems)
+
+
+def _describe_export(path: Path, taken: Mapping[str, str], disagreeing: int) -> str:
+    """How an export was understood, for people.
+
+    Args:
+      taken: by field what holds it.
+      disagreeing: tasks that people annotated differently.
+    """
+    note = f"{path.name}: Label Studio, {', '.join(f'{name} = {column}' for name, column in taken.items())}"
+    if disagreeing:
+        tasks = f"{disagreeing:,} {'task' if disagreeing == 1 else 'tasks'}"
         note += f"; people disagree on {tasks}, of which the ground truth or else the latest annotation is taken"
-    return JsonLines(note, read, by_field, fields, problems)
+    return note
 
 
 def tagged_annotations(
@@ -141,23 +163,23 @@ def tagged_annotations(
 
     Args: as those of `annotated` and `tagged.tagged`.
     """
-    found = annotated(path, fields, columns, encoding, problems)
-    text_key, spans_key = (found.keys[name] for name in tagged_fields(fields))
+    texts = annotated(path, fields, columns, encoding, problems)
+    text_key, spans_key = (texts.keys[name] for name in tagged_fields(fields))
 
     def read() -> Iterator[Sentence]:
-        for place, row, wrong in found.read():
+        for location, row, wrong in texts.read():
             text, spans = row.get(text_key), row.get(spans_key)
             if isinstance(text, str) and isinstance(spans, list):
                 spans = [in_characters(text, span) for span in spans]
             if spans is None and not wrong:
-                yield Sentence(place, left_out=NOT_LABELLED)
+                yield Sentence(location, left_out=NOT_LABELLED)
             else:
-                yield sentence(place, text, spans, wrong)
+                yield sentence(location, text, spans, wrong)
 
-    return tagged(path.name, found.note, read, names, problems)
+    return tagged(path.name, texts.note, read, names, problems)
 
 
-def in_characters(text: str, span: Any) -> Any:
+def in_characters(text: str, span: object) -> object:
     """A span of Label Studio whose places count characters.
 
     It counts code points, as Python does. Its old versions counted UTF-16 units, as JavaScript does, of which an emoji
@@ -166,112 +188,118 @@ def in_characters(text: str, span: Any) -> Any:
     >>> in_characters("😀 Ann", {"start": 3, "end": 6, "text": "Ann", "labels": ["PER"]})
     {'start': 2, 'end': 5, 'text': 'Ann', 'labels': ['PER']}
     """
-    start, end, said = (span.get(key) for key in ("start", "end", "text")) if isinstance(span, dict) else (None,) * 3
-    if not (isinstance(start, int) and isinstance(end, int) and isinstance(said, str)) or text[start:end] == said:
+    if not isinstance(span, dict):
+        return span
+    start, end, written = (span.get(key) for key in ("start", "end", "text"))
+    if not (isinstance(start, int) and isinstance(end, int) and isinstance(written, str)) or text[start:end] == written:
         return span
     units = text.encode("utf-16-le", "surrogatepass")
     before, within = (units[2 * a : 2 * b].decode("utf-16-le", "replace") for a, b in ((0, start), (start, end)))
-    return span | {"start": len(before), "end": len(before) + len(said)} if within == said and start >= 0 else span
+    return (
+        span | {"start": len(before), "end": len(before) + len(written)} if within == written and start >= 0 else span
+    )
 
 
-def _surveyed(path: Path, encoding: str) -> _Survey:
-    survey = _Survey()
-    for task in _tasks(path, encoding):
-        survey.add(task)
-    return survey
+def _collect_stats(path: Path, encoding: str) -> _ExportStats:
+    stats = _ExportStats()
+    for task in _read_tasks(path, encoding):
+        stats.add(task)
+    return stats
 
 
-def _meant(path: Path, survey: _Survey, wanted: Field) -> dict[str, str]:
+def _choose_annotation(path: Path, stats: _ExportStats, wanted: Field) -> dict[str, str]:
     """What was annotated for a field, by the field's name; nothing where the columns of JSON-MIN may tell.
 
     Raises:
       DataError: there is nothing of its kind, or several.
     """
     kind = WANTED[wanted.kind]
-    names, others = survey.named(kind), survey.named(*{kind for _, kind in survey.given} - {kind, PLAIN})
+    names, others = stats.named(kind), stats.named(*{kind for _, kind in stats.given} - {kind, PLAIN})
     if len(names) == 1:
         return {wanted.name: names[0]}
     if names:
         listed = " and ".join(f'"{name}"' for name in names)
         raise DataError(f"{path.name} has {kind} of {listed}: say which by --column {wanted.name}={names[0]}.")
-    plain = [name.casefold() for name in survey.named(PLAIN)]
+    plain = [name.casefold() for name in stats.named(PLAIN)]
     if kind == CHOICES and plain and (not others or {wanted.name, *wanted.names} & {*plain}):
         return {}
     if others:
-        kinds = " and ".join(f'{of} of "{name}"' for name, of in survey.given if of not in (kind, PLAIN))
+        kinds = " and ".join(f'{of} of "{name}"' for name, of in stats.given if of not in (kind, PLAIN))
         task = "a label for each text" if kind == CHOICES else "spans of characters"
         remedy = "name the export of another project"
         raise DataError(f"{path.name} has {kinds}, where {kind} are wanted ({task}): {remedy}.")
     if plain:
         raise DataError(f"{path.name} has no {kind} in any task: name the export of another project.")
-    tasks = f"{survey.tasks:,} {'task' if survey.tasks == 1 else 'tasks'}"
+    tasks = f"{stats.tasks:,} {'task' if stats.tasks == 1 else 'tasks'}"
     raise DataError(f"{path.name} holds {tasks}, none of them annotated: annotate some, and export it again.")
 
 
-def _tasks(path: Path, encoding: str) -> Iterator[Task]:
+def _read_tasks(path: Path, encoding: str) -> Iterator[Task]:
     """The tasks of an export; rows of JSON-MIN that follow each other are one task if they have one number."""
 
-    def number(row: tuple[str, dict[str, Any], str]) -> Any:
-        place, value, _ = row
-        return value["id"] if "annotation_id" in value and "id" in value else place
+    def number(row: tuple[str, JsonObject, str]) -> object:
+        location, value, _ = row
+        return value["id"] if "annotation_id" in value and "id" in value else location
 
     for _, group in groupby(objects(path, encoding), number):
         rows = list(group)
-        place, value, wrong = rows[0]
+        location, value, wrong = rows[0]
         if isinstance(value.get("id"), int | str):
-            place = f"{path.name}: task {value['id']}"
+            location = f"{path.name}: task {value['id']}"
         if "annotation_id" in value:
-            latest = sorted((row for _, row, _ in rows), key=_updated)
-            yield Task(place, wrong, {}, [_of_row(row) for row in latest])
+            latest = sorted((row for _, row, _ in rows), key=_get_update_time)
+            yield Task(location, wrong, {}, [_group_row(row) for row in latest])
             continue
         data = value.get("data")
         if not isinstance(data, dict):
             wrong, data = wrong or 'has no "data"', {}
-        given = [one for one in _list(value.get("annotations")) if isinstance(one, dict)]
-        kept = [one for one in given if not one.get("was_cancelled")]
-        latest = sorted(kept, key=lambda one: (bool(one.get("ground_truth")), _updated(one)))
-        yield Task(place, wrong, data, [_of_results(_list(one.get("result"))) for one in latest])
+        given = [annotation for annotation in _as_list(value.get("annotations")) if isinstance(annotation, dict)]
+        valid = [annotation for annotation in given if not annotation.get("was_cancelled")]
+        latest = sorted(
+            valid, key=lambda annotation: (bool(annotation.get("ground_truth")), _get_update_time(annotation))
+        )
+        yield Task(location, wrong, data, [_group_results(_as_list(annotation.get("result"))) for annotation in latest])
 
 
-def _updated(annotation: Mapping[str, Any]) -> str:
+def _get_update_time(annotation: Mapping[str, object]) -> str:
     """When it was last changed; of equal ones, the last one listed stays the last."""
     return str(annotation.get("updated_at") or "")
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _of_results(results: list[Any]) -> Annotation:
+def _group_results(results: list[object]) -> Annotation:
     """The labels and the spans among the results of an annotation; of other kinds that there are some."""
-    found: Annotation = {}
-    for one in results:
-        if not isinstance(one, dict) or not isinstance(one.get("value"), dict):
+    groups: dict[tuple[str, str], list[object]] = {}
+    for result in results:
+        if not isinstance(result, dict) or not isinstance(result.get("value"), dict):
             continue
-        kind, value = str(one.get("type")), one["value"]
-        held = found.setdefault((str(one.get("from_name")), kind), [])
-        held += _list(value.get(CHOICES)) if kind == CHOICES else [value]
-    return found
+        kind, value = str(result.get("type")), result["value"]
+        group = groups.setdefault((str(result.get("from_name")), kind), [])
+        group += _as_list(value.get(CHOICES)) if kind == CHOICES else [value]
+    return groups
 
 
-def _of_row(row: Mapping[str, Any]) -> Annotation:
+def _group_row(row: Mapping[str, object]) -> Annotation:
     """The same of a row of JSON-MIN, in which a single label and the task's data are values by themselves."""
-    found: Annotation = {}
+    annotation: dict[tuple[str, str], object] = {}
     for name, value in row.items():
         if isinstance(value, dict) and isinstance(value.get(CHOICES), list):
-            found[name, CHOICES] = value[CHOICES]
-        elif isinstance(value, list) and value and all(isinstance(one, dict) and SPANS in one for one in value):
-            found[name, SPANS] = value
+            annotation[name, CHOICES] = value[CHOICES]
+        elif isinstance(value, list) and value and all(isinstance(item, dict) and SPANS in item for item in value):
+            annotation[name, SPANS] = value
         elif name not in ABOUT_ROWS:
-            found[name, PLAIN] = value
-    return found
+            annotation[name, PLAIN] = value
+    return annotation
 
 
-def _compared(annotation: Annotation, name: str) -> str:
+def _make_comparable(annotation: Annotation, name: str) -> str:
     """What was annotated under a name, as a text that equal ones share in whatever order they were given."""
     keys = ("start", "end", SPANS)
     parts = []
     for (of, _), result in annotation.items():
-        for one in (result if isinstance(result, list) else [result]) if of == name else ():
-            parts.append(json.dumps([one.get(key) for key in keys] if isinstance(one, dict) else one))
+        for item in (result if isinstance(result, list) else [result]) if of == name else ():
+            parts.append(json.dumps([item.get(key) for key in keys] if isinstance(item, dict) else item))
     return json.dumps(sorted(parts))

@@ -68,8 +68,8 @@ def unpacked(path: Path, digest: str) -> Path:
         os.utime(folder)
         _forget(cache, folder)
     except OSError as error:
-        raise _full(path, error) from None
-    return _root(folder)
+        raise _write_error(path, error) from None
+    return _find_root(folder)
 
 
 def _publish(files: Path, folder: Path) -> None:
@@ -84,24 +84,24 @@ def _publish(files: Path, folder: Path) -> None:
 def _forget(cache: Path, used: Path) -> None:
     """Removes all but the archives used last, and what killed processes left."""
     ages = []
-    for one in cache.iterdir():
+    for path in cache.iterdir():
         with suppress(OSError):  # another process removed it
-            ages.append((one.stat().st_mtime, one))
+            ages.append((path.stat().st_mtime, path))
     ages.sort(reverse=True)
-    whole = [one for _, one in ages if not one.name.startswith(".") and one != used]
-    left = [one for age, one in ages if one.name.startswith(".") and time.time() - age > STALE]
-    for one in whole[KEPT - 1 :] + left:
-        shutil.rmtree(one, ignore_errors=True)
+    whole = [path for _, path in ages if not path.name.startswith(".") and path != used]
+    left = [path for age, path in ages if path.name.startswith(".") and time.time() - age > STALE]
+    for path in whole[KEPT - 1 :] + left:
+        shutil.rmtree(path, ignore_errors=True)
 
 
-def _root(folder: Path) -> Path:
+def _find_root(folder: Path) -> Path:
     """The folder, or the only one in it if that is neither a label nor a part."""
     from common.readers.folders import PARTS, sub_folders
     from common.readers.images import IGNORED
 
     while True:
         inside = [
-            one for one in folder.iterdir() if not one.name.startswith(".") and one.name.casefold() not in IGNORED
+            path for path in folder.iterdir() if not path.name.startswith(".") and path.name.casefold() not in IGNORED
         ]
         only = inside[0] if len(inside) == 1 and inside[0].is_dir() else None
         if only is None or only.name.casefold() in PARTS:
@@ -116,7 +116,7 @@ def _holds_data(folder: Path) -> bool:
     from common.readers.folders import TABLES
     from common.readers.idx import NAME
 
-    names = [one for one in folder.iterdir() if one.suffix.lower() in TABLES or NAME.fullmatch(one.name)]
+    names = [path for path in folder.iterdir() if path.suffix.lower() in TABLES or NAME.fullmatch(path.name)]
     return bool(names)
 
 
@@ -129,27 +129,29 @@ def _unpack(path: Path, folder: Path) -> None:
     try:
         with (
             display(f"Unpacking {path.name}") as shown,
-            _zip(path) if _is_zip(path) else _tar(path) as (members, total),
+            _open_zip(path) if _is_zip(path) else _open_tar(path) as (members, total),
         ):
-            for name, other, open_member in members:
-                target = folder / _safe(path, name)
+            for name, special, open_member in members:
+                target = folder / _resolve_member(path, name)
                 count += 1
                 if count > MOST_FILES:
                     raise DataError(f"{path} holds over {MOST_FILES:,} files: unpack it yourself, and name the folder.")
-                if other not in ("", FOLDER):
-                    raise DataError(f"{path} holds {other}, {_shown(name)}: unpack it yourself, and name the folder.")
+                if special not in ("", FOLDER):
+                    raise DataError(
+                        f"{path} holds {special}, {_format_name(name)}: unpack it yourself, and name the folder."
+                    )
                 try:
-                    (target if other else target.parent).mkdir(parents=True, exist_ok=True)
-                    if not other:
+                    (target if special else target.parent).mkdir(parents=True, exist_ok=True)
+                    if not special:
                         with open_member() as source, open(target, "wb") as file:
-                            size += _copied(path, source, file, MOST_BYTES - size)
+                            size += _copy(path, source, file, MOST_BYTES - size)
                 except (FileExistsError, NotADirectoryError, IsADirectoryError):
-                    both = f"{path} holds a file and a folder of one name, {_shown(name)}"
+                    both = f"{path} holds a file and a folder of one name, {_format_name(name)}"
                     raise DataError(f"{both}: unpack it yourself, and name the folder.") from None
                 except OSError as error:
                     if error.errno is None:  # of reading, where decompressors say so of damage
                         raise
-                    raise _full(path, error) from None
+                    raise _write_error(path, error) from None
                 shown.show(count, total, f"{count:,} files")
     except UNREADABLE as error:
         if isinstance(error, DataError):
@@ -157,27 +159,27 @@ def _unpack(path: Path, folder: Path) -> None:
         raise damaged(path, error) from None
 
 
-def _copied(path: Path, source: IO[bytes], file: IO[bytes], most: int) -> int:
+def _copy(path: Path, source: IO[bytes], file: IO[bytes], max_size: int) -> int:
     """How many bytes were copied, counted rather than believed."""
     size = 0
     for block in iter(partial(source.read, BLOCK), b""):
         size += len(block)
-        if size > most:
+        if size > max_size:
             raise DataError(f"{path} unpacks to over {MOST_BYTES:,} bytes: unpack it yourself, and name the folder.")
         file.write(block)
     return size
 
 
-def _full(path: Path, error: OSError) -> DataError:
+def _write_error(path: Path, error: OSError) -> DataError:
     remedy = "make room or allow writing there, or set XDG_CACHE_HOME to another folder"
     return DataError(f"{path} cannot be unpacked into {cache_dir()} ({error.strerror or error}): {remedy}.")
 
 
-def _shown(name: str) -> str:
+def _format_name(name: str) -> str:
     return name if name.isprintable() else ascii(name)
 
 
-def _safe(path: Path, name: str) -> Path:
+def _resolve_member(path: Path, name: str) -> Path:
     """A member's place below the folder it is unpacked into.
 
     Raises:
@@ -186,12 +188,14 @@ def _safe(path: Path, name: str) -> Path:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     outside = not parts or ".." in parts or name.startswith(("/", "\\")) or PureWindowsPath(name).drive
     if outside and name.strip("./\\"):
-        raise DataError(f"{path} holds a file that would be written elsewhere, {_shown(name)}: name another archive.")
+        raise DataError(
+            f"{path} holds a file that would be written elsewhere, {_format_name(name)}: name another archive."
+        )
     return Path(*parts)
 
 
 @contextmanager
-def _zip(path: Path) -> Iterator[tuple[Iterator[Member], int | None]]:
+def _open_zip(path: Path) -> Iterator[tuple[Iterator[Member], int | None]]:
     """The members of a zip archive and their number."""
 
     def member(info: zipfile.ZipInfo) -> Member:
@@ -209,12 +213,12 @@ def _zip(path: Path) -> Iterator[tuple[Iterator[Member], int | None]]:
 
 
 @contextmanager
-def _tar(path: Path) -> Iterator[tuple[Iterator[Member], int | None]]:
+def _open_tar(path: Path) -> Iterator[tuple[Iterator[Member], int | None]]:
     """The members of a tar archive; their number is not known."""
 
     def member(info: tarfile.TarInfo) -> Member:
-        other = "" if info.isfile() else FOLDER if info.isdir() else LINK
-        return info.name, other, cast(Callable[[], IO[bytes]], partial(file.extractfile, info))
+        special = "" if info.isfile() else FOLDER if info.isdir() else LINK
+        return info.name, special, cast(Callable[[], IO[bytes]], partial(file.extractfile, info))
 
     with opened(path) as stream, tarfile.open(fileobj=stream, mode="r|") as file:
         yield map(member, file), None

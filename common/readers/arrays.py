@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import TextIO
 
 from common.errors import DataError
 
@@ -23,7 +23,7 @@ def is_array(file: TextIO) -> bool:
     return False
 
 
-def elements(name: str, file: TextIO) -> Iterator[tuple[Any, str]]:
+def elements(name: str, file: TextIO) -> Iterator[tuple[object, str]]:
     """(element, how it is written) of each element of the array that a file holds.
 
     >>> import io
@@ -36,58 +36,80 @@ def elements(name: str, file: TextIO) -> Iterator[tuple[Any, str]]:
     Raises:
       DataError: it is damaged; what stood before was given.
     """
-    text, at, lines = "", 0, 0  # what was read, the place in it, and the lines before it
-
-    def more() -> bool:
-        nonlocal text, at, lines
-        block = file.read(max(BLOCK, len(text) - at))
-        lines += text.count("\n", 0, at)
-        text, at = text[at:] + block, 0
-        return bool(block)
-
-    def following() -> str:
-        """The next character that is no blank, or "" at the end."""
-        nonlocal at
-        while True:
-            at += len(BLANK.match(text, at)[0])  # type: ignore[index]  # it matches nothing, too
-            if at < len(text) or not more():
-                return text[at : at + 1]
-
-    def damaged(what: str, line: int = 0) -> DataError:
-        line = line or lines + 1 + text.count("\n", 0, at)
-        return DataError(f"{name}:{line} {what}: mend the file, or write it again.")
-
-    def decoded() -> tuple[Any, str]:
-        nonlocal at
-        while True:
-            try:
-                value, end = decoder.raw_decode(text, at)
-            except json.JSONDecodeError as error:
-                line = lines + error.lineno
-                cut = error.msg.startswith("Unterminated string") or error.pos > len(text) - CUT
-                if not cut or not more():
-                    raise damaged(f"is no JSON ({error.msg})", line) from None
-            except RecursionError:
-                raise damaged("holds lists in lists without end") from None
-            except ValueError as error:  # a number of thousands of digits
-                raise damaged(f"holds a value that is none ({error})") from None
-            else:
-                if end < len(text) or not more():  # a number may go on
-                    written, at = text[at:end], end
-                    return value, written
-
-    decoder = json.JSONDecoder()
-    following()
-    at += 1  # the bracket
-    mark = "]" if following() == "]" else ","
-    at += mark == "]"
+    text = _ArrayText(name, file)
+    text.next_character()
+    text.position += 1  # the bracket
+    mark = "]" if text.next_character() == "]" else ","
+    text.position += mark == "]"
     while mark == ",":
-        following()
-        yield decoded()
-        mark = following()
+        text.next_character()
+        yield text.decode_element()
+        mark = text.next_character()
         if mark not in ("]", ","):
             what = f"has {json.dumps(mark)} where a comma is wanted" if mark else "ends before its array does"
-            raise damaged(what)
-        at += 1
-    if following():
-        raise damaged("goes on after the end of its array")
+            raise text.damage_error(what)
+        text.position += 1
+    if text.next_character():
+        raise text.damage_error("goes on after the end of its array")
+
+
+class _ArrayText:
+    """The text of a file that is read in blocks, and a position in it.
+
+    Args:
+      name: of the file, for messages.
+    """
+
+    def __init__(self, name: str, file: TextIO):
+        self.name, self.file = name, file
+        self.text, self.position = "", 0  # what was read and is not forgotten yet
+        self.lines = 0  # before the text
+        self.decoder = json.JSONDecoder()
+
+    def read_more(self) -> bool:
+        """Forgets what stands before the position and reads a block; whether there was one."""
+        block = self.file.read(max(BLOCK, len(self.text) - self.position))
+        self.lines += self.text.count("\n", 0, self.position)
+        self.text, self.position = self.text[self.position :] + block, 0
+        return bool(block)
+
+    def next_character(self) -> str:
+        """The next character that is no blank, to which the position goes; or "" at the end."""
+        while True:
+            self.position = _skip_blanks(self.text, self.position)
+            if self.position < len(self.text) or not self.read_more():
+                return self.text[self.position : self.position + 1]
+
+    def decode_element(self) -> tuple[object, str]:
+        """The element at the position and how it is written; the position goes behind it.
+
+        Raises:
+          DataError: it is damaged.
+        """
+        while True:
+            try:
+                value, end = self.decoder.raw_decode(self.text, self.position)
+            except json.JSONDecodeError as error:
+                line = self.lines + error.lineno
+                cut = error.msg.startswith("Unterminated string") or error.pos > len(self.text) - CUT
+                if not cut or not self.read_more():
+                    raise self.damage_error(f"is no JSON ({error.msg})", line) from None
+            except RecursionError:
+                raise self.damage_error("holds lists in lists without end") from None
+            except ValueError as error:  # a number of thousands of digits
+                raise self.damage_error(f"holds a value that is none ({error})") from None
+            else:
+                if end < len(self.text) or not self.read_more():  # a number may go on
+                    written, self.position = self.text[self.position : end], end
+                    return value, written
+
+    def damage_error(self, what: str, line: int = 0) -> DataError:
+        """What is wrong, and where."""
+        line = line or self.lines + 1 + self.text.count("\n", 0, self.position)
+        return DataError(f"{self.name}:{line} {what}: mend the file, or write it again.")
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    """The first position from this one on that holds no blank."""
+    match = BLANK.match(text, position)
+    return match.end() if match else position

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from itertools import islice
-from typing import Any
 
 from common import languages
-from common.errors import ConfigError, DataError, suggestion
+from common.errors import ConfigError
+from common.errors import DataError
+from common.errors import suggestion
 from common.problems import Problems
-from common.types import Example, Field
+from common.types import Example
+from common.types import Field
 
 MOST_LABELS = 50  # a column with more different values is no label, unless it is said to be one
 
@@ -28,7 +35,7 @@ def check_fields(columns: Mapping[str, str], fields: Sequence[Field]) -> None:
             )
 
 
-def as_text(value: Any) -> str | None:
+def as_text(value: object) -> str | None:
     """A cell of a typed table as text, None if it is empty.
 
     >>> as_text(3), as_text(3.0), as_text(True), as_text("3.0"), as_text(None)
@@ -68,9 +75,9 @@ def example(cells: Mapping[str, str | None], fields: Sequence[Field]) -> tuple[E
 
 
 def usable(
-    place: str, cells: Mapping[str, str | None], wrong: str, fields: Sequence[Field], problems: Problems
+    location: str, cells: Mapping[str, str | None], wrong: str, fields: Sequence[Field], problems: Problems
 ) -> Iterator[tuple[str, Example]]:
-    """(place, example) of a row, or nothing if it cannot be used, of which the problems are told.
+    """(location, example) of a row, or nothing if it cannot be used, of which the problems are told.
 
     Args:
       cells: by field; not looked at if something is wrong already.
@@ -80,9 +87,9 @@ def usable(
     if not wrong:
         made, wrong = example(cells, fields)
     if wrong:
-        problems.add(place, wrong)
+        problems.add(location, wrong)
     else:
-        yield place, made
+        yield location, made
 
 
 def unusable(cell: str) -> str:
@@ -151,77 +158,128 @@ def positions(
       DataError: a field's column cannot be told.
     """
     check_fields(columns, fields)
-    has = f"{'Its columns are' if header else 'It has no header, its first row is'}: {listed(first)}"
-    width = len(first)
-    found = {field: _given(name, field, column, header, width, has) for field, column in columns.items()}
-    if len(set(found.values())) < len(found):
-        given = " ".join(f"--column {field}={column}" for field, column in columns.items())
-        raise ConfigError(f"{given} names one column of {name} twice: give each field its own. {has}.")
-    if width < len(fields):
-        few = f"{name} has too few columns ({width}) for {' and '.join(field.name for field in fields)}"
-        raise DataError(f"{few}: {advice}. {has}.")
-    folded = [cell.casefold() for cell in header or ()]
-    for one in fields:
-        names = [known.casefold() for known in (one.name, *one.names)]
-        fitting = [at for known in names for at, cell in enumerate(folded) if cell == known]
-        free = [at for at in fitting if at not in found.values()]
-        if free and one.name not in found:
-            found[one.name] = free[0]
-    left = [one for one in fields if one.name not in found]
-    free = [at for at in range(width) if at not in found.values()]
-    if header is None:
-        found |= _guessed(left, free, rows)
-    elif len(left) == len(free) == 1 and not is_other_language(header[free[0]], left[0]):
-        found[left[0].name] = free[0]  # the other one of two columns
-    if lacking := [one for one in left if one.name not in found]:
-        one = lacking[0]
-        near = (suggestion(known, header or ()) for known in (one.name, *one.names))
-        flags = " ".join(f"--column {lacks.name}=NAME" for lacks in lacking)
-        numbers = "its number" if len(lacking) == 1 else "their numbers"
-        remedy = f"Say so by {flags}, or by {numbers} from 1 to {width}."
-        raise DataError(f"{name}: which column is the {one.name}? {has}. {remedy}{next(filter(None, near), '')}")
-    return {one.name: found[one.name] for one in fields}
+    matcher = _ColumnMatcher(name, first, header, fields)
+    matcher.take_chosen(columns)
+    if matcher.width < len(fields):
+        few = f"{name} has too few columns ({matcher.width}) for {' and '.join(field.name for field in fields)}"
+        raise DataError(f"{few}: {advice}. {matcher.description}.")
+    matcher.take_named()
+    matcher.take_remaining(rows)
+    if missing := matcher.missing():
+        raise matcher.missing_error(missing)
+    return {field.name: matcher.taken[field.name] for field in fields}
 
 
-def _given(name: str, field: str, column: str, header: Sequence[str] | None, width: int, has: str) -> int:
-    """The column that the user named or numbered."""
-    column = column.strip()
-    folded = [cell.casefold() for cell in header or ()]
-    if column.casefold() in folded:
-        return folded.index(column.casefold())
-    if column.isdecimal() and len(column) < 10 and 1 <= int(column) <= width:
-        return int(column) - 1
-    remedy = f"Name one, or give its number from 1 to {width}.{suggestion(column, header or ())}"
-    raise ConfigError(f"--column {field}={column}: {name} has no such column. {has}. {remedy}")
+@dataclass
+class _ColumnMatcher:
+    """Finds the column of each field, step by step, the surest way first.
+
+    Args:
+      name, first, header, fields: as those of `positions`.
+      taken: columns by field.
+    """
+
+    name: str
+    first: Sequence[str]
+    header: Sequence[str] | None
+    fields: Sequence[Field]
+    taken: dict[str, int] = dataclass_field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """How many columns there are."""
+        return len(self.first)
+
+    @property
+    def description(self) -> str:
+        """The columns that there are, for messages."""
+        return f"{'Its columns are' if self.header else 'It has no header, its first row is'}: {listed(self.first)}"
+
+    def missing(self) -> list[Field]:
+        """The fields without a column."""
+        return [field for field in self.fields if field.name not in self.taken]
+
+    def free(self) -> list[int]:
+        """The columns that are no field's."""
+        return [index for index in range(self.width) if index not in self.taken.values()]
+
+    def take_chosen(self, columns: Mapping[str, str]) -> None:
+        """Takes the columns that the user named or numbered."""
+        self.taken = {field: self._find_chosen(field, column) for field, column in columns.items()}
+        if len(set(self.taken.values())) < len(self.taken):
+            flags = " ".join(f"--column {field}={column}" for field, column in columns.items())
+            raise ConfigError(
+                f"{flags} names one column of {self.name} twice: give each field its own. {self.description}."
+            )
+
+    def _find_chosen(self, field: str, column: str) -> int:
+        column = column.strip()
+        folded = self._folded_header()
+        if column.casefold() in folded:
+            return folded.index(column.casefold())
+        if column.isdecimal() and len(column) < 10 and 1 <= int(column) <= self.width:
+            return int(column) - 1
+        remedy = f"Name one, or give its number from 1 to {self.width}.{suggestion(column, self.header or ())}"
+        raise ConfigError(f"--column {field}={column}: {self.name} has no such column. {self.description}. {remedy}")
+
+    def take_named(self) -> None:
+        """Takes columns that are named as their fields, or by another name that a field is known by."""
+        folded = self._folded_header()
+        for field in self.missing():
+            names = [name.casefold() for name in (field.name, *field.names)]
+            fitting = (index for name in names for index, cell in enumerate(folded) if cell == name)
+            index = next((index for index in fitting if index not in self.taken.values()), None)
+            if index is not None:
+                self.taken[field.name] = index
+
+    def take_remaining(self, rows: Iterable[Sequence[str]]) -> None:
+        """Takes columns by what the first rows hold; or the only one that is left, if it has a name."""
+        missing, free = self.missing(), self.free()
+        if self.header is None:
+            self.taken |= _guess_columns(missing, free, rows)
+        elif len(missing) == len(free) == 1 and not is_other_language(self.header[free[0]], missing[0]):
+            self.taken[missing[0].name] = free[0]
+
+    def missing_error(self, missing: Sequence[Field]) -> DataError:
+        """That some fields have no column."""
+        names = (missing[0].name, *missing[0].names)
+        near = next(filter(None, (suggestion(name, self.header or ()) for name in names)), "")
+        flags = " ".join(f"--column {field.name}=NAME" for field in missing)
+        numbers = "its number" if len(missing) == 1 else "their numbers"
+        remedy = f"Say so by {flags}, or by {numbers} from 1 to {self.width}."
+        return DataError(f"{self.name}: which column is the {names[0]}? {self.description}. {remedy}{near}")
+
+    def _folded_header(self) -> list[str]:
+        return [cell.casefold() for cell in self.header or ()]
 
 
-def _guessed(fields: Sequence[Field], free: Sequence[int], rows: Iterable[Sequence[str]]) -> dict[str, int]:
+def _guess_columns(fields: Sequence[Field], free: Sequence[int], rows: Iterable[Sequence[str]]) -> dict[str, int]:
     """Columns of fields by what rows hold: labels repeat, texts are long. Nothing where that leaves a doubt.
 
     Where there is just a column for each of several texts, they stand in the order of the fields.
     """
     if len(fields) == len(free) and (len(fields) == 1 or are_texts(fields)):
-        return {field.name: at for field, at in zip(fields, free, strict=True)}
+        return {field.name: index for field, index in zip(fields, free, strict=True)}
     kinds = {field.kind: field.name for field in fields}
     if not fields or len(kinds) < len(fields) or not set(kinds) <= {"text", "label"}:
         return {}
-    values: dict[int, set[int]] = {at: set() for at in free}  # hashes, for a cell may be large
-    length, count = dict.fromkeys(free, 0), 0
+    hashes: dict[int, set[int]] = {index: set() for index in free}  # of cells, for one may be large
+    lengths, count = dict.fromkeys(free, 0), 0
     for row in rows:
         count += 1
-        for at in free:
-            values[at].add(hash(row[at]))
-            length[at] += len(row[at])
+        for index in free:
+            hashes[index].add(hash(row[index]))
+            lengths[index] += len(row[index])
     if len(fields) == len(free):
-        label = min(free, key=lambda at: (len(values[at]), length[at], -at))  # the label mostly comes last
-        return {kinds["label"]: label, kinds["text"]: next(at for at in free if at != label)}
-    found = {}
+        label = min(free, key=lambda index: (len(hashes[index]), lengths[index], -index))  # it mostly comes last
+        return {kinds["label"]: label, kinds["text"]: next(index for index in free if index != label)}
+    columns = {}
     if "text" in kinds:
-        found[kinds["text"]] = max(free, key=lambda at: length[at])
+        columns[kinds["text"]] = max(free, key=lambda index: lengths[index])
     if "label" in kinds:
-        rest = [at for at in free if at not in found.values()]
-        labels = [at for at in rest if len(values[at]) <= MOST_LABELS and len(values[at]) < count]
+        rest = [index for index in free if index not in columns.values()]
+        labels = [index for index in rest if len(hashes[index]) <= MOST_LABELS and len(hashes[index]) < count]
         if len(labels) != 1:  # two columns that repeat, such as a language beside the label: the user must say
             return {}
-        found[kinds["label"]] = labels[0]
-    return found
+        columns[kinds["label"]] = labels[0]
+    return columns

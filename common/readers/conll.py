@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from common.errors import ConfigError, DataError
+from common.errors import ConfigError
+from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import listed
-from common.readers.files import damage, opened_text, sample, suffix
-from common.readers.tagged import Sentence, Tagged, tagged, tagged_fields
-from common.tags import NONE, PREFIXED
+from common.readers.files import damage
+from common.readers.files import opened_text
+from common.readers.files import sample
+from common.readers.files import suffix
+from common.readers.tagged import Sentence
+from common.readers.tagged import Tagged
+from common.readers.tagged import tagged
+from common.readers.tagged import tagged_fields
+from common.tags import NONE
+from common.tags import PREFIXED
 from common.types import Field
 
 REMARK = re.compile(r"#(?:[ \t]|$)")  # may begin a comment; a tweet's #hashtag does not, and a token # may stand alone
@@ -37,7 +48,7 @@ class Layout:
       ragged: lines may have more columns, for the user said which one holds the tags.
     """
 
-    path: Path = field(repr=False)
+    path: Path = dataclass_field(repr=False)
     encoding: str
     tabs: bool
     width: int
@@ -143,16 +154,16 @@ def conll(
       ConfigError: `columns` or `encoding` name what there is not.
       DataError: the file is missing, damaged, empty or no such file.
     """
-    layout = _layout(path, fields, columns, encoding)
+    layout = _detect_layout(path, fields, columns, encoding)
     read = layout.sentences
-    if all(one.wrong for one in read()):
+    if all(sentence.wrong for sentence in read()):
         first = next(read(), None)
-        reason = f"{first.place} {first.wrong}" if first else "it has no line of a token and a tag"
+        reason = f"{first.location} {first.wrong}" if first else "it has no line of a token and a tag"
         raise DataError(f"{path} holds no sentence that can be used ({reason}): mend it, or name another.")
     return tagged(path.name, layout.note, read, names, problems)
 
 
-def _layout(path: Path, fields: Sequence[Field], columns: Mapping[str, str], encoding: str | None) -> Layout:
+def _detect_layout(path: Path, fields: Sequence[Field], columns: Mapping[str, str], encoding: str | None) -> Layout:
     encoding, text = sample(path, encoding)
     rows = [line.rstrip(" \t\r") for line in text.removeprefix("\ufeff").split("\n")]
     if len(rows) > 100:  # the last line may be cut
@@ -164,44 +175,48 @@ def _layout(path: Path, fields: Sequence[Field], columns: Mapping[str, str], enc
     tabs = 2 * sum("\t" in line for line in lines) > len(lines)
     cells = [split(line, tabs) for line in lines]
     widths = Counter(map(len, cells))
-    width = max(widths, key=lambda one: (widths[one], one))
-    header = _header(cells[0], fields)
-    given = {
-        name: _given(path, name, column, max(widths), cells[0] if header else ()) for name, column in columns.items()
-    }
-    if len(set(given.values())) < len(given):
+    width = max(widths, key=lambda candidate: (widths[candidate], candidate))
+    header = _find_header(cells[0], fields)
+    names = cells[0] if header else ()
+    chosen = {name: _find_chosen(path, name, column, max(widths), names) for name, column in columns.items()}
+    if len(set(chosen.values())) < len(chosen):
         raise ConfigError(f"--column names one column of {path.name} twice: give the tokens and the tags their own.")
-    _check_table(path, cells, widths, width, tabs, set(given) == set(tagged_fields(fields)))
+    _check_table(path, cells, widths, width, tabs, set(chosen) == set(tagged_fields(fields)))
     numbered = width > 2 and _is_numbered(rows, tabs)
     name_of_tokens, name_of_tags = tagged_fields(fields)
-    found = header | given
-    if name_of_tags not in found and numbered and tabs and width == 10:
+    positions = header | chosen
+    if name_of_tags not in positions and numbered and tabs and width == 10:
         remedy = "say which column holds the tags by --column tags=10, or by another number"
         raise DataError(f"{path} is CoNLL-U, which has no column for tags of entities: {remedy}.")
-    at = found.get(name_of_tags, width - 1)
-    tokens = found.get(name_of_tokens, 1 if numbered and at != 1 else 0)
-    if tokens == at:
-        raise ConfigError(f"Column {at + 1} of {path.name} cannot hold both tokens and tags: give both by --column.")
-    feature = next((row[at] for row in cells if len(row) > at and FEATURE.search(row[at])), "")
-    if numbered and width == 10 and feature:
-        remedy = "write the tags into a column of their own"
-        raise DataError(f'Column {at + 1} of {path} holds features such as "{feature[:60]}", not tags alone: {remedy}.')
-    return Layout(path, encoding, tabs, width, numbered, tokens, at, name_of_tags in given, bool(header))
+    tags = positions.get(name_of_tags, width - 1)
+    tokens = positions.get(name_of_tokens, 1 if numbered and tags != 1 else 0)
+    if tokens == tags:
+        raise ConfigError(f"Column {tags + 1} of {path.name} cannot hold both tokens and tags: give both by --column.")
+    if numbered and width == 10:
+        _check_features(path, cells, tags)
+    return Layout(path, encoding, tabs, width, numbered, tokens, tags, name_of_tags in chosen, bool(header))
 
 
-def _header(first: Sequence[str], fields: Sequence[Field]) -> dict[str, int]:
+def _check_features(path: Path, cells: Sequence[Sequence[str]], tags: int) -> None:
+    """Refuses a column of tags of CoNLL-U that holds features beside them."""
+    if feature := next((row[tags] for row in cells if len(row) > tags and FEATURE.search(row[tags])), ""):
+        held = f'Column {tags + 1} of {path} holds features such as "{feature[:60]}", not tags alone'
+        raise DataError(f"{held}: write the tags into a column of their own.")
+
+
+def _find_header(first: Sequence[str], fields: Sequence[Field]) -> dict[str, int]:
     """The column of each field where the first line names all of them, else none."""
     folded = [cell.casefold() for cell in first]
-    found = {}
-    for one in fields:
-        at = next((folded.index(name) for name in (one.name, *one.names) if name in folded), None)
+    positions = {}
+    for field in fields:
+        at = next((folded.index(name) for name in (field.name, *field.names) if name in folded), None)
         if at is None:
             return {}
-        found[one.name] = at
-    return found
+        positions[field.name] = at
+    return positions
 
 
-def _given(path: Path, name: str, column: str, width: int, header: Sequence[str]) -> int:
+def _find_chosen(path: Path, name: str, column: str, width: int, header: Sequence[str]) -> int:
     """The column that the user named or numbered, from 0."""
     column = column.strip()
     if column in header:
@@ -213,21 +228,21 @@ def _given(path: Path, name: str, column: str, width: int, header: Sequence[str]
 
 
 def _check_table(
-    path: Path, cells: Sequence[Sequence[str]], widths: Counter[int], width: int, tabs: bool, known: bool
+    path: Path, cells: Sequence[Sequence[str]], widths: Counter[int], width: int, tabs: bool, both_named: bool
 ) -> None:
     """Refuses what is no CoNLL, such as a CSV file or prose.
 
     Args:
-      known: the user named both columns.
+      both_named: the user named both columns.
     """
     wanted = "write a token and its tag on each line, parted by a tab, and a blank line after each sentence"
     ends = [row[-1] for row in cells]
     commas = sum("," in end.strip(",") or ";" in end.strip(";") for end in ends)
     if not tabs and (suffix(path) == ".csv" or 2 * commas > len(ends)):
         raise DataError(f"{path} looks like a table of commas (CSV), where tagged tokens are wanted: {wanted}.")
-    if width < 2 and not known:
+    if width < 2 and not both_named:
         raise DataError(f"{path} has one column, such as {cells[0][0][:40]!r}, but no tags: {wanted}.")
-    if 2 * widths[width] < len(cells) and not known:
+    if 2 * widths[width] < len(cells) and not both_named:
         few = f"only {widths[width]:,} of its first {len(cells):,} lines have {width} columns"
         raise DataError(f"{path} is no file of tagged tokens, for {few}: {wanted}.")
 

@@ -14,9 +14,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 SAMPLE = 2**20  # bytes from which the encoding and the layout are taken
 COMPRESSIONS = (".gz", ".xz", ".bz2", ".zst")
@@ -32,13 +35,15 @@ SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a zstd frame without data, 
 BROKEN = "\udc80"  # stands where bytes could not be decoded: a lone surrogate, which no valid text holds
 ERRORS = "kerasserole-mark"
 
+BinaryFile = io.BufferedReader | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
 
-def _mark(error: UnicodeError) -> tuple[str, int]:
+
+def _mark_broken(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
     return BROKEN, error.end
 
 
-codecs.register_error(ERRORS, _mark)
+codecs.register_error(ERRORS, _mark_broken)
 
 
 def located(name: str) -> Path:
@@ -55,12 +60,12 @@ def suffix(path: Path) -> str:
     >>> suffix(Path("Reviews.2019.CSV.gz"))
     '.csv'
     """
-    found = [one.lower() for one in path.suffixes if one.lower() not in COMPRESSIONS]
-    return found[-1] if found else ""
+    suffixes = [ending.lower() for ending in path.suffixes if ending.lower() not in COMPRESSIONS]
+    return suffixes[-1] if suffixes else ""
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[BinaryFile]:
     """A binary file, decompressed (gzip, xz, bzip2, zstd). What goes wrong while it is open becomes a DataError."""
     try:
         mode = path.stat().st_mode
@@ -81,7 +86,7 @@ def opened(path: Path) -> Iterator[Any]:
                 with bz2.BZ2File(plain) as unpacked_too:
                     yield unpacked_too
             elif magic.startswith(b"\x28\xb5\x2f\xfd") or SKIPPED.match(magic):
-                with _zstd(path) as decompressed:
+                with _open_zstd(path) as decompressed:
                     yield decompressed
             elif magic.startswith(b"PK\x03\x04"):
                 sheet = path.suffix.lower() in (".xlsx", ".xlsm", ".ods")
@@ -116,7 +121,7 @@ def unreadable(path: Path) -> DataError:
 
 
 @contextmanager
-def _zstd(path: Path) -> Iterator[Any]:
+def _open_zstd(path: Path) -> Iterator[io.BufferedReader]:
     try:
         import pyarrow
     except ImportError as error:
@@ -128,16 +133,19 @@ def _zstd(path: Path) -> Iterator[Any]:
         def readable(self) -> bool:
             return True
 
-        def readinto(self, buffer: Any) -> int:
-            data = stream.read(len(buffer))
-            buffer[: len(data)] = data
+        def readinto(self, buffer: WriteableBuffer) -> int:
+            view = memoryview(buffer)
+            data = stream.read(len(view))
+            view[: len(data)] = data
             return len(data)
 
-    with pyarrow.input_stream(str(path), compression="zstd") as stream, io.BufferedReader(Unpacked(), 2**16) as file:
-        yield file
+    with pyarrow.input_stream(str(path), compression="zstd") as stream:
+        file: io.BufferedReader = io.BufferedReader(Unpacked(), 2**16)
+        with file:
+            yield file
 
 
-def decoding(data: bytes, final: bool, given: str | None) -> tuple[str, str]:
+def decoding(data: bytes, final: bool, requested: str | None) -> tuple[str, str]:
     """The encoding of a file that begins with `data`, and this beginning as text.
 
     As a byte order mark says, else as given, else UTF-8 if it is valid, else cp1252.
@@ -146,18 +154,20 @@ def decoding(data: bytes, final: bool, given: str | None) -> tuple[str, str]:
       final: the data is the whole file; otherwise the last character may be cut.
 
     Raises:
-      ConfigError: `given` is no encoding, or wants a byte order mark that there is not.
+      ConfigError: `requested` is no encoding, or wants a byte order mark that there is not.
     """
     marked = next((name for bom, name in BOMS if data.startswith(bom)), None)
     try:
-        if given is not None:
-            io.TextIOWrapper(io.BytesIO(b"a"), given, ERRORS).read()
+        if requested is not None:
+            io.TextIOWrapper(io.BytesIO(b"a"), requested, ERRORS).read()
     except (LookupError, ValueError):
-        raise ConfigError(f'--encoding is "{given}", which is none that Python knows: try utf-8 or cp1252.') from None
-    if marked and (given is None or codecs.lookup(given).name.startswith("utf")):
+        raise ConfigError(
+            f'--encoding is "{requested}", which is none that Python knows: try utf-8 or cp1252.'
+        ) from None
+    if marked and (requested is None or codecs.lookup(requested).name.startswith("utf")):
         encoding = marked  # a mark is surer than a person who says utf-8 of utf-16
-    elif given is not None:
-        encoding = given
+    elif requested is not None:
+        encoding = requested
     else:
         try:
             codecs.getincrementaldecoder("utf-8")().decode(data, final)
@@ -170,7 +180,7 @@ def decoding(data: bytes, final: bool, given: str | None) -> tuple[str, str]:
         raise unmarked(encoding) from None
 
 
-def sample(path: Path, given: str | None) -> tuple[str, str]:
+def sample(path: Path, requested: str | None) -> tuple[str, str]:
     """The encoding, and the beginning of the file as text.
 
     Raises:
@@ -180,7 +190,7 @@ def sample(path: Path, given: str | None) -> tuple[str, str]:
         data = file.read(SAMPLE)
     if not data:
         raise DataError(f"{path} is empty: name a file with a row for each example.")
-    encoding, text = decoding(data, len(data) < SAMPLE, given)
+    encoding, text = decoding(data, len(data) < SAMPLE, requested)
     if is_binary(text, encoding):
         remedy = "save it as text in UTF-8, or say by --encoding NAME (such as utf-16-le) how it is written"
         raise DataError(f"{path} is binary data, not text: {remedy}.")

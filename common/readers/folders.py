@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 
-from common.errors import ConfigError, DataError
+from common.errors import ConfigError
+from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import unusable, usable
-from common.readers.files import COMPRESSIONS, damage, decoding, is_binary, opened, suffix, unreadable
-from common.types import Example, Field
+from common.readers.columns import unusable
+from common.readers.columns import usable
+from common.readers.files import COMPRESSIONS
+from common.readers.files import damage
+from common.readers.files import decoding
+from common.readers.files import is_binary
+from common.readers.files import opened
+from common.readers.files import suffix
+from common.readers.files import unreadable
+from common.readers.reader import Reader
+from common.types import Example
+from common.types import Field
 
 PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid"}
 PARTS |= {"dev": "valid", "test": "test", "testing": "test"}
@@ -20,7 +31,7 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
 @dataclass(frozen=True)
-class LabelFolders:
+class LabelFolders(Reader):
     """A folder whose sub-folders are labels.
 
     Args:
@@ -50,25 +61,25 @@ class LabelFolders:
                     yield label, path
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every file that can be used, such as ("pos/1.txt", {"text": "fine", "label": "pos"}).
+        """(location, example) of every file that can be used, such as ("pos/1.txt", {"text": "fine", "label": "pos"}).
 
         Line ends at the end of a text are no part of it.
 
         Raises:
           DataError: a file or folder cannot be read, or a file is broken and `problems` is strict.
         """
-        text, target = (next(one.name for one in self.fields if one.kind == kind) for kind in ("text", "label"))
+        text, target = (next(field.name for field in self.fields if field.kind == kind) for kind in ("text", "label"))
         for label, path in self.files():
-            place = f"{label}/{path.name}".encode("utf-8", "backslashreplace").decode()  # a name may be any bytes
+            location = f"{label}/{path.name}".encode("utf-8", "backslashreplace").decode()  # a name may be any bytes
             if suffix(path) not in SUFFIXES and not _is_number(suffix(path)):
-                self.problems.add(place, f"is no text file (its name ends in {suffix(path)}, not .txt)")
+                self.problems.add(location, f"is no text file (its name ends in {suffix(path)}, not .txt)")
                 continue
             with opened(path) as file:
                 data = file.read()
             encoding, content = decoding(data, True, self.encoding)
             wrong = "is binary data, not text" if is_binary(content, encoding) else damage(content, encoding)
             cells = {text: content.lstrip("\ufeff").rstrip("\r\n"), target: label}
-            yield from usable(place, cells, wrong, self.fields, self.problems)
+            yield from usable(location, cells, wrong, self.fields, self.problems)
 
 
 def label_folders(
@@ -80,23 +91,23 @@ def label_folders(
       ConfigError: an example holds other things than a text and a label.
       DataError: there are no sub-folders with files, two are the same part, or a folder cannot be read.
     """
-    if sorted(one.kind for one in fields) != ["label", "text"]:
+    if sorted(field.kind for field in fields) != ["label", "text"]:
         raise ConfigError(f"{path} is a folder, where a file is wanted: name a file in it.")
-    found = {}
-    for part, place in (part_folders(path) or {"": path}).items():
-        names = [one.name for one in sub_folders(place)]
+    readers = {}
+    for part, folder in (part_folders(path) or {"": path}).items():
+        names = [subfolder.name for subfolder in sub_folders(folder)]
         labels = tuple(name for name in names if name.casefold() not in UNLABELLED)
         left_out = tuple(name for name in names if name.casefold() in UNLABELLED)
         if not labels:
-            tables = next((one for one in listed(place) if suffix(one) in TABLES), None)
-            remedy = f"name its files, such as '{place}/*{_end(tables)}'" if tables else "name another"
-            raise DataError(f"{place} has no folder of text files for each label: {remedy}.")
+            tables = next((file for file in listed(folder) if suffix(file) in TABLES), None)
+            remedy = f"name its files, such as '{folder}/*{_get_suffixes(tables)}'" if tables else "name another"
+            raise DataError(f"{folder} has no folder of text files for each label: {remedy}.")
         if odd := next((name for name in labels if unusable(name)), None):
-            raise DataError(f"{place} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
-        found[part] = LabelFolders(place, labels, left_out, encoding, tuple(fields), Problems(strict))
-        if not any(found[part].files()):
-            raise DataError(f"The folders in {place} hold no files: name another folder, or one of them.")
-    return found
+            raise DataError(f"{folder} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
+        readers[part] = LabelFolders(folder, labels, left_out, encoding, tuple(fields), Problems(strict))
+        if not any(readers[part].files()):
+            raise DataError(f"The folders in {folder} hold no files: name another folder, or one of them.")
+    return readers
 
 
 def part_folders(path: Path) -> dict[str, Path]:
@@ -118,10 +129,10 @@ def part_folders(path: Path) -> dict[str, Path]:
 
 def sub_folders(path: Path) -> list[Path]:
     """Folders in a folder, sorted by name, without hidden ones."""
-    return [one for one in listed(path) if one.is_dir() and not one.name.startswith(".")]
+    return [folder for folder in listed(path) if folder.is_dir() and not folder.name.startswith(".")]
 
 
-def _end(path: Path) -> str:
+def _get_suffixes(path: Path) -> str:
     """The suffixes of a table, as they are written: ".csv.gz" of "a.2019.csv.gz"."""
     return "".join(path.suffixes[-2:] if path.suffix.lower() in COMPRESSIONS else path.suffixes[-1:])
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from common.readers.folders import PARTS
-from common.readers.grid import KEYS, Found, Quantised, Unusable, check_steps, piece, quantised
+from common.readers.grid import KEYS
+from common.readers.grid import Found
+from common.readers.grid import Quantised
+from common.readers.grid import Unusable
+from common.readers.grid import check_steps
+from common.readers.grid import piece
+from common.readers.grid import quantised
 from common.types import Example
+from common.types import JsonObject
 
 OPEN = 40  # characters of a broken value that are shown
 
@@ -24,7 +30,7 @@ def pieces(data: bytes, steps_per_beat: int) -> Iterator[Found]:
     Raises:
       Unusable: it is no JSON, or holds none of these.
     """
-    value = _parsed(data)
+    value = _parse(data)
     if isinstance(value, dict) and "events" not in value:
         parts = {part: value[name] for name in value if (part := PARTS.get(name.casefold()))}
         if not parts:
@@ -32,18 +38,18 @@ def pieces(data: bytes, steps_per_beat: int) -> Iterator[Found]:
             raise Unusable(f'is JSON with {listed}, where "train", "valid" and "test", or "events", are wanted')
         for part, held in parts.items():
             if not isinstance(held, list):
-                yield Found(part, part, None, Quantised(), f"is no list of pieces but {_shown(held)}")
+                yield Found(part, part, None, Quantised(), f"is no list of pieces but {_format_value(held)}")
                 continue
-            yield from _numbered(held, f"{part} piece", part, steps_per_beat)
+            yield from _read_pieces(held, f"{part} piece", part, steps_per_beat)
     elif isinstance(value, dict) or (isinstance(value, list) and _is_piece(value)):
-        yield _found("", "", value, steps_per_beat)
+        yield _read_piece("", "", value, steps_per_beat)
     elif isinstance(value, list):
-        yield from _numbered(value, "piece", "", steps_per_beat)
+        yield from _read_pieces(value, "piece", "", steps_per_beat)
     else:
-        raise Unusable(f"is JSON without pieces ({_shown(value)}), where a list of frames or events is wanted")
+        raise Unusable(f"is JSON without pieces ({_format_value(value)}), where a list of frames or events is wanted")
 
 
-def _parsed(data: bytes) -> Any:
+def _parse(data: bytes) -> object:
     """The value in a file; a list of those of its lines if it is JSON lines."""
     try:
         text = data.decode("utf-8-sig")
@@ -53,7 +59,7 @@ def _parsed(data: bytes) -> Any:
             lines = [line for line in text.splitlines() if line.strip()]
             if not error.msg.startswith("Extra data") or len(lines) < 2:
                 raise
-            return [_line(line) for line in lines]
+            return [_parse_line(line) for line in lines]
     except UnicodeDecodeError as error:
         raise Unusable(f"is no JSON (byte {error.start:,} is no utf-8)") from None
     except json.JSONDecodeError as error:
@@ -64,60 +70,60 @@ def _parsed(data: bytes) -> Any:
         raise Unusable(f"is JSON with a value that is none ({error})") from None
 
 
-def _line(line: str) -> Any:
+def _parse_line(line: str) -> object:
     try:
         return json.loads(line)
     except ValueError as error:
         return Unusable(f"is no JSON ({error})")
 
 
-def _is_piece(value: list[Any]) -> bool:
+def _is_piece(value: list[object]) -> bool:
     """Whether a list is one of frames rather than of pieces."""
-    held = [one for frame in value if isinstance(frame, list) for one in frame]
-    nested = any(isinstance(one, dict | Unusable) for one in value) or any(isinstance(one, list) for one in held)
-    return not nested and any(isinstance(one, int | float) for one in held)
+    held = [item for frame in value if isinstance(frame, list) for item in frame]
+    nested = any(isinstance(item, dict | Unusable) for item in value) or any(isinstance(item, list) for item in held)
+    return not nested and any(isinstance(item, int | float) for item in held)
 
 
-def _numbered(values: list[Any], name: str, part: str, steps_per_beat: int) -> Iterator[Found]:
+def _read_pieces(values: list[object], name: str, part: str, steps_per_beat: int) -> Iterator[Found]:
     for number, value in enumerate(values, 1):
-        yield _found(f"{name} {number}", part, value, steps_per_beat)
+        yield _read_piece(f"{name} {number}", part, value, steps_per_beat)
 
 
-def _found(place: str, part: str, value: Any, steps_per_beat: int) -> Found:
+def _read_piece(location: str, part: str, value: object, steps_per_beat: int) -> Found:
     try:
         if isinstance(value, Unusable):
             raise value
-        return Found(place, part, *_piece(value, steps_per_beat))
+        return Found(location, part, *_make_piece(value, steps_per_beat))
     except Unusable as error:
-        return Found(place, part, None, Quantised(), str(error))
+        return Found(location, part, None, Quantised(), str(error))
 
 
-def _piece(value: Any, steps_per_beat: int) -> tuple[Example, Quantised]:
+def _make_piece(value: object, steps_per_beat: int) -> tuple[Example, Quantised]:
     if isinstance(value, dict):
-        return _of_events(value, steps_per_beat)
+        return _make_piece_of_events(value, steps_per_beat)
     if not isinstance(value, list):
-        raise Unusable(f"is no list of frames but {_shown(value)}")
+        raise Unusable(f"is no list of frames but {_format_value(value)}")
     check_steps(len(value))
     notes = []
     for number, frame in enumerate(value):
         if not isinstance(frame, list):
-            raise Unusable(f"has a frame that is no list of pitches, number {number + 1}: {_shown(frame)}")
+            raise Unusable(f"has a frame that is no list of pitches, number {number + 1}: {_format_value(frame)}")
         for pitch in frame:
-            if not _whole(pitch) or not 0 <= pitch <= 127:
-                what = f"has a pitch of {_shown(pitch)} in frame {number + 1}"
+            if not _is_whole(pitch) or not 0 <= pitch <= 127:
+                what = f"has a pitch of {_format_value(pitch)} in frame {number + 1}"
                 raise Unusable(f"{what}, where 0 to 127 are pitches of MIDI")
             notes.append((number, number + 1, int(pitch)))
-    events, told = quantised(notes)
-    return piece(events, len(value)), told
+    events, stats = quantised(notes)
+    return piece(events, len(value)), stats
 
 
-def _of_events(value: dict[str, Any], steps_per_beat: int) -> tuple[Example, Quantised]:
+def _make_piece_of_events(value: JsonObject, steps_per_beat: int) -> tuple[Example, Quantised]:
     """A piece as an object; its times are taken to the wanted grid if it has another."""
     numbers = {"steps_per_beat": steps_per_beat, "bar": 0, "key": 0, "steps": 0}
     for name, default in numbers.items():
         number = value.get(name, default)
-        if not _whole(number) or not 0 <= number <= 10**9:
-            raise Unusable(f'has the "{name}" {_shown(number)}, where a whole number is wanted')
+        if not _is_whole(number) or not 0 <= number <= 10**9:
+            raise Unusable(f'has the "{name}" {_format_value(number)}, where a whole number is wanted')
         numbers[name] = int(number)
     own = numbers["steps_per_beat"]
     if not own:
@@ -126,24 +132,26 @@ def _of_events(value: dict[str, Any], steps_per_beat: int) -> tuple[Example, Qua
         raise Unusable(f'has the "key" {numbers["key"]}, where 0 to {KEYS} are keys')
     rows = value.get("events")
     if not isinstance(rows, list):
-        raise Unusable(f'has no list of "events" but {_shown(rows)}')
+        raise Unusable(f'has no list of "events" but {_format_value(rows)}')
     notes = []
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, list) or len(row) != 3 or not all(map(_whole, row)) or row[0] < 0 or row[1] < 1:
-            raise Unusable(f"has the event {_shown(row)}, number {number}, where [start, duration, pitch] is wanted")
+        if not isinstance(row, list) or len(row) != 3 or not all(map(_is_whole, row)) or row[0] < 0 or row[1] < 1:
+            raise Unusable(
+                f"has the event {_format_value(row)}, number {number}, where [start, duration, pitch] is wanted"
+            )
         start, duration, pitch = row
         notes.append((start * steps_per_beat / own, (start + duration) * steps_per_beat / own, pitch))
-    events, told = quantised(notes)
+    events, stats = quantised(notes)
     scaled = {name: numbers[name] * steps_per_beat / own for name in ("steps", "bar")}
-    return piece(events, scaled["steps"], scaled["bar"], numbers["key"]), told
+    return piece(events, scaled["steps"], scaled["bar"], numbers["key"]), stats
 
 
-def _whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     """Whether a value is a whole number that a float can hold."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53 and value == int(value)
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: object) -> str:
     """A value of JSON, cut where it is long."""
     text = json.dumps(value)
     return text if len(text) <= OPEN else f"{text[:OPEN]}..."

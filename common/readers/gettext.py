@@ -7,15 +7,28 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import usable
-from common.readers.files import BOMS, damage, decoding, opened, suffix
-from common.types import Example, Field
+from common.readers.files import BOMS
+from common.readers.files import damage
+from common.readers.files import decoding
+from common.readers.files import opened
+from common.readers.files import suffix
+from common.readers.reader import Reader
+from common.types import Example
+from common.types import Field
+
+if TYPE_CHECKING:  # imported where it is used, for most runs need none
+    import polib
+
+    Entries: TypeAlias = polib.POFile | polib.MOFile
 
 MO = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}  # first bytes, and the order of bytes in numbers
 PO_SUFFIXES = (".po", ".pot")
@@ -25,11 +38,11 @@ CHARSET = re.compile(rb"Content-Type:[^\n]*?charset=([\w.:-]+)")
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Catalogue(Reader):
     """The translated messages of a file.
 
     Args:
-      pairs: place, message and translation.
+      pairs: location, message and translation.
       left_out: how many entries are untranslated, fuzzy or obsolete.
       language: as the file's head names it, or "".
       problems: is told of every pair that cannot be used.
@@ -52,16 +65,16 @@ class Catalogue:
         return f"{self.path.name}: gettext, {self.encoding}; {taken}{f'; left out: {left}' if left else ''}"
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every pair that can be used, such as ("de.po:12", {"source": "No", "target": "Nein"}).
+        """(location, example) of every pair that can be used, such as ("de.po:12", {"source": "No", "target": "Nein"}).
 
         Raises:
           DataError: a pair is broken and `problems` is strict.
         """
         source, target = self.fields
-        for place, message, translation in self.pairs:
+        for location, message, translation in self.pairs:
             cells: dict[str, str | None] = {source.name: message, target.name: translation}
             wrong = damage(message + translation, self.encoding)
-            yield from usable(place, cells, wrong, self.fields, self.problems)
+            yield from usable(location, cells, wrong, self.fields, self.problems)
 
 
 def is_catalogue(path: Path, head: bytes) -> bool:
@@ -85,40 +98,40 @@ def catalogue(path: Path, fields: tuple[Field, ...], encoding: str | None, probl
       ConfigError: `encoding` is none.
       DataError: the file is missing, damaged, or holds no translation.
     """
-    found, encoding = entries(path, encoding)
+    file, encoding = entries(path, encoding)
     pairs: list[tuple[str, str, str]] = []
     left_out: Counter[str] = Counter()
-    for number, entry in enumerate(found, 1):
+    for number, entry in enumerate(file, 1):
         if not entry.msgid:
             continue  # a header that polib did not take for one
         why = "obsolete" if entry.obsolete else "fuzzy" if "fuzzy" in entry.flags else ""
-        translated = [(a, b) for a, b in _forms(entry) if b]
+        translated = [(a, b) for a, b in _list_forms(entry) if b]
         if why or not translated:
             left_out[why or "untranslated"] += 1
             continue
-        place = f"{path.name}:{getattr(entry, 'linenum', None) or number}"
-        pairs += [(place, message, translation) for message, translation in translated]
+        location = f"{path.name}:{getattr(entry, 'linenum', None) or number}"
+        pairs += [(location, message, translation) for message, translation in translated]
     if not pairs:
-        told = ", ".join(f"{count:,} {why}" for why, count in left_out.most_common()) or "nothing at all"
-        raise DataError(f"{path} holds no translated message ({told}): name a catalogue with translations.")
-    language = " ".join(str(found.metadata.get("Language", "")).split())
+        reasons = ", ".join(f"{count:,} {why}" for why, count in left_out.most_common()) or "nothing at all"
+        raise DataError(f"{path} holds no translated message ({reasons}): name a catalogue with translations.")
+    language = " ".join(str(file.metadata.get("Language", "")).split())
     return Catalogue(path, encoding, language, tuple(pairs), left_out, fields, problems)
 
 
-def entries(path: Path, encoding: str | None) -> tuple[Any, str]:
+def entries(path: Path, encoding: str | None) -> tuple[Entries, str]:
     """polib's file, and its encoding."""
     with opened(path) as file:
         data = file.read()
     if not data:
         raise DataError(f"{path} is empty: name another file.")
     if data[:4] in MO:
-        return _mo_entries(path, data, encoding)
+        return _read_mo(path, data, encoding)
     if suffix(path) == ".mo":
         raise DataError(f"{path} is no MO file, for it begins with other bytes: copy it again, or name its PO file.")
-    return _po_entries(path, data, encoding)
+    return _read_po(path, data, encoding)
 
 
-def _forms(entry: Any) -> Iterator[tuple[str, str]]:
+def _list_forms(entry: polib.POEntry) -> Iterator[tuple[str, str]]:
     """(message, translation) of each form of an entry."""
     if not entry.msgid_plural:
         yield entry.msgid, entry.msgstr
@@ -139,12 +152,12 @@ class _Lines(str):
         return self.split("\n")
 
 
-def _po_entries(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
+def _read_po(path: Path, data: bytes, requested: str | None) -> tuple[Entries, str]:
     import polib
 
-    if given is None and not any(data.startswith(mark) for mark, _ in BOMS):
-        given = _charset(data)
-    encoding, text = decoding(data, True, given)
+    if requested is None and not any(data.startswith(mark) for mark, _ in BOMS):
+        requested = _find_charset(data)
+    encoding, text = decoding(data, True, requested)
     text = text.lstrip("\ufeff").replace("\r\n", "\n")
     for number, line in enumerate(text.split("\n"), 1):
         line = line.strip()
@@ -156,15 +169,15 @@ def _po_entries(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
         return polib.pofile(_Lines(text), encoding=encoding), encoding
     except (OSError, ValueError) as error:  # by which polib says what is no PO
         at = re.search(r"line (\d+)", str(error))
-        place = f"{path.name}:{at[1]}" if at else str(path)
+        location = f"{path.name}:{at[1]}" if at else str(path)
         what = "holds a quote without a backslash" if "quote" in str(error) else "is not as a PO file is written"
-        raise DataError(f"{place} {what}: mend the file, or name another.") from None
+        raise DataError(f"{location} {what}: mend the file, or name another.") from None
 
 
-def _mo_entries(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
+def _read_mo(path: Path, data: bytes, requested: str | None) -> tuple[Entries, str]:
     import polib
 
-    encoding = given or _charset(data) or "utf-8"
+    encoding = requested or _find_charset(data) or "utf-8"
     decoding(b"", True, encoding)  # refuses what is none
     try:
         if not _is_whole(data):
@@ -176,11 +189,11 @@ def _mo_entries(path: Path, data: bytes, given: str | None) -> tuple[Any, str]:
         raise DataError(f"{path} is damaged ({error}): copy or compile it again.") from None
 
 
-def _charset(data: bytes) -> str | None:
+def _find_charset(data: bytes) -> str | None:
     """The encoding that a catalogue's head names, if Python knows it; that of a template is just the word CHARSET."""
-    found = CHARSET.search(data)
+    match = CHARSET.search(data)
     try:
-        return codecs.lookup(found[1].decode("ascii")).name if found else None
+        return codecs.lookup(match[1].decode("ascii")).name if match else None
     except LookupError:
         return None
 
@@ -192,4 +205,4 @@ def _is_whole(data: bytes) -> bool:
     if any(start + 8 * count > len(data) for start in tables):
         return False
     places = (struct.unpack_from(f"{order}{2 * count}I", data, start) for start in tables)
-    return all(size + at <= len(data) for one in places for size, at in zip(one[::2], one[1::2], strict=True))
+    return all(size + at <= len(data) for table in places for size, at in zip(table[::2], table[1::2], strict=True))

@@ -48,13 +48,13 @@ class Found(NamedTuple):
     """A piece in a file that may hold several, or why there is none.
 
     Args:
-      place: within the file, such as "train piece 17", or "" if the file is the piece.
+      location: within the file, such as "train piece 17", or "" if the file is the piece.
       part: "train", "valid" or "test" where the file says so, or "".
       piece: None if it cannot be used.
-      wrong: the rest of a sentence that begins with the place, or "".
+      wrong: the rest of a sentence that begins with the location, or "".
     """
 
-    place: str
+    location: str
     part: str
     piece: Example | None
     quantised: Quantised

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from common.errors import DataError
 from common.problems import Problems
 from common.readers.files import opened
-from common.readers.folders import PARTS, listed
+from common.readers.folders import PARTS
+from common.readers.folders import listed
 from common.readers.images import named
-from common.readers.pictures import png, too_large
-from common.types import Example, Field
+from common.readers.pictures import png
+from common.readers.pictures import too_large
+from common.readers.reader import Reader
+from common.types import Example
+from common.types import Field
 
 IMAGES, LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"  # bytes in three dimensions and in one
 MAGICS = (IMAGES, LABELS)
@@ -28,7 +33,7 @@ REMEDY = "copy or download both again"
 
 
 @dataclass(frozen=True)
-class Idx:
+class Idx(Reader):
     """A file of images and one of their labels, "0" to "255".
 
     Args:
@@ -53,27 +58,27 @@ class Idx:
         return ((path.name, path) for path in (self.images, self.labels))
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every image, as a PNG file; such as ("train-images-idx3-ubyte:1", {"image": ..., ...}).
+        """(location, example) of every image, as PNG, such as ("train-images-idx3-ubyte:1", {"image": ..., ...}).
 
         Raises:
           DataError: a file holds less or more than its head says.
         """
         image, label = named(self.fields)
         number, size = 0, self.shape[0] * self.shape[1]
-        pairs = zip_longest(_pieces(self.images, 16, size), _pieces(self.labels, 8, 1), fillvalue=b"")
+        pairs = zip_longest(_read_records(self.images, 16, size), _read_records(self.labels, 8, 1), fillvalue=b"")
         for number, (pixels, code) in enumerate(pairs, 1):
             if number > self.count:
-                raise self._cut(self.images if pixels else self.labels, "more")
+                raise self._length_error(self.images if pixels else self.labels, "more")
             if len(pixels) < size or not code:
-                raise self._cut(self.images if len(pixels) < size else self.labels, "less")
+                raise self._length_error(self.images if len(pixels) < size else self.labels, "less")
             data = png(np.frombuffer(pixels, np.uint8).reshape(self.shape))
             yield f"{self.images.name}:{number}", {image: data} | ({label: str(code[0])} if label else {})
         if number < self.count:
-            raise self._cut(self.images, "less")
+            raise self._length_error(self.images, "less")
 
-    def _cut(self, path: Path, how: str) -> DataError:
-        other = self.labels if path == self.images else self.images
-        promised = f"holds {how} than the {self.count:,} that its head and that of {other.name} say"
+    def _length_error(self, path: Path, how: str) -> DataError:
+        partner = self.labels if path == self.images else self.images
+        promised = f"holds {how} than the {self.count:,} that its head and that of {partner.name} say"
         return DataError(f"{path} {promised}: {REMEDY}.")
 
 
@@ -92,10 +97,10 @@ def idx(paths: Sequence[Path], fields: Sequence[Field], problems: Problems) -> I
         paths = [paths[0], beside]
     if len(paths) != 2:
         raise DataError(f"{len(paths)} files are joined by commas, where IDX files come in pairs, images and labels.")
-    heads = [_head(path) for path in paths]
+    heads = [_read_head(path) for path in paths]
     kinds = [head[:4] for head in heads]
     if sorted(kinds) != sorted(MAGICS):
-        said = " and ".join(f"{path} {_is(magic)}" for path, magic in zip(paths, kinds, strict=True))
+        said = " and ".join(f"{path} {_describe_magic(magic)}" for path, magic in zip(paths, kinds, strict=True))
         raise DataError(f"{said}: give an IDX file of images and one of labels.")
     first = kinds.index(IMAGES)
     images, labels = paths[first], paths[1 - first]
@@ -114,19 +119,19 @@ def idx_folder(folder: Path, fields: Sequence[Field], strict: bool) -> dict[str,
     Raises:
       DataError: as `idx`, or two pairs are the same part.
     """
-    found: dict[str, Idx] = {}
+    readers: dict[str, Idx] = {}
     for path in listed(folder):
         if not NAME.fullmatch(path.name) or path.name.startswith(".") or not path.is_file():
             continue
         word = PART.search(path.name)
         part = "test" if word and word[1].lower() == "t10k" else PARTS[word[1].lower()] if word else ""
-        if part in found:
-            pair = f"{found[part].images.name} and {path.name}"
+        if part in readers:
+            pair = f"{readers[part].images.name} and {path.name}"
             raise DataError(f"{folder} has two IDX files of one part, {pair}: name one, or move it out.")
-        found[part] = idx([path], fields, Problems(strict))
-    if "" in found and len(found) > 1:
-        raise DataError(f"{folder} has IDX files of named parts and {found[''].images.name}: move that out.")
-    return found
+        readers[part] = idx([path], fields, Problems(strict))
+    if "" in readers and len(readers) > 1:
+        raise DataError(f"{folder} has IDX files of named parts and {readers[''].images.name}: move that out.")
+    return readers
 
 
 def is_idx(head: bytes) -> bool:
@@ -147,19 +152,19 @@ def labels_of(images: Path) -> Path:
     return plain if plain.is_file() and not packed.is_file() else packed
 
 
-def _pieces(path: Path, head: int, size: int) -> Iterator[bytes]:
+def _read_records(path: Path, head: int, size: int) -> Iterator[bytes]:
     """What follows a file's head, in pieces; opened here, so that what is wrong with it names it and not the other."""
     with opened(path) as file:
         file.read(head)
         yield from iter(partial(file.read, size), b"")
 
 
-def _head(path: Path) -> bytes:
+def _read_head(path: Path) -> bytes:
     with opened(path) as file:
-        head: Any = file.read(16)
+        head = file.read(16)
     return bytes(head).ljust(16, b"\0") if head[:4] in MAGICS and len(head) >= 8 else bytes(head[:4])
 
 
-def _is(magic: bytes) -> str:
+def _describe_magic(magic: bytes) -> str:
     names = {IMAGES: "holds images", LABELS: "holds labels"}
     return names.get(magic) or (f"is no IDX file (it begins with {magic.hex()})" if magic else "is empty")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from common.problems import Problems
-from common.readers import columns, parquet
+from common.readers import columns
+from common.readers import parquet
 from common.readers.files import opened
-from common.readers.images import OTHERS, Entry, Images, named
-from common.types import Example, Field
+from common.readers.images import OTHERS
+from common.readers.images import Entry
+from common.readers.images import Images
+from common.readers.images import named
+from common.types import Example
+from common.types import Field
 
 
 class Rows(Protocol):
-    """A reader of tables (see opening.Reader)."""
+    """A reader of tables (see reader.Reader)."""
 
     @property
     def note(self) -> str: ...
@@ -25,7 +33,7 @@ class Rows(Protocol):
 def image_table(
     path: Path,
     fields: Sequence[Field],
-    given: Mapping[str, str],
+    chosen: Mapping[str, str],
     texts: Callable[[tuple[Field, ...], Problems], Rows],
     problems: Problems,
     within: Path | None = None,
@@ -36,68 +44,68 @@ def image_table(
     library `datasets` writes it.
 
     Args:
-      given: columns by field, where the user said so.
+      chosen: columns by field, where the user said so.
       texts: reads the table, the image being a text.
       within: a folder that no path may lead out of.
 
     Raises:
-      ConfigError: `given` names what there is not.
+      ConfigError: `chosen` names what there is not.
       DataError: the table is missing, damaged or empty, or lacks a column.
     """
     image, _ = named(fields)
-    others = [one for one in fields if one.kind != "image"]
+    others = [field for field in fields if field.kind != "image"]
     with opened(path) as file:
         packed = file.read(len(parquet.MAGIC)) == parquet.MAGIC
     if packed:
-        note, rows = parquet.image_rows(path, tuple(fields), given)
+        note, rows = parquet.image_rows(path, tuple(fields), chosen)
     else:
-        note, rows = _text_rows(image, fields, texts)
+        note, rows = _open_text_rows(image, fields, texts)
 
     def entries() -> Iterator[Entry]:
-        for place, value, cells, wrong in rows():
+        for location, value, cells, wrong in rows():
             rest, lacks = columns.example(cells, others) if not wrong else ({}, "")
             wrong = wrong or lacks
             if isinstance(value, bytes) or wrong or not (value and value.strip()):
                 content = value if isinstance(value, bytes) else b""
                 yield Entry(
-                    place, content, rest, wrong=wrong or ("" if value is not None and content else f"has no {image}")
+                    location, content, rest, wrong=wrong or ("" if value is not None and content else f"has no {image}")
                 )
                 continue
             value = value.strip()
-            target = _target(path.parent, value)
+            target = _resolve_path(path.parent, value)
             if within is not None and not target.resolve().is_relative_to(within.resolve()):
                 wrong = f"names {value}, which is outside of the archive"
             elif target.suffix.lower() in OTHERS:
                 wrong = f"names {value}, which is no image"
-            yield Entry(place, target, rest, value, wrong)
+            yield Entry(location, target, rest, value, wrong)
 
     return Images(note, image, entries, problems)
 
 
-def _text_rows(
+def _open_text_rows(
     image: str, fields: Sequence[Field], texts: Callable[[tuple[Field, ...], Problems], Rows]
 ) -> tuple[str, Callable[[], Iterator[parquet.ImageRow]]]:
     """A table's note and what reads its rows, the broken ones in their places."""
     broken: list[tuple[str, str]] = []
-    as_texts = tuple(Field(one.name, "text", one.names) if one.kind == "image" else one for one in fields)
-    table = texts(as_texts, Problems(tell=lambda place, what: broken.append((place, what))))
+    as_texts = tuple(Field(field.name, "text", field.names) if field.kind == "image" else field for field in fields)
+    table = texts(as_texts, Problems(tell=lambda location, what: broken.append((location, what))))
 
-    def told() -> Iterator[parquet.ImageRow]:
+    def take_broken() -> Iterator[parquet.ImageRow]:
         while broken:
-            place, what = broken.pop(0)
-            yield place, None, {}, what
+            location, what = broken.pop(0)
+            yield location, None, {}, what
 
     def rows() -> Iterator[parquet.ImageRow]:
         broken.clear()
-        for place, example in table.rows():
-            yield from told()
-            yield place, example.pop(image), example, ""
-        yield from told()
+        for location, example in table.rows():
+            yield from take_broken()
+            yield location, example.pop(image), example, ""
+        yield from take_broken()
 
     return table.note, rows
 
 
-def _target(folder: Path, value: str) -> Path:
+def _resolve_path(folder: Path, value: str) -> Path:
     """The path that a table names; a backslash may part folders, as Windows writes them."""
     path = folder / value
     if "\\" in value:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
 from common.parallel import in_parallel
 from common.problems import Problems
-from common.readers import columns, pictures
+from common.readers import columns
+from common.readers import pictures
 from common.readers.files import unreadable
-from common.readers.folders import UNLABELLED, listed, part_folders, sub_folders
-from common.types import Example, Field
+from common.readers.folders import UNLABELLED
+from common.readers.folders import listed
+from common.readers.folders import part_folders
+from common.readers.folders import sub_folders
+from common.readers.reader import Reader
+from common.types import Example
+from common.types import Field
 
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave beside pictures; hidden files too
 # Files that are plainly something else and may be large; all others are known by their first bytes.
@@ -32,14 +42,14 @@ class Entry(NamedTuple):
     """An image that is listed somewhere and was not looked at yet.
 
     Args:
-      place: for people, and no two are the same.
+      location: for people, and no two are the same.
       file: where it stands, or its content.
       cells: the other fields.
       named: as what a table names it, or "".
       wrong: why it cannot be used, or "".
     """
 
-    place: str
+    location: str
     file: Path | bytes
     cells: Mapping[str, str]
     named: str = ""
@@ -47,69 +57,73 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Images:
+class Images(Reader):
     """Labelled images in a fixed order.
 
     Args:
-      note: how they were found, for people.
+      summary: how they were found, for people.
       image: name of the field that holds them.
       entries: lists them anew.
       problems: is told of every image that cannot be used.
-      good: places of files that were decoded once and stay as they are.
-      bad: by place, why others cannot be used; so no pass but the first one decodes a file for this.
+      good: locations of files that were decoded once and stay as they are.
+      bad: by location, why others cannot be used; so no pass but the first one decodes a file for this.
     """
 
-    note: str
+    summary: str
     image: str
     entries: Callable[[], Iterator[Entry]] = field(repr=False, compare=False)
     problems: Problems = field(repr=False, compare=False)
     good: set[str] = field(default_factory=set, repr=False, compare=False)
     bad: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def note(self) -> str:
+        return self.summary
+
     def files(self) -> Iterator[tuple[str, Path]]:
-        """(place, path) of every image that is a file of its own."""
-        return ((one.place, one.file) for one in self.entries() if isinstance(one.file, Path))
+        """(location, path) of every image that is a file of its own."""
+        return ((entry.location, entry.file) for entry in self.entries() if isinstance(entry.file, Path))
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every image that can be used, such as ("cats/1.jpg", {"image": b"...", "label": "cats"}).
+        """(location, example) of every image that can be used, such as ("cats/1.jpg", {"image": b"...", ...}).
 
         Raises:
           DataError: a file or folder may not be read, or an image is broken and `problems` is strict.
         """
-        for entries in in_parallel(self._looked_at, _together(self.entries())):
+        for entries in in_parallel(self._check_entries, _group_entries(self.entries())):
             for entry, data, wrong in entries:
                 if wrong:
-                    self.problems.add(entry.place, wrong, _kind(wrong, entry))
+                    self.problems.add(entry.location, wrong, _simplify_reason(wrong, entry))
                 else:
-                    yield entry.place, {self.image: data, **entry.cells}
+                    yield entry.location, {self.image: data, **entry.cells}
 
-    def _looked_at(self, entries: Sequence[Entry]) -> list[tuple[Entry, bytes, str]]:
+    def _check_entries(self, entries: Sequence[Entry]) -> list[tuple[Entry, bytes, str]]:
         """Each entry, its image as bytes that can be used, and why there are none or ""."""
-        found: list[tuple[Entry, bytes, str]] = []
+        checked: list[tuple[Entry, bytes, str]] = []
         unknown = []
         for entry in entries:
-            data, wrong = b"", entry.wrong or self.bad.get(entry.place, "")
+            data, wrong = b"", entry.wrong or self.bad.get(entry.location, "")
             if not wrong:
                 try:
-                    read = entry.file if isinstance(entry.file, bytes) else _content(entry.file)
-                    data = read if entry.place in self.good else pictures.usable(read, verify=False)
-                    if data is read and entry.place not in self.good:
-                        unknown.append(len(found))
+                    read = entry.file if isinstance(entry.file, bytes) else _read_content(entry.file)
+                    data = read if entry.location in self.good else pictures.usable(read, verify=False)
+                    if data is read and entry.location not in self.good:
+                        unknown.append(len(checked))
                 except pictures.Unusable as error:
                     wrong = self._refuse(entry, str(error))
-            found.append((entry, data, wrong))
-        reasons = pictures.broken([found[at][1] for at in unknown]) if unknown else []
+            checked.append((entry, data, wrong))
+        reasons = pictures.broken([checked[at][1] for at in unknown]) if unknown else []
         for at, reason in zip(unknown, reasons, strict=True):
-            entry, data, _ = found[at]
-            found[at] = entry, data, self._refuse(entry, reason) if reason else ""
+            entry, data, _ = checked[at]
+            checked[at] = entry, data, self._refuse(entry, reason) if reason else ""
             if not reason:
-                self.good.add(entry.place)
-        return found
+                self.good.add(entry.location)
+        return checked
 
     def _refuse(self, entry: Entry, reason: str) -> str:
         """Why an entry cannot be used, from now on."""
         wrong = f"names {entry.named}, which {reason}" if entry.named else reason
-        self.bad[entry.place] = wrong
+        self.bad[entry.location] = wrong
         return wrong
 
 
@@ -125,54 +139,69 @@ def image_folders(path: Path, fields: Sequence[Field], strict: bool = False, nam
       DataError: there are no sub-folders with files, two are the same part, or a folder may not be read.
     """
     name = name or str(path)
-    image, label = named(fields)
     parts, inside = part_folders(path), sub_folders(path)
     if len(inside) > len(parts) and not all(map(sub_folders, parts.values())):
         parts = {}  # trains, beside buses and cars
-    found = {}
-    for part, place in (parts or {"": path}).items():
-        said = f"{name}/{place.name}" if part else name
-        folders = [one for one in sub_folders(place) if one.name.casefold() not in IGNORED]
-        labels = [one for one in folders if one.name.casefold() not in UNLABELLED]
-        if not labels:
-            remedy = "name another, or a table of paths and labels"
-            raise DataError(f"{said} has no folder of images for each label: {remedy}.")
-        if odd := next((one.name for one in labels if columns.unusable(one.name)), None):
-            raise DataError(f"{said} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
+    readers = {}
+    for part, folder in (parts or {"": path}).items():
+        readers[part] = _open_folder(folder, path, f"{name}/{folder.name}" if part else name, fields, strict)
+    return readers
 
-        def entries(labels: list[Path] = labels) -> Iterator[Entry]:
-            for folder in labels:
-                for file in _below(folder, frozenset([folder.resolve()])):
-                    shown = str(file.relative_to(path)).encode("utf-8", "backslashreplace").decode()
-                    wrong = "is no image" if file.suffix.lower() in OTHERS else ""
-                    yield Entry(shown, file, {label: folder.name} if label else {}, wrong=wrong)
 
-        loose = sum(one.suffix.lower() in SUFFIXES and not one.name.startswith(".") for one in listed(place))
-        first = ", ".join(one.name for one in labels[:5]) + (f" and {len(labels) - 5} more" if labels[5:] else "")
-        note = f"{said}: a folder of images for each label: {first}"
-        if without := ", ".join(one.name for one in folders if one not in labels):
-            note += f"; {without} left out, as it has no label"
-        if loose:
-            note += f"; {loose:,} image{'s' if loose > 1 else ''} beside the folders left out, as they have no label"
-        found[part] = Images(note, image, entries, Problems(strict))
-        if not any(entries()):
-            raise DataError(f"The folders in {said} hold no files: name another folder, or one of them.")
-    return found
+def _open_folder(folder: Path, root: Path, name: str, fields: Sequence[Field], strict: bool) -> Images:
+    """The images in the folders of labels of a part.
+
+    Args:
+      root: the folder that the user named.
+      name: of `folder`, for people.
+    """
+    image, label = named(fields)
+    subfolders = [path for path in sub_folders(folder) if path.name.casefold() not in IGNORED]
+    labels = [path for path in subfolders if path.name.casefold() not in UNLABELLED]
+    if not labels:
+        remedy = "name another, or a table of paths and labels"
+        raise DataError(f"{name} has no folder of images for each label: {remedy}.")
+    if odd := next((path.name for path in labels if columns.unusable(path.name)), None):
+        raise DataError(f"{name} has a folder whose name is not valid utf-8, {odd!a}: rename it.")
+
+    def entries() -> Iterator[Entry]:
+        for label_folder in labels:
+            for file in _walk_files(label_folder, frozenset([label_folder.resolve()])):
+                location = str(file.relative_to(root)).encode("utf-8", "backslashreplace").decode()
+                wrong = "is no image" if file.suffix.lower() in OTHERS else ""
+                yield Entry(location, file, {label: label_folder.name} if label else {}, wrong=wrong)
+
+    reader = Images(_describe_folder(folder, name, subfolders, labels), image, entries, Problems(strict))
+    if not any(entries()):
+        raise DataError(f"The folders in {name} hold no files: name another folder, or one of them.")
+    return reader
+
+
+def _describe_folder(folder: Path, name: str, subfolders: Sequence[Path], labels: Sequence[Path]) -> str:
+    """How a folder was understood, for people: its labels, and what is left out."""
+    loose = sum(path.suffix.lower() in SUFFIXES and not path.name.startswith(".") for path in listed(folder))
+    first = ", ".join(path.name for path in labels[:5]) + (f" and {len(labels) - 5} more" if labels[5:] else "")
+    note = f"{name}: a folder of images for each label: {first}"
+    if without := ", ".join(path.name for path in subfolders if path not in labels):
+        note += f"; {without} left out, as it has no label"
+    if loose:
+        note += f"; {loose:,} image{'s' if loose > 1 else ''} beside the folders left out, as they have no label"
+    return note
 
 
 def named(fields: Sequence[Field]) -> tuple[str, str]:
     """The names of the image and of the label, "" where examples hold none."""
-    first = {one.kind: one.name for one in reversed(fields)}
+    first = {field.kind: field.name for field in reversed(fields)}
     return first["image"], first.get("label", "")
 
 
-def _together(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+def _group_entries(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
     """Entries in lists that are worth a thread's while and hold few bytes."""
     gathered: list[Entry] = []
     size = 0
     for entry in entries:
         gathered.append(entry)
-        size += len(entry.file) if isinstance(entry.file, bytes) else _size(entry.file)
+        size += len(entry.file) if isinstance(entry.file, bytes) else _get_size(entry.file)
         if len(gathered) == TOGETHER or size > TOGETHER_BYTES:
             yield gathered
             gathered, size = [], 0
@@ -180,14 +209,14 @@ def _together(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
         yield gathered
 
 
-def _size(path: Path) -> int:
+def _get_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:  # said where it is read
         return 0
 
 
-def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+def _walk_files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
     """Files at any depth, sorted by path.
 
     Args:
@@ -199,20 +228,20 @@ def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
         elif (real := path.resolve()) not in above:
-            yield from _below(path, above | {real})
+            yield from _walk_files(path, above | {real})
 
 
-def _kind(wrong: str, entry: Entry) -> str:
+def _simplify_reason(wrong: str, entry: Entry) -> str:
     """Why an image cannot be used, without particulars.
 
-    >>> _kind("names b.jpg, which is a broken JPEG file (cut off or damaged)", Entry("", b"", {}, "b.jpg"))
+    >>> _simplify_reason("names b.jpg, which is a broken JPEG file (cut off or damaged)", Entry("", b"", {}, "b.jpg"))
     'is a broken JPEG file'
     """
     wrong = wrong.removeprefix(f"names {entry.named}, which ") if entry.named else wrong
     return wrong.partition(" (")[0].partition(",")[0]
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.arrays import BLANKS, elements, is_array
-from common.readers.columns import are_texts, as_text, listed, positions, usable
-from common.readers.files import BROKEN, opened_text, sample, suffix
-from common.types import Example, Field
+from common.readers.arrays import BLANKS
+from common.readers.arrays import elements
+from common.readers.arrays import is_array
+from common.readers.columns import are_texts
+from common.readers.columns import as_text
+from common.readers.columns import listed
+from common.readers.columns import positions
+from common.readers.columns import usable
+from common.readers.files import BROKEN
+from common.readers.files import opened_text
+from common.readers.files import sample
+from common.readers.files import suffix
+from common.readers.reader import Reader
+from common.types import Example
+from common.types import Field
+from common.types import JsonObject
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 ARRAY = re.compile(r"\[\s*\{\s*\"")  # of objects
@@ -24,48 +38,52 @@ NOT_LABELLED = "not labelled"  # why a row is left out
 KEY_ROWS = 50  # objects whose keys are the columns; later ones may hold more
 
 
-# (place, object, what is wrong with it or "") of each row of a file; the place is such as "a.jsonl:2".
-Rows = Iterator[tuple[str, dict[str, Any], str]]
+# (location, object, what is wrong with it or "") of each row of a file; the location is such as "a.jsonl:2".
+Rows = Iterator[tuple[str, JsonObject, str]]
 
 
 @dataclass(frozen=True)
-class JsonLines:
+class JsonLines(Reader):
     """A file whose keys are known.
 
     Args:
-      note: how the file was understood, for people.
+      summary: how the file was understood, for people.
       read: starts a pass.
       keys: by field.
       problems: is told of every row that cannot be used, and of those without a label, which are left out.
     """
 
-    note: str
+    summary: str
     read: Callable[[], Rows] = field(repr=False)
     keys: dict[str, str]
     fields: tuple[Field, ...] = field(repr=False)
     problems: Problems = field(repr=False, compare=False)
 
+    @property
+    def note(self) -> str:
+        return self.summary
+
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every row that can be used, such as ("a.jsonl:2", {"text": "fine", "label": "pos"}).
+        """(location, example) of every row that can be used, such as ("a.jsonl:2", {"text": "fine", "label": "pos"}).
 
         Raises:
           DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
         """
-        labels = {self.keys[one.name] for one in self.fields if one.kind == "label"}
-        for place, value, wrong in self.read():
+        labels = {self.keys[field.name] for field in self.fields if field.kind == "label"}
+        for location, value, wrong in self.read():
             cells: dict[str, str | None] = {}
             labelled = True
             for name, key in self.keys.items() if not wrong else ():
-                cell = _cell(value, key)
+                cell = _get_cell(value, key)
                 try:
-                    if key in labels and (found := _choices(cell)) is not None:
-                        labelled = bool(found)
-                        cell = _alone(found) if found else None
+                    if key in labels and (choices := _get_choices(cell)) is not None:
+                        labelled = bool(choices)
+                        cell = _get_only_label(choices) if choices else None
                     cells[name] = as_text(cell)
                 except TypeError as error:
                     wrong = wrong or f'"{key}" {error}'
             if labelled:
-                yield from usable(place, cells, wrong, self.fields, self.problems)
+                yield from usable(location, cells, wrong, self.fields, self.problems)
             else:
                 self.problems.leave_out(NOT_LABELLED)
 
@@ -79,7 +97,7 @@ def is_json_lines(path: Path, text: str) -> bool:
         return False
     first, end, _ = text.partition("\n")
     cut = not end and OBJECT.match(first)  # a line that is longer than the sample
-    return bool(ARRAY.match(text) or cut or isinstance(_parsed(first), dict))
+    return bool(ARRAY.match(text) or cut or isinstance(_parse_line(first), dict))
 
 
 def json_lines(
@@ -96,41 +114,43 @@ def json_lines(
     encoding, text = sample(path, encoding)
     names: dict[str, str] = {}  # by key what it is called; a key in an object that stands under another is "outer.key"
     first_wrong = ""
-    for place, value, wrong in islice(objects(path, encoding), KEY_ROWS):
+    for location, value, wrong in islice(objects(path, encoding), KEY_ROWS):
         for key, inner in value.items():
             if isinstance(inner, dict) and are_texts(fields):
-                names |= {f"{key}.{one}": one for one in inner}
+                names |= {f"{key}.{inner_key}": inner_key for inner_key in inner}
             else:
                 names[key] = key
-        first_wrong = first_wrong or (wrong and f"{place} {wrong}")
+        first_wrong = first_wrong or (wrong and f"{location} {wrong}")
     if not names:
         reason = f" ({first_wrong})" if first_wrong else ""
         raise DataError(f"{path} holds no JSON objects{reason}: write one on each line, or name another file.")
     keys = tuple(names)
-    found = positions(path.name, keys, tuple(names.values()), fields, columns, advice="give each object a key for each")
-    taken = ", ".join(f'{name} = "{keys[at]}"' for name, at in found.items())
+    indices = positions(
+        path.name, keys, tuple(names.values()), fields, columns, advice="give each object a key for each"
+    )
+    taken = ", ".join(f'{name} = "{keys[at]}"' for name, at in indices.items())
     layout = "JSON array" if text.lstrip(BLANKS).startswith("[") else "JSON lines"
     note = f"{path.name}: {layout}, {encoding}; {taken}"
-    by_field = {name: keys[at] for name, at in found.items()}
+    by_field = {name: keys[at] for name, at in indices.items()}
     return JsonLines(note, lambda: objects(path, encoding), by_field, tuple(fields), problems)
 
 
-def _cell(value: Mapping[str, Any], key: str) -> Any:
+def _get_cell(value: Mapping[str, object], key: str) -> object:
     """What stands under a key, or under "outer.key" within another object."""
     outer, _, inner = key.partition(".")
     within = value.get(outer)
     return within.get(inner) if key not in value and isinstance(within, dict) else value.get(key)
 
 
-def _choices(value: Any) -> list[Any] | None:
+def _get_choices(value: object) -> list[object] | None:
     """The labels in a list, as tools for annotation write them: ["pos"] or {"choices": ["pos"]}; None of all else."""
-    found = value.get("choices") if isinstance(value, dict) else value
-    return found if isinstance(found, list) else None
+    choices = value.get("choices") if isinstance(value, dict) else value
+    return choices if isinstance(choices, list) else None
 
 
-def _alone(labels: list[Any]) -> Any:
+def _get_only_label(labels: list[object]) -> object:
     """The only one of some labels."""
-    if any(isinstance(one, list | dict) for one in labels):
+    if any(isinstance(label, list | dict) for label in labels):
         raise TypeError("holds a list of spans or of other things, where one label is wanted")
     if len(labels) > 1:
         raise TypeError(f"holds {len(labels):,} labels ({listed(map(str, labels))}), where one is wanted")
@@ -148,22 +168,22 @@ def objects(path: Path, encoding: str) -> Rows:
     with opened_text(path, encoding, "\n") as file:
         if in_array:
             for number, (value, written) in enumerate(elements(path.name, file), 1):
-                yield _object(f"{path.name}: row {number}", value, written, encoding)
+                yield _make_row(f"{path.name}: row {number}", value, written, encoding)
             return
         for number, line in enumerate(file, 1):
             if line := line.strip(BLANKS):
-                yield _object(f"{path.name}:{number}", _parsed(line), line, encoding)
+                yield _make_row(f"{path.name}:{number}", _parse_line(line), line, encoding)
 
 
-def _object(place: str, value: Any, written: str, encoding: str) -> tuple[str, dict[str, Any], str]:
+def _make_row(location: str, value: object, written: str, encoding: str) -> tuple[str, JsonObject, str]:
     if BROKEN in written:
-        return place, {}, f"is not valid {encoding}"
+        return location, {}, f"is not valid {encoding}"
     if isinstance(value, dict):
-        return place, value, ""
-    return place, {}, "is not JSON" if value is None and written != "null" else "is JSON, but no object"
+        return location, value, ""
+    return location, {}, "is not JSON" if value is None and written != "null" else "is JSON, but no object"
 
 
-def _parsed(line: str) -> Any:
+def _parse_line(line: str) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):

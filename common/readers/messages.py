@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import usable
 from common.readers.files import damage
 from common.readers.gettext import entries
-from common.types import Example, Field
+from common.types import Example
+from common.types import Field
+
+if TYPE_CHECKING:  # imported where it is used, for most runs need none
+    import polib
+
+    from common.readers.gettext import Entries
 
 WIDTH = 78  # of lines, as gettext's own tools write them
 PLURALS = re.compile(r"nplurals\s*=\s*(\d+)")
@@ -30,27 +38,29 @@ class Messages:
 
     path: Path
     encoding: str
-    entries: Any
+    entries: Entries
 
     @property
     def note(self) -> str:
         return f"{self.path.name}: gettext, {self.encoding}; messages"
 
-    def _current(self) -> list[tuple[str, Any]]:
-        """(place, entry) of each."""
+    def _list_current(self) -> list[tuple[str, polib.POEntry]]:
+        """(location, entry) of each."""
         numbered = enumerate(self.entries, 1)
-        places = ((f"{self.path.name}:{getattr(one, 'linenum', None) or number}", one) for number, one in numbered)
-        return [(place, entry) for place, entry in places if entry.msgid and not entry.obsolete]
+        locations = (
+            (f"{self.path.name}:{getattr(entry, 'linenum', None) or number}", entry) for number, entry in numbered
+        )
+        return [(location, entry) for location, entry in locations if entry.msgid and not entry.obsolete]
 
     def rows(self, field: Field, problems: Problems) -> Iterator[tuple[str, Example]]:
-        """(place, example) of each message, translated or not, its plural after the singular.
+        """(location, example) of each message, translated or not, its plural after the singular.
 
         Args:
           problems: is told of those that cannot be used.
         """
-        for place, entry in self._current():
-            for text in _messages(entry):
-                yield from usable(place, {field.name: text}, damage(text, self.encoding), (field,), problems)
+        for location, entry in self._list_current():
+            for text in _get_messages(entry):
+                yield from usable(location, {field.name: text}, damage(text, self.encoding), (field,), problems)
 
     def filled(self, translate: Callable[[list[str]], Sequence[str]]) -> tuple[str, int]:
         """The catalogue as a PO file in UTF-8, and how many of its entries were filled in; they are marked fuzzy.
@@ -69,24 +79,26 @@ class Messages:
         if not isinstance(self.entries, polib.POFile):
             raise DataError(f"{self.path} is compiled, so that nothing can be filled in: name its PO file.")
         if wrong := damage(str(self.entries), self.encoding):
-            places = (place for place, entry in self._current() if damage(str(entry), self.encoding))
-            at = next(places, str(self.path))
+            locations = (location for location, entry in self._list_current() if damage(str(entry), self.encoding))
+            at = next(locations, str(self.path))
             raise DataError(f"{at} {wrong}: mend it, or say by --encoding NAME how the file is written.")
-        count = self._plural_forms()
-        lacking = [entry for _, entry in self._current() if _lacks(entry, count)]
-        texts = list(dict.fromkeys(text for entry in lacking for text in _messages(entry)))
-        found = dict(zip(texts, translate(texts), strict=True))
-        changed = sum(_fill(entry, {text: _framed(text, found[text]) for text in _messages(entry)}, count)
-                      for entry in lacking)  # fmt: skip
-        return self._written(), changed
+        count = self._count_plural_forms()
+        lacking = [entry for _, entry in self._list_current() if _is_incomplete(entry, count)]
+        texts = list(dict.fromkeys(text for entry in lacking for text in _get_messages(entry)))
+        translations = dict(zip(texts, translate(texts), strict=True))
+        changed = sum(
+            _fill(entry, {text: _frame(text, translations[text]) for text in _get_messages(entry)}, count)
+            for entry in lacking
+        )
+        return self._write(), changed
 
-    def _plural_forms(self) -> int:
+    def _count_plural_forms(self) -> int:
         """How many the head says that there are; else the most that an entry has."""
         named = PLURALS.search(self.entries.metadata.get("Plural-Forms", ""))
         most = max((len(entry.msgstr_plural) for entry in self.entries), default=0)
         return int(named[1]) if named else most or 2
 
-    def _written(self) -> str:
+    def _write(self) -> str:
         head = self.entries.metadata
         if "charset=utf-8" not in head.get("Content-Type", "").lower():
             head |= {"Content-Type": "text/plain; charset=UTF-8", "Content-Transfer-Encoding": "8bit"}
@@ -107,41 +119,42 @@ def messages(path: Path, encoding: str | None) -> Messages:
       ConfigError: `encoding` is none.
       DataError: the file is missing or damaged.
     """
-    found, known = entries(path, encoding)
-    return Messages(path, known, found)
+    file, known = entries(path, encoding)
+    return Messages(path, known, file)
 
 
-def _messages(entry: Any) -> list[str]:
+def _get_messages(entry: polib.POEntry) -> list[str]:
     return [text for text in (entry.msgid, entry.msgid_plural) if text]
 
 
-def _lacks(entry: Any, count: int) -> bool:
+def _is_incomplete(entry: polib.POEntry, count: int) -> bool:
     """Whether something is to be filled in."""
     forms = [entry.msgstr_plural.get(number) for number in range(count)] if entry.msgid_plural else [entry.msgstr]
     return entry.fuzzy or not all(forms)
 
 
-def _fill(entry: Any, found: dict[str, str], count: int) -> bool:
+def _fill(entry: polib.POEntry, translations: dict[str, str], count: int) -> bool:
     """Fills in what an entry lacks; whether there was a translation to fill in."""
-    if not all(found.values()):
+    if not all(translations.values()):
         return False
     if entry.msgid_plural:
-        kept = {} if entry.fuzzy else entry.msgstr_plural
+        existing = {} if entry.fuzzy else entry.msgstr_plural
         singular = entry.msgid if count > 1 else entry.msgid_plural
         entry.msgstr_plural = {
-            number: kept.get(number) or found[entry.msgid_plural if number else singular] for number in range(count)
+            number: existing.get(number) or translations[entry.msgid_plural if number else singular]
+            for number in range(count)
         }
     else:
-        entry.msgstr = found[entry.msgid]
+        entry.msgstr = translations[entry.msgid]
     entry.previous_msgctxt = entry.previous_msgid = entry.previous_msgid_plural = None  # of a translation that is gone
     entry.fuzzy = True
     return True
 
 
-def _framed(message: str, translation: str) -> str:
+def _frame(message: str, translation: str) -> str:
     """A translation that begins and ends with a line end where the message does, as msgfmt wants it; or "".
 
-    >>> _framed("Yes\\n", " Ja")
+    >>> _frame("Yes\\n", " Ja")
     ' Ja\\n'
     """
     text = CONTROLS.sub("", translation).strip("\n")

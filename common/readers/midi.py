@@ -6,11 +6,18 @@ import io
 import re
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from common.readers.grid import Quantised, Unusable, check_steps, key_number, quantised
+from common.readers.grid import Quantised
+from common.readers.grid import Unusable
+from common.readers.grid import check_steps
+from common.readers.grid import key_number
 from common.readers.grid import piece as example
+from common.readers.grid import quantised
 from common.types import Example
+
+if TYPE_CHECKING:  # imported where it is used, for most runs need none
+    import mido
 
 MINUTE = 60_000_000  # microseconds, in which tempo is told
 DRUMS = 9  # the tenth channel; mido counts from 0
@@ -35,7 +42,7 @@ def piece(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
     """
     name = data.name if isinstance(data, Path) else ""
     data = data.read_bytes() if isinstance(data, Path) else data
-    file = _parsed(data)
+    file = _parse(data)
     if file.type not in (0, 1):
         why = "whose tracks do not sound together" if file.type == 2 else "which there is not"
         raise Unusable(f"is a MIDI file of type {file.type}, {why}: save it as type 1")
@@ -52,9 +59,9 @@ def piece(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
     for track in file.tracks:
         end = sum(message.time for message in track)
         last = max(last, end)
-        check_steps(_steps(last, *scale))
-        played, beaten = _notes(track, end)
-        notes += [(_steps(start, *scale), _steps(stop, *scale), pitch) for start, stop, pitch in played]
+        check_steps(_to_steps(last, *scale))
+        played, beaten = _read_notes(track, end)
+        notes += [(_to_steps(start, *scale), _to_steps(stop, *scale), pitch) for start, stop, pitch in played]
         drums += beaten
         tick = 0
         for message in track:
@@ -62,17 +69,17 @@ def piece(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
             if message.type == "time_signature":
                 meters.append((tick, message.numerator * 4 * steps_per_beat / message.denominator))
             elif message.type == "key_signature":
-                keys.append((tick, _key(message.key)))
+                keys.append((tick, _parse_key(message.key)))
             elif message.type == "set_tempo":
                 tempos.append((tick, MINUTE / max(message.tempo, 1)))
-    events, told = quantised(notes, drums)
-    bar = min(meters, key=lambda one: one[0])[1] if meters else 0
-    key = min(keys, key=lambda one: one[0])[1] if keys else 0
-    tempo = min(tempos, key=lambda one: one[0])[1] if tempos else 0
-    return example(events, _steps(last, *scale), bar, key, name, tempo), told
+    events, stats = quantised(notes, drums)
+    bar = min(meters, key=lambda event: event[0])[1] if meters else 0
+    key = min(keys, key=lambda event: event[0])[1] if keys else 0
+    tempo = min(tempos, key=lambda event: event[0])[1] if tempos else 0
+    return example(events, _to_steps(last, *scale), bar, key, name, tempo), stats
 
 
-def _parsed(data: bytes) -> Any:
+def _parse(data: bytes) -> mido.MidiFile:
     """The file as mido reads it."""
     import mido
 
@@ -86,7 +93,7 @@ def _parsed(data: bytes) -> Any:
         try:
             return mido.MidiFile(file=io.BytesIO(data))
         except mido.KeySignatureError:  # one wrong key is no reason to lose the notes
-            return mido.MidiFile(file=io.BytesIO(KEY_SIGNATURE.sub(_without_odd_key, data)))
+            return mido.MidiFile(file=io.BytesIO(KEY_SIGNATURE.sub(_remove_odd_key, data)))
     except EOFError:
         raise Unusable("is a damaged MIDI file (it ends too early)") from None
     except Exception as error:  # mido lets pass whatever goes wrong in what it calls
@@ -94,12 +101,12 @@ def _parsed(data: bytes) -> Any:
         raise Unusable(f"is a damaged MIDI file ({reason[0].lower()}{reason[1:]})") from None
 
 
-def _without_odd_key(match: re.Match[bytes]) -> bytes:
+def _remove_odd_key(match: re.Match[bytes]) -> bytes:
     sharps, minor = match[1]
     return match[0] if (sharps <= 7 or sharps >= 249) and minor <= 1 else OTHER + match[1]
 
 
-def _steps(ticks: int, steps_per_beat: int, ticks_per_beat: int) -> float:
+def _to_steps(ticks: int, steps_per_beat: int, ticks_per_beat: int) -> float:
     # A product of whole numbers divided once, so that a time on the grid is exact.
     try:
         return ticks * steps_per_beat / ticks_per_beat
@@ -107,7 +114,7 @@ def _steps(ticks: int, steps_per_beat: int, ticks_per_beat: int) -> float:
         return float("inf")
 
 
-def _notes(track: Any, end: int) -> tuple[list[tuple[int, int, int]], int]:
+def _read_notes(track: mido.MidiTrack, end: int) -> tuple[list[tuple[int, int, int]], int]:
     """(start, end, pitch) of a track's notes in ticks, and how many of its notes are of drums.
 
     Args:
@@ -136,7 +143,7 @@ def _notes(track: Any, end: int) -> tuple[list[tuple[int, int, int]], int]:
     return notes, drums
 
 
-def _key(name: str) -> int:
+def _parse_key(name: str) -> int:
     """The number of a key as mido writes it, such as "Ebm"."""
     minor = name.endswith("m")
     letter, accidentals = name[0], name[1:].removesuffix("m")

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
 from common.problems import Problems
 from common.progress import display
-from common.readers import archives, frames, midi, notation
+from common.readers import archives
+from common.readers import frames
+from common.readers import midi
+from common.readers import notation
 from common.readers.files import opened as opened_file
 from common.readers.files import suffix
 from common.readers.folders import PARTS
-from common.readers.grid import Found, Quantised, Unusable
+from common.readers.grid import Found
+from common.readers.grid import Quantised
+from common.readers.grid import Unusable
 from common.readers.images import IGNORED
+from common.readers.reader import Reader
 from common.types import Example
 
 MIDI = (".mid", ".midi", ".kar", ".smf")
@@ -34,40 +44,44 @@ class Named(NamedTuple):
     """A file to read.
 
     Args:
-      place: for people.
+      location: for people.
       part: the folder of a part in which it stands, or "".
       file: its path, or its content if it is MIDI.
     """
 
-    place: str
+    location: str
     part: str
     file: Path | bytes
 
 
 @dataclass(frozen=True)
-class Music:
+class Music(Reader):
     """Pieces in a fixed order, and what could not be used.
 
     Args:
-      note: how many there are and what became of their notes, for people.
+      summary: how many there are and what became of their notes, for people.
       problems: is told of everything that gives no piece.
     """
 
-    note: str
+    summary: str
     found: tuple[Found, ...] = field(repr=False)
     problems: Problems = field(repr=False, compare=False)
 
+    @property
+    def note(self) -> str:
+        return self.summary
+
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every piece.
+        """(location, example) of every piece.
 
         Raises:
           DataError: there is something that gives none, and `problems` is strict.
         """
-        for one in self.found:
-            if one.piece is None:
-                self.problems.add(one.place, one.wrong)
+        for result in self.found:
+            if result.piece is None:
+                self.problems.add(result.location, result.wrong)
             else:
-                yield one.place, one.piece
+                yield result.location, result.piece
 
 
 def opened(
@@ -108,7 +122,9 @@ def opened(
     return read(spec, named, len(named), steps_per_beat, strict), marked
 
 
-def read(spec: str, named: Iterable[Named], total: int | None, steps_per_beat: int, strict: bool) -> dict[str, Music]:
+def read(
+    spec: str, named_files: Iterable[Named], total: int | None, steps_per_beat: int, strict: bool
+) -> dict[str, Music]:
     """Readers by part of what stands in files, each of which is read now.
 
     Args:
@@ -121,20 +137,20 @@ def read(spec: str, named: Iterable[Named], total: int | None, steps_per_beat: i
     files: Counter[str] = Counter()
     problems, pieces = Problems(strict), 0
     with display("Reading music") as shown:
-        for number, one in enumerate(named, 1):
-            held = [_placed(one, found) for found in _read(one.file, steps_per_beat)]
-            for found in held:
-                if found.piece is None:
-                    problems.add(found.place, found.wrong)
+        for number, file in enumerate(named_files, 1):
+            held = [_locate(file, result) for result in _read_file(file.file, steps_per_beat)]
+            for result in held:
+                if result.piece is None:
+                    problems.add(result.location, result.wrong)
                 else:
-                    found.piece["file"] = found.place
+                    result.piece["file"] = result.location
                     pieces += 1
-                parts.setdefault(found.part, []).append(found)
-            files.update({found.part for found in held})
+                parts.setdefault(result.part, []).append(result)
+            files.update({result.part for result in held})
             shown.show(number, total, f"{pieces:,} pieces")
     if not pieces:
-        raise DataError(f"{spec} gives no piece of music{_reasons(problems)}: name other files.")
-    good = [part for part, rows in parts.items() if any(one.piece for one in rows)]
+        raise DataError(f"{spec} gives no piece of music{_format_reasons(problems)}: name other files.")
+    good = [part for part, rows in parts.items() if any(result.piece for result in rows)]
     if len(good) > 1 and "" in good:
         listed = ", ".join(filter(None, good))
         raise DataError(
@@ -145,16 +161,16 @@ def read(spec: str, named: Iterable[Named], total: int | None, steps_per_beat: i
         files[good[0]] += files[part]
     found_of = {part: tuple(parts[part]) for part in good}
     return {
-        part: Music(_note(f"{spec} {part}".strip(), files[part], rows, steps_per_beat), rows, Problems(strict))
+        part: Music(_describe(f"{spec} {part}".strip(), files[part], rows, steps_per_beat), rows, Problems(strict))
         for part, rows in found_of.items()
     }
 
 
-def _placed(one: Named, found: Found) -> Found:
-    return found._replace(place=f"{one.place} {found.place}".rstrip(), part=one.part or found.part)
+def _locate(file: Named, result: Found) -> Found:
+    return result._replace(location=f"{file.location} {result.location}".rstrip(), part=file.part or result.part)
 
 
-def _reasons(problems: Problems) -> str:
+def _format_reasons(problems: Problems) -> str:
     """How many things gave nothing, and why the first did."""
     if not problems.count:
         return ""
@@ -163,17 +179,17 @@ def _reasons(problems: Problems) -> str:
     return f" ({first}{rest})"
 
 
-def _note(name: str, files: int, rows: Iterable[Found], steps_per_beat: int) -> str:
-    pieces = [one for one in rows if one.piece]
-    told = sum((one.quantised for one in pieces), Quantised())
+def _describe(name: str, files: int, rows: Iterable[Found], steps_per_beat: int) -> str:
+    pieces = [result for result in rows if result.piece]
+    stats = sum((result.quantised for result in pieces), Quantised())
 
     def counted(count: int, what: str) -> str:
         return f"{count:,} {what}{'' if count == 1 else 's'}"
 
-    listed = [counted(files, "file"), counted(len(pieces), "piece"), counted(told.notes, "note")]
-    listed += [f"{told.moved:,} of them moved to the grid of {counted(steps_per_beat, 'step')} a beat"]
-    listed += [f"{told.dropped:,} fell together"]
-    return f"{name}: {', '.join(listed)}" + (f", {told.drums:,} of drums left out" if told.drums else "")
+    listed = [counted(files, "file"), counted(len(pieces), "piece"), counted(stats.notes, "note")]
+    listed += [f"{stats.moved:,} of them moved to the grid of {counted(steps_per_beat, 'step')} a beat"]
+    listed += [f"{stats.dropped:,} fell together"]
+    return f"{name}: {', '.join(listed)}" + (f", {stats.drums:,} of drums left out" if stats.drums else "")
 
 
 # Files
@@ -185,9 +201,9 @@ def _files(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be read ({error.strerror}): name another folder.")
 
-    for place, folders, names in os.walk(folder, onerror=refuse):
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not _is_passed_over(name))
-        yield from (Path(place, name) for name in sorted(names) if not _is_passed_over(name))
+        yield from (Path(parent, name) for name in sorted(names) if not _is_passed_over(name))
 
 
 def _is_passed_over(name: str) -> bool:
@@ -201,15 +217,15 @@ def _parted(folder: Path, files: Sequence[Path]) -> list[Named]:
     if not all(part for part, file in zip(parts, files, strict=True) if suffix(file) in KINDS):
         parts = [""] * len(files)
     places = ("/".join(names).encode("utf-8", "backslashreplace").decode() for names in inner)
-    return [Named(*one) for one in zip(places, parts, files, strict=True)]
+    return [Named(*row) for row in zip(places, parts, files, strict=True)]
 
 
-def _read(file: Path | bytes, steps_per_beat: int) -> list[Found]:
+def _read_file(file: Path | bytes, steps_per_beat: int) -> list[Found]:
     """What a file gives, at least one reason why it gives nothing."""
     try:
         if isinstance(file, bytes):
             return [Found("", "", *midi.piece(file, steps_per_beat))]
-        return list(_pieces(file, steps_per_beat)) or [Found("", "", None, Quantised(), "holds no pieces")]
+        return list(_read_pieces(file, steps_per_beat)) or [Found("", "", None, Quantised(), "holds no pieces")]
     except Unusable as error:
         wrong = str(error)
     except DataError as error:  # such as a file that may not be read
@@ -219,18 +235,18 @@ def _read(file: Path | bytes, steps_per_beat: int) -> list[Found]:
     return [Found("", "", None, Quantised(), wrong)]
 
 
-def _pieces(path: Path, steps_per_beat: int) -> Iterator[Found]:
+def _read_pieces(path: Path, steps_per_beat: int) -> Iterator[Found]:
     end = suffix(path)
     if end in PICKLED:
         raise Unusable(_refused(path))
     if end in SCORES:
-        yield Found("", "", *notation.score(_packed(path) or _bytes(path), steps_per_beat))
+        yield Found("", "", *notation.score(_read_zip(path) or _read_bytes(path), steps_per_beat))
     elif end == ".abc":
-        yield from notation.tunes(_bytes(path), steps_per_beat)
+        yield from notation.tunes(_read_bytes(path), steps_per_beat)
     elif end in JSON:
-        yield from frames.pieces(_bytes(path), steps_per_beat)
-    elif end in MIDI or _bytes(path, len(midi.MAGIC)) == midi.MAGIC:
-        yield Found("", "", *midi.piece(_bytes(path), steps_per_beat))
+        yield from frames.pieces(_read_bytes(path), steps_per_beat)
+    elif end in MIDI or _read_bytes(path, len(midi.MAGIC)) == midi.MAGIC:
+        yield Found("", "", *midi.piece(_read_bytes(path), steps_per_beat))
     else:
         raise Unusable(f"is no file of music ({', '.join(KNOWN)})")
 
@@ -241,16 +257,16 @@ def _refused(path: Path) -> str:
     return f"is {kind}: convert it to JSON, lists of frames of pitches"
 
 
-def _packed(path: Path) -> bytes:
+def _read_zip(path: Path) -> bytes:
     """The content of a zip archive, or nothing if it is none."""
     with open(path, "rb") as file:
         head = file.read(len(notation.ZIP))
         return head + file.read(MOST_BYTES) if head == notation.ZIP else b""
 
 
-def _bytes(path: Path, most: int = MOST_BYTES + 1) -> bytes:
+def _read_bytes(path: Path, max_size: int = MOST_BYTES + 1) -> bytes:
     with opened_file(path) as file:
-        data: bytes = file.read(most)
+        data: bytes = file.read(max_size)
     if len(data) > MOST_BYTES:
         raise Unusable(f"has over {MOST_BYTES:,} bytes")
     return data

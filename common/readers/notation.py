@@ -7,15 +7,31 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Sequence
+from contextlib import contextmanager
+from contextlib import redirect_stderr
+from contextlib import redirect_stdout
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.readers.archives import UNREADABLE
 from common.readers.files import decoding
-from common.readers.grid import Found, Quantised, Unusable, key_number, key_of_signature, piece, quantised
+from common.readers.grid import Found
+from common.readers.grid import Quantised
+from common.readers.grid import Unusable
+from common.readers.grid import key_number
+from common.readers.grid import key_of_signature
+from common.readers.grid import piece
+from common.readers.grid import quantised
 from common.types import Example
+
+if TYPE_CHECKING:  # music21 is slow to import
+    from xml.etree.ElementTree import Element
+
+    from music21 import note
+    from music21 import stream
+    from music21.common.types import OffsetQL
 
 MOST_BYTES = 2**26  # of a score, unpacked; an archive made to fill the memory is more
 BROKEN: tuple[type[Exception], ...] = (*UNREADABLE, RuntimeError, OSError, LookupError)  # what zipfile raises
@@ -40,16 +56,16 @@ def score(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
     """
     name = data.name if isinstance(data, Path) else ""
     data = data.read_bytes() if isinstance(data, Path) else data
-    root = _root(_unpacked(data) if data.startswith(ZIP) else data)
+    root = _parse_root(_unpack(data) if data.startswith(ZIP) else data)
     for beats in root.iter("beats"):
         _check_meter(beats.text or "")
-    with _quiet("MusicXML"):
+    with _silence("MusicXML"):
         from music21.musicxml.xmlToM21 import MusicXMLImporter
 
         importer = MusicXMLImporter()
         importer.xmlRoot = root
         importer.xmlRootToScore(root, importer.stream)
-        return _read(importer.stream, steps_per_beat, name)
+        return _read_stream(importer.stream, steps_per_beat, name)
 
 
 def parts(data: bytes | Path) -> int:
@@ -59,7 +75,7 @@ def parts(data: bytes | Path) -> int:
       Unusable: it is no such file, or damaged.
     """
     data = data.read_bytes() if isinstance(data, Path) else data
-    return len(_root(_unpacked(data) if data.startswith(ZIP) else data).findall("part"))
+    return len(_parse_root(_unpack(data) if data.startswith(ZIP) else data).findall("part"))
 
 
 def tunes(data: bytes | Path, steps_per_beat: int) -> Iterator[Found]:
@@ -77,22 +93,22 @@ def tunes(data: bytes | Path, steps_per_beat: int) -> Iterator[Found]:
         raise Unusable('is no ABC (it has no line that begins with "X:")' if data else "is empty")
     head, starts = (text[: starts[0]], starts) if starts else ("", [0])
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True), 1):
-        place = f"tune {number}" if len(starts) > 1 else ""
+        location = f"tune {number}" if len(starts) > 1 else ""
         try:
-            yield Found(place, "", *_tune(head + text[start:end], steps_per_beat))
+            yield Found(location, "", *_read_tune(head + text[start:end], steps_per_beat))
         except Unusable as error:
-            yield Found(place, "", None, Quantised(), str(error))
+            yield Found(location, "", None, Quantised(), str(error))
 
 
-def _tune(text: str, steps_per_beat: int) -> tuple[Example, Quantised]:
+def _read_tune(text: str, steps_per_beat: int) -> tuple[Example, Quantised]:
     for meter in METER.findall(text):
         _check_meter(meter)
     if not re.search("(?m)^[LM]:", text):  # then notes are eighths, says the standard
         text = re.sub("(?m)^K:", "L:1/8\nK:", text, count=1)
-    with _quiet("ABC"):
+    with _silence("ABC"):
         from music21 import abcFormat
 
-        return _read(abcFormat.translate.abcToStreamScore(abcFormat.ABCFile().readstr(text)), steps_per_beat, "")
+        return _read_stream(abcFormat.translate.abcToStreamScore(abcFormat.ABCFile().readstr(text)), steps_per_beat, "")
 
 
 def _check_meter(beats: str) -> None:
@@ -101,7 +117,7 @@ def _check_meter(beats: str) -> None:
 
 
 @contextmanager
-def _quiet(kind: str) -> Iterator[None]:
+def _silence(kind: str) -> Iterator[None]:
     """Keeps what music21 prints from people, and makes whatever it raises of a file Unusable."""
     try:
         with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -116,27 +132,27 @@ def _quiet(kind: str) -> Iterator[None]:
         raise Unusable(f"cannot be read as {kind} ({type(error).__name__}{': ' * bool(reason)}{reason})") from None
 
 
-def _unpacked(data: bytes) -> bytes:
+def _unpack(data: bytes) -> bytes:
     """The score in an .mxl file, which is a zip archive that says in META-INF/container.xml where it stands."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
             container = next((name for name in names if name == "META-INF/container.xml"), None)
-            listed = _root(_member(archive, container)).iter() if container else []
-            path = next((one.get("full-path") for one in listed if one.tag.endswith("rootfile")), None)
+            listed = _parse_root(_read_member(archive, container)).iter() if container else []
+            path = next((element.get("full-path") for element in listed if element.tag.endswith("rootfile")), None)
             if path not in names:
                 scores = (name for name in names if name.lower().endswith((".xml", ".musicxml")))
                 path = next((name for name in scores if not name.startswith(("META-INF", "__MACOSX"))), None)
             if path is None:
                 raise Unusable("is an archive without a score in it")
-            return _member(archive, path)
+            return _read_member(archive, path)
     except BROKEN as error:
         if isinstance(error, Unusable):
             raise
         raise Unusable(f"is a damaged archive ({error})") from None
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     with archive.open(name) as file:
         data = file.read(MOST_BYTES + 1)  # counted rather than believed
     if len(data) > MOST_BYTES:
@@ -144,7 +160,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     return data
 
 
-def _root(data: bytes) -> Any:
+def _parse_root(data: bytes) -> Element:
     """The root element of an XML file."""
     from xml.etree.ElementTree import ParseError
 
@@ -166,17 +182,20 @@ def _root(data: bytes) -> Any:
     return root
 
 
-def _read(whole: Any, steps_per_beat: int, name: str) -> tuple[Example, Quantised]:
+def _read_stream(whole: stream.Score, steps_per_beat: int, name: str) -> tuple[Example, Quantised]:
     """The piece in a music21 score."""
-    from music21 import key, meter
+    from music21 import key
+    from music21 import meter
 
-    if any(one.transposition is not None for one in whole.recurse().getElementsByClass("Instrument")):
+    if any(instrument.transposition is not None for instrument in whole.recurse().getElementsByClass("Instrument")):
         whole = whole.toSoundingPitch()
-    flats = [(part, part.flatten()) for part in whole.parts] or [(whole, whole.flatten())]
-    meters = (one for _, flat in flats for one in flat.getElementsByClass(meter.TimeSignature))
+    flats: list[tuple[stream.Stream, stream.Stream]] = [(part, part.flatten()) for part in whole.parts] or [
+        (whole, whole.flatten())
+    ]
+    meters = (element for _, flat in flats for element in flat.getElementsByClass(meter.TimeSignature))
     first_meter = next(meters, None)
     bar = first_meter.barDuration.quarterLength if first_meter is not None else 0
-    bars = [_first_bar(part) for part, _ in flats]
+    bars = [_measure_first_bar(part) for part, _ in flats]
     first = max((filled for filled, _ in bars), default=0)
     lacking = Fraction(bar - first if 0 < first < bar else 0)
     notes: list[tuple[Fraction, Fraction, int]] = []
@@ -184,7 +203,7 @@ def _read(whole: Any, steps_per_beat: int, name: str) -> tuple[Example, Quantise
     for (_, flat), (_, given) in zip(flats, bars, strict=True):
         # Where parts fill their first bar unlike each other, music21 lets the others begin at different times.
         moved = Fraction(first - given if given and 0 < first <= bar else 0)
-        played, beaten = _notes(flat)
+        played, beaten = _read_notes(flat)
         notes += [
             (start + moved * (start >= given), end + moved * (end > given), pitch) for start, end, pitch in played
         ]
@@ -194,25 +213,25 @@ def _read(whole: Any, steps_per_beat: int, name: str) -> tuple[Example, Quantise
     def steps(quarters: Fraction) -> float:
         return float((quarters + lacking) * steps_per_beat)
 
-    events, told = quantised([(steps(start), steps(end), pitch) for start, end, pitch in notes], drums)
-    signature = next((one for _, flat in flats for one in flat.getElementsByClass(key.KeySignature)), None)
+    events, stats = quantised([(steps(start), steps(end), pitch) for start, end, pitch in notes], drums)
+    signature = next((element for _, flat in flats for element in flat.getElementsByClass(key.KeySignature)), None)
     if isinstance(signature, key.Key):
         number = key_number(signature.tonic.pitchClass, signature.mode)
     else:
         sharps = signature.sharps if signature is not None else None
         number = 0 if sharps is None else key_of_signature(sharps, events)
-    marks = (one.getQuarterBPM() for _, flat in flats for one in flat.getElementsByClass("MetronomeMark"))
-    tempo = next((one for one in marks if one), 0)
-    return piece(events, steps(length), float(bar * steps_per_beat), number, name, tempo), told
+    marks = (mark.getQuarterBPM() for _, flat in flats for mark in flat.getElementsByClass("MetronomeMark"))
+    tempo = next((bpm for bpm in marks if bpm), 0)
+    return piece(events, steps(length), float(bar * steps_per_beat), number, name, tempo), stats
 
 
-def _first_bar(part: Any) -> tuple[Any, Any]:
+def _measure_first_bar(part: stream.Stream) -> tuple[OffsetQL, OffsetQL]:
     """How far a part's first bar is filled, and where its second one begins, in quarter notes; 0, 0 if it has one."""
     measures = list(part.getElementsByClass("Measure")[:2])
     return (measures[0].highestTime, measures[1].offset) if len(measures) == 2 else (0, 0)
 
 
-def _notes(flat: Any) -> tuple[list[tuple[Fraction, Fraction, int]], int]:
+def _read_notes(flat: stream.Stream) -> tuple[list[tuple[Fraction, Fraction, int]], int]:
     """(start, end, pitch) of the notes of a part in quarter notes, tied ones joined; how many have no pitch."""
     notes: list[tuple[Fraction, Fraction, int]] = []
     open_ties: dict[int, list[int]] = {}  # positions in `notes` by pitch
@@ -225,18 +244,19 @@ def _notes(flat: Any) -> tuple[list[tuple[Fraction, Fraction, int]], int]:
             continue
         start = Fraction(element.offset)
         end = start + Fraction(element.duration.quarterLength)
-        for one in element.notes if element.isChord else [element]:
-            pitch = int(one.pitch.ps + 0.5)  # quarter tones go up
-            tie = one.tie.type if one.tie is not None else ""
+        sounding_notes: Sequence[note.Note] = getattr(element, "notes", [element])
+        for sounding_note in sounding_notes:
+            pitch = int(sounding_note.pitch.ps + 0.5)  # quarter tones go up
+            tie = sounding_note.tie.type if sounding_note.tie is not None else ""
             tied = open_ties.setdefault(pitch, [])
-            ending = (place for place in tied if abs(notes[place][1] - start) < NEAR)
-            place = next(ending, None) if tie in ("stop", "continue") else None
-            if place is None:
-                place = len(notes)
+            ending = (index for index in tied if abs(notes[index][1] - start) < NEAR)
+            index = next(ending, None) if tie in ("stop", "continue") else None
+            if index is None:
+                index = len(notes)
                 notes.append((start, end, pitch))
             else:
-                tied.remove(place)
-                notes[place] = notes[place][0], end, pitch
+                tied.remove(index)
+                notes[index] = notes[index][0], end, pitch
             if tie in ("start", "continue"):
-                tied.append(place)
+                tied.append(index)
     return notes, unpitched

@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import are_texts, as_text, positions, usable
-from common.readers.files import damaged, unreadable
-from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
-from common.types import Example, Field
+from common.readers.columns import are_texts
+from common.readers.columns import as_text
+from common.readers.columns import positions
+from common.readers.columns import usable
+from common.readers.files import damaged
+from common.readers.files import unreadable
+from common.readers.reader import Reader
+from common.readers.tagged import Sentence
+from common.readers.tagged import Tagged
+from common.readers.tagged import sentence
+from common.readers.tagged import tagged
+from common.readers.tagged import tagged_fields
+from common.types import Example
+from common.types import Field
+
+if TYPE_CHECKING:  # imported where it is used, for most runs need none
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
 
 MAGIC = b"PAR1"
 ROWS = 1024  # at a time
 IMAGES = 32  # the same, of rows that hold images
 BUFFER = 2**20  # bytes; without one, pyarrow reads whole column chunks, which may be the whole file
 
-# Place, an image's content or its path, the other fields' cells, and what is wrong with the row or "".
+# Location, an image's content or its path, the other fields' cells, and what is wrong with the row or "".
 ImageRow = tuple[str, bytes | str | None, dict[str, str | None], str]
 
 
 @dataclass(frozen=True)
-class Parquet:
+class Parquet(Reader):
     """A file whose columns are known.
 
     Args:
@@ -48,27 +65,27 @@ class Parquet:
         return f"{self.path.name}: Parquet; {taken}"
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every row that can be used; the place counts rows from 1, such as "a.parquet:2".
+        """(location, example) of every row that can be used; the location counts rows from 1, such as "a.parquet:2".
 
         Raises:
           DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
         """
         number = 0
-        with _opened(self.path) as file:
+        with _open_file(self.path) as file:
             for batch in file.iter_batches(ROWS, columns=sorted(set(self.columns.values()))):
-                values = {name: _values(_column(batch, column)) for name, column in self.columns.items()}
+                values = {name: _read_values(_get_column(batch, column)) for name, column in self.columns.items()}
                 for index in range(len(batch)):
                     number += 1
                     cells, wrong = {}, ""
                     for name, column in self.columns.items():
                         try:
-                            cells[name] = self._cell(column, values[name][index])
+                            cells[name] = self._to_text(column, values[name][index])
                         except (TypeError, UnicodeDecodeError) as error:
                             broken = isinstance(error, UnicodeDecodeError)
                             wrong = wrong or ("is not valid utf-8" if broken else f'"{column}" {error}')
                     yield from usable(f"{self.path.name}:{number}", cells, wrong, self.fields, self.problems)
 
-    def _cell(self, column: str, value: Any) -> str | None:
+    def _to_text(self, column: str, value: object) -> str | None:
         names = self.names.get(column)
         if names and isinstance(value, int):
             return names[value] if 0 <= value < len(names) else None  # -1 means that there is none
@@ -84,12 +101,12 @@ def parquet(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], p
       ConfigError: `columns` name what there is not.
       DataError: the file is missing, damaged or empty, lacks a column, or a column is of no fitting type.
     """
-    taken, types, metadata = _columns(path, fields, columns)
+    taken, types, metadata = _match_columns(path, fields, columns)
     for name, type in types.items():
         if not _is_plain(type):
             held = f'The column "{taken[name]}" of {path} holds {type}, not texts or numbers'
             raise DataError(f"{held}: name another by --column {name}=NAME.")
-    return Parquet(path, taken, _label_names(metadata), tuple(fields), problems)
+    return Parquet(path, taken, _read_label_names(metadata), tuple(fields), problems)
 
 
 def tagged_parquet(
@@ -104,38 +121,38 @@ def tagged_parquet(
     """
     from pyarrow import types as kinds
 
-    taken, types, metadata = _columns(path, fields, columns)
+    taken, types, metadata = _match_columns(path, fields, columns)
     tokens, tags = tagged_fields(fields)
     is_list = {
-        name: kinds.is_list(one) or kinds.is_large_list(one) or kinds.is_fixed_size_list(one)
-        for name, one in types.items()
+        name: kinds.is_list(type) or kinds.is_large_list(type) or kinds.is_fixed_size_list(type)
+        for name, type in types.items()
     }
     for name, what in ((tokens, "a text or a list of tokens"), (tags, "a list of tags or of spans")):
         fits = is_list[name] or (_is_plain(types[name]) if name == tokens else kinds.is_struct(types[name]))
         if not fits:
             held = f'The column "{taken[name]}" of {path} holds {types[name]}, not {what}'
             raise DataError(f"{held}: name another by --column {name}=NAME.")
-    classes = _label_names(metadata).get(taken[tags], [])
+    classes = _read_label_names(metadata).get(taken[tags], [])
 
-    def written(values: Any) -> Any:
+    def name_tags(values: object) -> object:
         """Tags by the names that the file has for their numbers; -1 and the like are none."""
         if not classes or not isinstance(values, list):
             return values
-        return [(classes[one] if 0 <= one < len(classes) else None) if isinstance(one, int) else one for one in values]
+        return [(classes[tag] if 0 <= tag < len(classes) else None) if isinstance(tag, int) else tag for tag in values]
 
     def read() -> Iterator[Sentence]:
         number = 0
-        with _opened(path) as file:
+        with _open_file(path) as file:
             for batch in file.iter_batches(ROWS, columns=sorted(set(taken.values()))):
                 for index in range(len(batch)):
                     number += 1
-                    place = f"{path.name}:{number}"
+                    location = f"{path.name}:{number}"
                     try:
                         row = {name: batch.column(column)[index].as_py() for name, column in taken.items()}
                     except UnicodeDecodeError:
-                        yield sentence(place, None, None, "is not valid utf-8")
+                        yield sentence(location, None, None, "is not valid utf-8")
                     else:
-                        yield sentence(place, row[tokens], written(row[tags]))
+                        yield sentence(location, row[tokens], name_tags(row[tags]))
 
     named = {name: " (named)" if name == tags and classes else "" for name in taken}
     note = ", ".join(f'{name} = "{column}"{named[name]}' for name, column in taken.items())
@@ -153,18 +170,18 @@ def image_rows(
     """
     from pyarrow import types as kinds
 
-    taken, types, metadata = _columns(path, fields, columns)
-    image = next(one.name for one in fields if one.kind == "image")
+    taken, types, metadata = _match_columns(path, fields, columns)
+    image = next(field.name for field in fields if field.kind == "image")
     for name, type in types.items():
         struct = kinds.is_struct(type) and {type.field(at).name for at in range(type.num_fields)} & {"bytes", "path"}
         if not (_is_plain(type) or (struct and name == image)):
             held = f'The column "{taken[name]}" of {path} holds {type}, not {"images" if name == image else "labels"}'
             raise DataError(f"{held}: name another by --column {name}=NAME.")
-    table = Parquet(path, taken, _label_names(metadata), fields, Problems())
+    table = Parquet(path, taken, _read_label_names(metadata), fields, Problems())
 
     def read() -> Iterator[ImageRow]:
         number = 0
-        with _opened(path) as file:
+        with _open_file(path) as file:
             for batch in file.iter_batches(IMAGES, columns=sorted(set(taken.values()))):
                 for index in range(len(batch)):
                     number += 1
@@ -173,7 +190,7 @@ def image_rows(
                         try:
                             cell = batch.column(column)[index].as_py()
                             if name != image:
-                                cells[name] = table._cell(column, cell)
+                                cells[name] = table._to_text(column, cell)
                             elif isinstance(cell, dict):
                                 value = cell.get("bytes") or cell.get("path")
                             else:
@@ -186,37 +203,37 @@ def image_rows(
     return table.note, read
 
 
-def _columns(
+def _match_columns(
     path: Path, fields: tuple[Field, ...], columns: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, Any], Mapping[bytes, bytes]]:
+) -> tuple[dict[str, str], dict[str, pyarrow.DataType], Mapping[bytes, bytes]]:
     """The column of each field and its type, and what the file says of itself."""
-    with _opened(path) as file:
+    with _open_file(path) as file:
         if not file.metadata.num_rows:
             raise DataError(f"{path} holds no row: name another file.")
         schema = file.schema_arrow
-    there = [(one.name, one.name, one.type) for one in schema]
+    there = [(column.name, column.name, column.type) for column in schema]
     if are_texts(fields):
-        there = [found for one in schema for found in _texts_in(one)]
+        there = [text for column in schema for text in _list_texts(column)]
     names = [name for name, _, _ in there]
-    found = positions(path.name, names, [short for _, short, _ in there], fields, columns)
-    taken = {name: names[at] for name, at in found.items()}
+    indices = positions(path.name, names, [short for _, short, _ in there], fields, columns)
+    taken = {name: names[at] for name, at in indices.items()}
     for column in taken.values():
         if names.count(column) > 1:
             raise DataError(f'{path} has several columns named "{column}": rename all but one.')
-    return taken, {name: there[at][2] for name, at in found.items()}, schema.metadata or {}
+    return taken, {name: there[at][2] for name, at in indices.items()}, schema.metadata or {}
 
 
-def _texts_in(column: Any) -> list[tuple[str, str, Any]]:
+def _list_texts(column: pyarrow.Field) -> list[tuple[str, str, pyarrow.DataType]]:
     """(name, what it is called, type) of a column, or of each in it if it is a struct."""
     from pyarrow import types
 
     if not types.is_struct(column.type):
         return [(column.name, column.name, column.type)]
     inner = [column.type.field(at) for at in range(column.type.num_fields)]
-    return [(f"{column.name}.{one.name}", one.name, one.type) for one in inner]
+    return [(f"{column.name}.{child.name}", child.name, child.type) for child in inner]
 
 
-def _column(batch: Any, name: str) -> Any:
+def _get_column(batch: pyarrow.RecordBatch, name: str) -> pyarrow.Array:
     """A column of a batch, or "struct.column" in one, where rows without the struct hold nothing."""
     if name in batch.schema.names:
         return batch.column(name)
@@ -226,26 +243,30 @@ def _column(batch: Any, name: str) -> Any:
     return struct.flatten()[at]  # field() would show what a missing struct hides
 
 
-def _label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+def _read_label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """The names of ClassLabel features, as the library `datasets` writes them into a file."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"].items()
     except (KeyError, ValueError, TypeError, AttributeError):
         return {}
-    single = {key: _item(one) for key, one in features}
-    classes = {key: one for key, one in single.items() if isinstance(one, dict) and one.get("_type") == "ClassLabel"}
-    named = {key: one.get("names") for key, one in classes.items()}
+    single = {key: _get_item_feature(feature) for key, feature in features}
+    classes = {
+        key: feature
+        for key, feature in single.items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    }
+    named = {key: feature.get("names") for key, feature in classes.items()}
     return {key: [str(name) for name in names] for key, names in named.items() if isinstance(names, list)}
 
 
-def _item(feature: Any) -> Any:
+def _get_item_feature(feature: object) -> object:
     """The feature of a sequence's items, or itself if it is none."""
     if isinstance(feature, list) and len(feature) == 1:
         return feature[0]
     return feature.get("feature", feature) if isinstance(feature, dict) else feature
 
 
-def _is_plain(type: Any) -> bool:
+def _is_plain(type: pyarrow.DataType) -> bool:
     """Whether a text stands for each value of an Arrow type."""
     from pyarrow import types
 
@@ -254,10 +275,10 @@ def _is_plain(type: Any) -> bool:
     texts = (types.is_string, types.is_large_string, types.is_string_view)
     bytes_ = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
     numbers = (types.is_integer, types.is_floating, types.is_boolean, types.is_null)
-    return any(one(type) for one in (*texts, *bytes_, *numbers))
+    return any(is_type(type) for is_type in (*texts, *bytes_, *numbers))
 
 
-def _values(column: Any) -> list[Any]:
+def _read_values(column: pyarrow.Array) -> list[object]:
     import pyarrow
 
     if pyarrow.types.is_dictionary(column.type):
@@ -270,7 +291,7 @@ def _values(column: Any) -> list[Any]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open_file(path: Path) -> Iterator[ParquetFile]:
     try:
         import pyarrow
         import pyarrow.parquet

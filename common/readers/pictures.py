@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:  # whoever reads texts alone must not wait for it
     import tensorflow as tf
+    from PIL import Image
 
 MAGICS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
 # All that Pillow opens by its first bytes and reads by itself; not EPS, for which it starts Ghostscript.
@@ -45,9 +46,9 @@ def facts(data: bytes) -> tuple[int, int, str]:
     Raises:
       Unusable: it is no image, or too large.
     """
-    with _opened(data) as image:
+    with _open_image(data) as image:
         width, height = image.size
-        lying = image.format != "TIFF" and _orientation(image) in LYING  # Pillow turns a TIFF's size by itself
+        lying = image.format != "TIFF" and _read_orientation(image) in LYING  # Pillow turns a TIFF's size by itself
         return (height, width, image.mode) if lying else (width, height, image.mode)
 
 
@@ -64,10 +65,10 @@ def usable(data: bytes, verify: bool = True) -> bytes:
     Raises:
       Unusable: it is no image, is broken, or is `too_large`, by its head.
     """
-    found = kind(data)
-    with _opened(data) as image:
-        if not _stays(found, image, data):
-            return _converted(image)
+    file_kind = kind(data)
+    with _open_image(data) as image:
+        if not _is_readable(file_kind, image, data):
+            return _convert(image)
     if verify and (wrong := broken([data])[0]):
         raise Unusable(wrong)
     return data
@@ -81,16 +82,16 @@ def broken(files: Sequence[bytes]) -> list[str]:
     import tensorflow as tf
 
     try:
-        _all_decoded()(tf.constant(files, tf.string))
+        _make_decoder()(tf.constant(files, tf.string))
     except (tf.errors.OpError, ValueError):
         if len(files) == 1:
             return [f"is a broken {kind(files[0])} file (cut off or damaged)"]
-        return [wrong for one in files for wrong in broken([one])]
+        return [wrong for file in files for wrong in broken([file])]
     return [""] * len(files)
 
 
 @cache
-def _all_decoded() -> Any:
+def _make_decoder() -> Callable[[tf.Tensor], tf.Tensor]:
     """A function that decodes files, string [batch], and gives their numbers of values."""
     import tensorflow as tf
 
@@ -117,7 +118,7 @@ def png(array: np.ndarray) -> bytes:
     """
     from PIL import Image
 
-    return _written(Image.fromarray(array))
+    return _write_png(Image.fromarray(array))
 
 
 def too_large(width: int, height: int) -> str:
@@ -129,21 +130,21 @@ def too_large(width: int, height: int) -> str:
     return f"is too large, for a side has over {MOST_SIDE:,} pixels" if max(width, height) > MOST_SIDE else ""
 
 
-def _stays(found: str, image: Any, data: bytes) -> bool:
+def _is_readable(file_kind: str, image: Image.Image, data: bytes) -> bool:
     """Whether TensorFlow shows a file of a kind that it knows as people see it."""
     if image.mode not in AS_THEY_ARE:
         return False
-    if found == "PNG":
+    if file_kind == "PNG":
         keyed = "transparency" in image.info and image.mode != "P"
-        return data[24] <= 8 and not keyed and _orientation(image) == 1  # the byte is bits a channel
-    if found == "BMP":
+        return data[24] <= 8 and not keyed and _read_orientation(image) == 1  # the byte is bits a channel
+    if file_kind == "BMP":
         head, bits, packed = (int.from_bytes(data[at:end], "little") for at, end in ((14, 18), (28, 30), (30, 34)))
         size = int.from_bytes(data[10:14], "little") + (3 * image.width + 3) // 4 * 4 * image.height
         return head >= 40 and bits == 24 and packed == 0 and size == len(data)  # with more behind it is refused
-    return found == "JPEG"  # common/images.py turns these upright
+    return file_kind == "JPEG"  # common/images.py turns these upright
 
 
-def _opened(data: bytes) -> Any:
+def _open_image(data: bytes) -> Image.Image:
     """A Pillow image whose head is read and no more."""
     from PIL import Image, UnidentifiedImageError
 
@@ -156,13 +157,13 @@ def _opened(data: bytes) -> Any:
     except Image.DecompressionBombError:  # Pillow's own limit is above ours
         raise Unusable(too_large(2**32, 2**32)) from None
     except Exception as error:  # its readers raise many kinds for damaged files
-        raise Unusable(_broken(data, error)) from None
+        raise Unusable(_broken_error(data, error)) from None
     if large := too_large(image.width, image.height):
         raise Unusable(large)
     return image
 
 
-def _orientation(image: Any) -> int:
+def _read_orientation(image: Image.Image) -> int:
     """What EXIF data before the pixels says, else 1. Unlike image.getexif, decodes nothing."""
     from PIL import Image
 
@@ -175,7 +176,7 @@ def _orientation(image: Any) -> int:
     return held if held in range(1, 9) else 1
 
 
-def _converted(image: Any) -> bytes:
+def _convert(image: Image.Image) -> bytes:
     """A PNG file of an image, upright."""
     from PIL import ImageOps
 
@@ -184,25 +185,25 @@ def _converted(image: Any) -> bytes:
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith(("I", "F")):
-            image = _eight_bits(image)
+            image = _to_eight_bits(image)
         elif image.mode in ("P", "PA", "La", "RGBa") or "transparency" in image.info:
             clear = image.mode != "P" or "transparency" in image.info
             image = image.convert("RGBA" if clear else "RGB")
         elif image.mode not in ("L", "LA", "RGB", "RGBA"):
             image = image.convert("L" if image.mode == "1" else "RGB")
-        return _written(image)
+        return _write_png(image)
     except Exception as error:  # as above, and of sizes that no memory holds
-        raise Unusable(_broken(b"", error, format)) from None
+        raise Unusable(_broken_error(b"", error, format)) from None
 
 
-def _written(image: Any) -> bytes:
+def _write_png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.info = {}  # such as an EXIF orientation, which no longer holds
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def _eight_bits(image: Any) -> Any:
+def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits, or of any range, as that of 8."""
     from PIL import Image
 
@@ -217,7 +218,7 @@ def _eight_bits(image: Any) -> Any:
     return Image.fromarray(np.round(scaled).astype(np.uint8))
 
 
-def _broken(data: bytes, error: Exception, format: str | None = None) -> str:
+def _broken_error(data: bytes, error: Exception, format: str | None = None) -> str:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:120]
     name = kind(data) or format
     return f"is a broken {name} file ({reason})" if name else f"is a broken image ({reason})"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from common.readers.columns import listed, unusable
 from common.tags import Span
@@ -13,26 +12,26 @@ from common.tags import Span
 STARTS, ENDS, TYPES = ("start", "start_offset"), ("end", "end_offset"), ("label", "type", "labels")
 
 
-def spans_of(text: str, values: Any) -> list[Span]:
+def spans_of(text: str, values: object) -> list[Span]:
     """The different spans of a text, without blanks at their ends."""
-    if isinstance(values, dict) and values and all(isinstance(one, list) for one in values.values()):
+    if isinstance(values, dict) and values and all(isinstance(column, list) for column in values.values()):
         # As `datasets` writes a list of objects: {"start": [0], "end": [4], "label": ["PER"]}.
         values = [dict(zip(values, row, strict=False)) for row in zip(*values.values(), strict=False)]
     if not isinstance(values, list):
         raise ValueError("has no tags" if values is None else 'has a text, but no list of spans such as [0, 4, "PER"]')
-    found: dict[Span, None] = {}
+    spans: dict[Span, None] = {}
     for value in values:
-        start, end, label = _span(value)
+        start, end, label = _parse_span(value)
         if not 0 <= start <= end <= len(text):
             raise ValueError(f"has the entity [{start}, {end}], but its text has {len(text):,} characters")
         inner = text[start:end]
         if not inner.strip():
             raise ValueError(f"has the entity [{start}, {end}], which is {'blank' if inner else 'empty'}")
-        found[start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip()), label] = None
-    return sorted(found)
+        spans[start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip()), label] = None
+    return sorted(spans)
 
 
-def _span(value: Any) -> Span:
+def _parse_span(value: object) -> Span:
     """The numbers and the label of [start, end, label] or an object, as annotation tools write it."""
     parts = value
     if isinstance(value, dict):
@@ -41,7 +40,7 @@ def _span(value: Any) -> Span:
         start, end, label = parts
         if isinstance(label, list) and len(label) == 1:  # as Label Studio has it
             label = label[0]
-        numbers = all(isinstance(one, int | float) and one == one // 1 for one in (start, end))
+        numbers = all(isinstance(number, int | float) and number == number // 1 for number in (start, end))
         if numbers and isinstance(label, str | int) and (name := str(label).strip()) and not unusable(name):
             return int(start), int(end), name
     shown = json.dumps(value, ensure_ascii=True, default=str)
@@ -61,10 +60,10 @@ def beside(
         return f"{listed([text[span[0] : span[1]]])} [{span[0]}, {span[1]}]"
 
     mended = []
-    kept, lost = _apart([(span[0], span[1], span) for span in spans])
-    mended += [(span, f"overlaps {shown(other)}; the latter is taken") for span, other in lost]
+    separate, lost = _remove_overlaps([(span[0], span[1], span) for span in spans])
+    mended += [(span, f"overlaps {shown(winner)}; the latter is taken") for span, winner in lost]
     placed = []
-    for start, end, span in kept:
+    for start, end, span in separate:
         first, last = bisect_right(ends, start), bisect_left(starts, end)
         if first == last:  # of characters that are not seen
             mended.append((span, "holds no token; it is left out"))
@@ -74,25 +73,31 @@ def beside(
             what, are = ("token", "token is") if last - first == 1 else ("tokens", "tokens are")
             whole = listed([text[starts[first] : ends[last - 1]]])
             mended.append((span, f"is part of the {what} {whole}; the whole {are} taken"))
-    tagged, lost = _apart(placed)
-    mended += [(span, f"shares a token with {shown(other)}; the latter is taken") for span, other in lost]
-    told = [f"has the entity {shown(span)}, which {what}" for span, what in mended]
-    return [(first, last, span[2]) for first, last, span in tagged], [(first, span) for first, _, span in placed], told
+    tagged, lost = _remove_overlaps(placed)
+    mended += [(span, f"shares a token with {shown(winner)}; the latter is taken") for span, winner in lost]
+    messages = [f"has the entity {shown(span)}, which {what}" for span, what in mended]
+    return (
+        [(first, last, span[2]) for first, last, span in tagged],
+        [(first, span) for first, _, span in placed],
+        messages,
+    )
 
 
-def _apart(placed: Sequence[tuple[int, int, Span]]) -> tuple[list[tuple[int, int, Span]], list[tuple[Span, Span]]]:
+def _remove_overlaps(
+    placed: Sequence[tuple[int, int, Span]],
+) -> tuple[list[tuple[int, int, Span]], list[tuple[Span, Span]]]:
     """Places that do not overlap, those of longer spans kept; and (span, the one kept instead) of the others."""
-    kept: list[tuple[int, int, Span]] = []
+    separate: list[tuple[int, int, Span]] = []
     lost = []
-    for one in sorted(placed, key=lambda one: (one[2][0] - one[2][1], one[2][0])):
-        at = bisect_left(kept, one[0], key=lambda other: other[0])
-        if at and kept[at - 1][1] > one[0]:
-            lost.append((one[2], kept[at - 1][2]))
-        elif at < len(kept) and kept[at][0] < one[1]:
-            lost.append((one[2], kept[at][2]))
+    for candidate in sorted(placed, key=lambda candidate: (candidate[2][0] - candidate[2][1], candidate[2][0])):
+        at = bisect_left(separate, candidate[0], key=lambda item: item[0])
+        if at and separate[at - 1][1] > candidate[0]:
+            lost.append((candidate[2], separate[at - 1][2]))
+        elif at < len(separate) and separate[at][0] < candidate[1]:
+            lost.append((candidate[2], separate[at][2]))
         else:
-            insort(kept, one)
-    return kept, lost
+            insort(separate, candidate)
+    return separate, lost
 
 
 def cut_texts(texts: Sequence[str]) -> Iterator[tuple[list[str], list[int], list[int]]]:

@@ -7,17 +7,28 @@ import io
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from dataclasses import dataclass
+from dataclasses import field
+from itertools import chain
+from itertools import islice
 from pathlib import Path
 
 from common import languages
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import are_texts, positions, usable
-from common.readers.files import damage, opened_text, sample, suffix
+from common.readers.columns import are_texts
+from common.readers.columns import positions
+from common.readers.columns import usable
+from common.readers.files import damage
+from common.readers.files import opened_text
+from common.readers.files import sample
+from common.readers.files import suffix
+from common.readers.reader import Reader
+from common.types import Example
 from common.types import Field
 
 DELIMITER_ROWS, GUESS_ROWS = 50, 1000
@@ -30,7 +41,7 @@ Row = tuple[int, list[str], str]  # line where it starts, cells, what is wrong w
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Reader):
     """A file whose layout is known; its rows can be read as often as one likes.
 
     Args:
@@ -58,23 +69,23 @@ class Table:
         taken = ", ".join(f"{name} = {column}" for name, column in columns.items())
         return f"{self.path.name}: {layout}, {self.encoding}, {'header' if self.header else 'no header'}; {taken}"
 
-    def rows(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """(place, example) of every row that can be used, such as ("a.csv:2", {"text": "fine", "label": "pos"}).
+    def rows(self) -> Iterator[tuple[str, Example]]:
+        """(location, example) of every row that can be used, such as ("a.csv:2", {"text": "fine", "label": "pos"}).
 
         Raises:
           DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
         """
-        with _opened_rows(self.path, self.encoding, self.delimiter) as rows:
+        with _open_rows(self.path, self.encoding, self.delimiter) as rows:
             if self.header is not None:
                 next(rows, None)
             for number, cells, wrong in rows:
-                place = f"{self.path.name}:{number}"
+                location = f"{self.path.name}:{number}"
                 wrong = wrong or damage("".join(cells), self.encoding)
                 if not wrong and len(cells) != self.width:
                     cell = "cell" if len(cells) == 1 else "cells"
                     wrong = f"has {len(cells)} {cell} where the first row has {self.width}"
                 named = {} if wrong else {name: cells[at] for name, at in self.positions.items()}
-                yield from usable(place, named, wrong, self.fields, self.problems)
+                yield from usable(location, named, wrong, self.fields, self.problems)
 
     __iter__ = rows
 
@@ -95,8 +106,8 @@ def table(
       DataError: the file is missing, damaged, empty or no such table.
     """
     encoding, text = sample(path, encoding)
-    delimiter = _delimiter(path, text)
-    with _opened_rows(path, encoding, delimiter) as rows:
+    delimiter = _detect_delimiter(path, text)
+    with _open_rows(path, encoding, delimiter) as rows:
         first = next(rows, None)
         if first is None:
             raise DataError(f"{path} is empty: name a file with a row for each example.")
@@ -123,34 +134,34 @@ def table(
                     yield row
 
         advice = "separate cells by commas (.csv) or tabs (.tsv)"
-        found = positions(path.name, cells, header, fields, columns, sound(), advice)
+        indices = positions(path.name, cells, header, fields, columns, sound(), advice)
         if counts[False] > counts[True]:  # such as prose whose first line holds a comma
             few = f"only {counts[True]:,} of its first {counts.total():,} rows have {len(cells)} cells as the first one"
             raise DataError(f"{path} is no table, for {few}: {advice}.")
-    return Table(path, delimiter, encoding, header, found, len(cells), fields, problems)
+    return Table(path, delimiter, encoding, header, indices, len(cells), fields, problems)
 
 
 # Rows and cells
 
 
 @contextmanager
-def _opened_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Iterator[Row]]:
+def _open_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Iterator[Row]]:
     with opened_text(path, encoding, "\n" if delimiter == "\t" else "") as lines:
-        yield _rows(lines, delimiter)
+        yield _read_rows(lines, delimiter)
 
 
-def _rows(lines: io.TextIOBase, delimiter: str) -> Iterator[Row]:
+def _read_rows(lines: io.TextIOBase, delimiter: str) -> Iterator[Row]:
     """Every row but blank lines. In a single column a line of blanks is a text, an empty line still is none."""
     unmarked = chain([lines.readline().lstrip("\ufeff")], lines)  # some programs mark a marked file again
     width = 0  # of the first row
-    for row in _tab_rows(unmarked) if delimiter == "\t" else _csv_rows(unmarked, delimiter):
+    for row in _read_tab_rows(unmarked) if delimiter == "\t" else _read_csv_rows(unmarked, delimiter):
         _, cells, wrong = row
         if wrong or "".join(cells).strip() or len(cells) > 1 or (cells and width == 1):
             width = width or len(cells)
             yield row
 
 
-def _tab_rows(lines: Iterable[str]) -> Iterator[Row]:
+def _read_tab_rows(lines: Iterable[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         if line.endswith("\n"):
             line = line[:-2] if line.endswith("\r\n") else line[:-1]
@@ -180,7 +191,7 @@ def tab_cells(line: str) -> list[str]:
     return cells
 
 
-def _csv_rows(lines: Iterable[str], delimiter: str) -> Iterator[Row]:
+def _read_csv_rows(lines: Iterable[str], delimiter: str) -> Iterator[Row]:
     exhausted = False
 
     def feed() -> Iterator[str]:
@@ -192,7 +203,7 @@ def _csv_rows(lines: Iterable[str], delimiter: str) -> Iterator[Row]:
     while True:
         number = reader.line_num + 1
         try:
-            cells = _next_csv_row(reader)
+            cells = _read_csv_row(reader)
         except csv.Error as error:
             yield number, [], f"is not CSV ({error})"
             continue
@@ -202,7 +213,7 @@ def _csv_rows(lines: Iterable[str], delimiter: str) -> Iterator[Row]:
         yield number, cells, "opens a quote that is never closed, which loses the rest of the file" if exhausted else ""
 
 
-def _next_csv_row(reader: Iterator[list[str]]) -> list[str] | None:
+def _read_csv_row(reader: Iterator[list[str]]) -> list[str] | None:
     with _csv_limit:
         before = csv.field_size_limit(LONGEST_CELL)
         try:
@@ -214,7 +225,7 @@ def _next_csv_row(reader: Iterator[list[str]]) -> list[str] | None:
 # Layout
 
 
-def _delimiter(path: Path, text: str) -> str:
+def _detect_delimiter(path: Path, text: str) -> str:
     """By suffix a tab, or that with which the most first rows are as wide as the first one."""
     named = suffix(path)
     lines = [line for line in islice(io.StringIO(text), DELIMITER_ROWS) if line.strip()]
@@ -223,7 +234,7 @@ def _delimiter(path: Path, text: str) -> str:
 
     def consistency(delimiter: str) -> float:
         stream = io.StringIO(text, newline="\n" if delimiter == "\t" else "")
-        widths = [len(cells) for _, cells, _ in islice(_rows(stream, delimiter), DELIMITER_ROWS)]
+        widths = [len(cells) for _, cells, _ in islice(_read_rows(stream, delimiter), DELIMITER_ROWS)]
         return widths.count(widths[0]) / len(widths) if widths and widths[0] > 1 else 0
 
     return max(DELIMITERS, key=consistency)

@@ -7,18 +7,37 @@ of the text, as given but without blanks at their ends, and its tokens are those
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import as_text, listed, unusable
+from common.readers.columns import as_text
+from common.readers.columns import listed
+from common.readers.columns import unusable
 from common.readers.jsonl import json_lines
-from common.readers.spans import beside, cut_texts, spans_of
-from common.tags import NONE, Scheme, Span, Tally, entities, faults, iob2, pieces
-from common.types import Example, Field
+from common.readers.reader import Reader
+from common.readers.spans import beside
+from common.readers.spans import cut_texts
+from common.readers.spans import spans_of
+from common.tags import NONE
+from common.tags import Scheme
+from common.tags import Span
+from common.tags import Tally
+from common.tags import entities
+from common.tags import faults
+from common.tags import iob2
+from common.tags import pieces
+from common.types import Example
+from common.types import Field
 
 LONGEST = 1300  # tokens of a sentence; longer ones are cut
 BATCH = 256  # texts that are tokenised at once
@@ -30,14 +49,14 @@ class Sentence(NamedTuple):
     """What a file says of a sentence: tokens and tags as written, or a text and its spans.
 
     Args:
-      place: such as "notes.jsonl:3".
+      location: such as "notes.jsonl:3".
       wrong: why it cannot be used, or "".
       lines: of each token, where a line holds one.
       spans: of characters, within the text, none empty.
       left_out: why it is not wanted though it is sound, or "".
     """
 
-    place: str
+    location: str
     wrong: str = ""
     tokens: Sequence[str] = ()
     tags: Sequence[str] = ()
@@ -47,16 +66,16 @@ class Sentence(NamedTuple):
     left_out: str = ""
 
     def at(self, token: int) -> str:
-        """The place of a token."""
-        return f"{self.place.rpartition(':')[0]}:{self.lines[token]}" if self.lines else self.place
+        """The location of a token."""
+        return f"{self.location.rpartition(':')[0]}:{self.lines[token]}" if self.lines else self.location
 
 
 @dataclass(frozen=True)
-class Tagged:
+class Tagged(Reader):
     """A file whose scheme is known.
 
     Args:
-      note: how the file was understood, for people.
+      summary: how the file was understood, for people.
       read: starts a pass.
       scheme: of the tags.
       faulty: it does not allow all of them.
@@ -66,7 +85,7 @@ class Tagged:
       repairs: is told of every tag or span that was mended.
     """
 
-    note: str
+    summary: str
     read: Callable[[], Iterator[Sentence]] = field(repr=False)
     scheme: Scheme
     faulty: bool
@@ -75,69 +94,73 @@ class Tagged:
     problems: Problems = field(repr=False, compare=False)
     repairs: Problems = field(repr=False, compare=False)
 
+    @property
+    def note(self) -> str:
+        return self.summary
+
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every sentence that can be used, or of every piece of one that is too long.
+        """(location, example) of every sentence that can be used, or of every piece of one that is too long.
 
         Raises:
           DataError: the file cannot be read to its end, or a sentence is broken and `problems` is strict.
         """
         self.repairs.clear()
-        for batch in _batches(self.read()):
-            cut = iter(cut_texts([one.text for one in batch if one.text is not None]))
-            for one in batch:
+        for batch in _batch_sentences(self.read()):
+            cut = iter(cut_texts([sentence.text for sentence in batch if sentence.text is not None]))
+            for sentence in batch:
                 try:
-                    if one.left_out:
-                        self.problems.leave_out(one.left_out)
-                    elif one.wrong:
-                        self.problems.add(one.place, one.wrong)
-                    elif one.text is None:
-                        yield from self._of_tags(one)
+                    if sentence.left_out:
+                        self.problems.leave_out(sentence.left_out)
+                    elif sentence.wrong:
+                        self.problems.add(sentence.location, sentence.wrong)
+                    elif sentence.text is None:
+                        yield from self._read_tags(sentence)
                     else:
-                        yield from self._of_text(one, one.text, *next(cut))
+                        yield from self._read_text(sentence, sentence.text, *next(cut))
                 except _Unusable as error:
-                    self.problems.add(error.place, error.what)
+                    self.problems.add(error.location, error.what)
 
-    def _of_tags(self, one: Sentence) -> Iterator[tuple[str, Example]]:
-        tags = one.tags
+    def _read_tags(self, sentence: Sentence) -> Iterator[tuple[str, Example]]:
+        tags = sentence.tags
         if self.named_tags:
             if unknown := [at for at, tag in enumerate(tags) if tag not in self.names]:
-                raise _Unusable(one.at(unknown[0]), f'has the tag "{tags[unknown[0]]}", which --label-names lacks')
+                raise _Unusable(sentence.at(unknown[0]), f'has the tag "{tags[unknown[0]]}", which --label-names lacks')
             tags = [self.names[tag] for tag in tags]
         if (foreign := self.scheme.foreign(tags)) is not None:
-            raise _Unusable(one.at(foreign), f'has the tag "{tags[foreign]}", which is none of {self.scheme.name}')
-        spans = self._renamed(entities(tags, self.scheme), one)
+            raise _Unusable(sentence.at(foreign), f'has the tag "{tags[foreign]}", which is none of {self.scheme.name}')
+        spans = self._rename(entities(tags, self.scheme), sentence)
         for at, what in faults(tags, self.scheme) if self.faulty else ():
-            self.repairs.add(one.at(at), what)
+            self.repairs.add(sentence.at(at), what)
         made = iob2(spans, len(tags))
         for start, end in pieces(made, LONGEST):
-            tokens = list(one.tokens[start:end])
-            yield one.at(start), {"text": " ".join(tokens), "tokens": tokens, "tags": made[start:end]}
+            tokens = list(sentence.tokens[start:end])
+            yield sentence.at(start), {"text": " ".join(tokens), "tokens": tokens, "tags": made[start:end]}
 
-    def _of_text(
-        self, one: Sentence, text: str, tokens: list[str], starts: list[int], ends: list[int]
+    def _read_text(
+        self, sentence: Sentence, text: str, tokens: list[str], starts: list[int], ends: list[int]
     ) -> Iterator[tuple[str, Example]]:
         if not tokens:
-            raise _Unusable(one.place, "holds no token")
+            raise _Unusable(sentence.location, "holds no token")
 
-        tagged, placed, mended = beside(text, self._renamed(one.spans, one), tokens, starts, ends)
+        tagged, placed, mended = beside(text, self._rename(sentence.spans, sentence), tokens, starts, ends)
         for what in mended:
-            self.repairs.add(one.place, what)
+            self.repairs.add(sentence.location, what)
         tags = iob2(tagged, len(tokens))
         cuts = pieces(tags, LONGEST)
         for first, last in cuts:
             left, right = (0, len(text)) if len(cuts) == 1 else (starts[first], ends[last - 1])
             within = [span for at, span in placed if first <= at < last]
-            found = [[max(start, left) - left, min(end, right) - left, type] for start, end, type in within]
+            spans = [[max(start, left) - left, min(end, right) - left, type] for start, end, type in within]
             example = {"text": text[left:right], "tokens": tokens[first:last], "tags": tags[first:last]}
-            yield one.place, example | {"entities": sorted(found)}
+            yield sentence.location, example | {"entities": sorted(spans)}
 
-    def _renamed(self, spans: Sequence[Span], one: Sentence) -> Sequence[Span]:
+    def _rename(self, spans: Sequence[Span], sentence: Sentence) -> Sequence[Span]:
         """Entities under the names of their types; those of a type whose name is O are none."""
-        if not self.names or (self.named_tags and one.text is None):
+        if not self.names or (self.named_tags and sentence.text is None):
             return spans
         for _, _, type in spans:
             if type not in self.names:
-                raise _Unusable(one.place, f'has the entity type "{type}", which --label-names does not name')
+                raise _Unusable(sentence.location, f'has the entity type "{type}", which --label-names does not name')
         return [(start, end, name) for start, end, type in spans if (name := self.names[type]) not in NONE]
 
 
@@ -154,41 +177,90 @@ def tagged(
     Raises:
       DataError: the file cannot be read to its end, or holds no tags.
     """
-    tally, spans, long = Tally(), False, 0
-    for one in read():
-        spans |= one.text is not None
-        long += len(one.tags) > LONGEST
-        if not (one.wrong or one.left_out) and one.text is None:
-            tally.add(one.tags)
-            if len(tally.pairs) > MOST_PAIRS:
-                break
-    counts = tally.tags()
-    words = len(counts) > FEW_TAGS and 4 * len(counts) > counts.total()  # hardly any twice
-    if words or len(counts) > MOST_TAGS or len(tally.pairs) > MOST_PAIRS:
-        raise DataError(f"{name} has too many different tags, such as {_few(counts)}: name the column of the tags.")
+    survey = _survey_tags(read)
+    tally, counts = survey.tally, survey.tally.tags()
     numbers = bool(counts) and all(tag.lstrip("-").isdecimal() for tag in counts)
-    if numbers and not names:
-        remedy = "say what they stand for by --label-names FILE, with a name such as B-PER on each line"
-        raise DataError(f"The tags of {name} are numbers ({_few(counts)}): {remedy}.")
+    _check_tags(name, tally, numbers and not names)
     named_tags = bool(names) and (numbers or (bool(counts) and set(counts) <= set(names)))
     if named_tags:
         tally = tally.renamed(names)
     scheme = tally.scheme()
     if scheme.form == "bare" and all(REVERSED.fullmatch(tag) for tag in set(tally.tags()) - set(NONE)):
-        raise DataError(f"The tags of {name} have their letter last ({_few(tally.tags())}): write B-PER for PER-B.")
+        raise DataError(
+            f"The tags of {name} have their letter last ({_list_few(tally.tags())}): write B-PER for PER-B."
+        )
     layout += f"; scheme {scheme}" if counts else ""
-    if long:  # most often a file whose sentences are not parted
-        layout += f"; {long:,} {'sentence' if long == 1 else 'sentences'} of over {LONGEST:,} tokens cut"
+    if survey.long:  # most often a file whose sentences are not parted
+        layout += f"; {survey.long:,} {'sentence' if survey.long == 1 else 'sentences'} of over {LONGEST:,} tokens cut"
     faulty = tally.faults(scheme) > 0
-    made = Tagged(layout, read, scheme, faulty, names, named_tags, Problems(), Problems())
-    if spans or faulty:  # what is mended is known after a pass
-        for _ in made.rows():
-            pass
-        if count := made.repairs.count:
-            kind, kinds = ("illegal tag", "illegal tags") if counts else ("entity", "entities")
-            first = made.repairs.lines()[0].partition(", which")[0] if counts else made.repairs.lines()[0]
-            layout += f"; {count:,} {kind if count == 1 else kinds} repaired, first {first}"
-    return replace(made, note=layout, problems=problems, repairs=Problems())
+    reader = Tagged(layout, read, scheme, faulty, names, named_tags, Problems(), Problems())
+    if survey.has_spans or faulty:
+        layout += _describe_repairs(reader, "entity" if not counts else "illegal tag")
+    return replace(reader, summary=layout, problems=problems, repairs=Problems())
+
+
+@dataclass
+class _TagSurvey:
+    """What a pass over the sentences of a file found.
+
+    Args:
+      tally: of the tags.
+      has_spans: there are texts with spans.
+      long: sentences that are cut.
+    """
+
+    tally: Tally
+    has_spans: bool = False
+    long: int = 0
+
+
+def _survey_tags(read: Callable[[], Iterator[Sentence]]) -> _TagSurvey:
+    """Counts the tags of a file; stops where there are too many different ones."""
+    survey = _TagSurvey(Tally())
+    for sentence in read():
+        survey.has_spans |= sentence.text is not None
+        survey.long += len(sentence.tags) > LONGEST
+        if not (sentence.wrong or sentence.left_out) and sentence.text is None:
+            survey.tally.add(sentence.tags)
+            if len(survey.tally.pairs) > MOST_PAIRS:
+                break
+    return survey
+
+
+def _check_tags(name: str, tally: Tally, unnamed: bool) -> None:
+    """Refuses tags that are words, or numbers without names.
+
+    Args:
+      name: of the file.
+      unnamed: the tags are numbers, and nobody said what they stand for.
+    """
+    counts = tally.tags()
+    words = len(counts) > FEW_TAGS and 4 * len(counts) > counts.total()  # hardly any twice
+    if words or len(counts) > MOST_TAGS or len(tally.pairs) > MOST_PAIRS:
+        raise DataError(
+            f"{name} has too many different tags, such as {_list_few(counts)}: name the column of the tags."
+        )
+    if unnamed:
+        remedy = "say what they stand for by --label-names FILE, with a name such as B-PER on each line"
+        raise DataError(f"The tags of {name} are numbers ({_list_few(counts)}): {remedy}.")
+
+
+def _describe_repairs(reader: Tagged, kind: str) -> str:
+    """What a pass mends, to stand at the end of a note; "" if it is nothing.
+
+    Args:
+      kind: "entity" or "illegal tag".
+    """
+    for _ in reader.rows():
+        pass
+    if not (count := reader.repairs.count):
+        return ""
+    first = reader.repairs.lines()[0]
+    if kind == "entity":
+        kinds = kind if count == 1 else "entities"
+    else:
+        kinds, first = kind if count == 1 else f"{kind}s", first.partition(", which")[0]
+    return f"; {count:,} {kinds} repaired, first {first}"
 
 
 def tagged_json_lines(
@@ -203,23 +275,23 @@ def tagged_json_lines(
 
     Args: as those of `tagged` and `jsonl.json_lines`.
     """
-    found = json_lines(path, fields, columns, encoding, problems)
-    tokens, tags = (found.keys[name] for name in tagged_fields(fields))
+    rows = json_lines(path, fields, columns, encoding, problems)
+    tokens, tags = (rows.keys[name] for name in tagged_fields(fields))
 
     def read() -> Iterator[Sentence]:
-        for place, value, wrong in found.read():
-            yield sentence(place, value.get(tokens), value.get(tags), wrong)
+        for location, value, wrong in rows.read():
+            yield sentence(location, value.get(tokens), value.get(tags), wrong)
 
-    return tagged(path.name, found.note, read, names, problems)
+    return tagged(path.name, rows.note, read, names, problems)
 
 
 def tagged_fields(fields: Iterable[Field]) -> tuple[str, str]:
     """The names of the fields of tokens and of tags."""
-    kinds = {one.kind: one.name for one in fields}
+    kinds = {field.kind: field.name for field in fields}
     return kinds["tokens"], kinds["tags"]
 
 
-def sentence(place: str, tokens: Any, tags: Any, wrong: str = "") -> Sentence:
+def sentence(location: str, tokens: object, tags: object, wrong: str = "") -> Sentence:
     """A sentence of two values: a list of tokens and one of tags, or a text and a list of spans.
 
     >>> sentence("a.jsonl:1", "Ann slept", [[0, 3, "PER"]]).spans
@@ -231,26 +303,26 @@ def sentence(place: str, tokens: Any, tags: Any, wrong: str = "") -> Sentence:
       wrong: what is wrong already, or "".
     """
     if wrong:
-        return Sentence(place, wrong)
+        return Sentence(location, wrong)
     try:
         if isinstance(tokens, str):
             if why := unusable(tokens):
                 raise ValueError(why)
-            return Sentence(place, text=tokens, spans=spans_of(tokens, tags))
-        found, written = _strings(tokens, "token"), _strings(tags, "tag")
-        if len(found) != len(written):
-            raise ValueError(f"has {len(found):,} tokens, but {len(written):,} tags")
+            return Sentence(location, text=tokens, spans=spans_of(tokens, tags))
+        token_texts, tag_texts = _to_strings(tokens, "token"), _to_strings(tags, "tag")
+        if len(token_texts) != len(tag_texts):
+            raise ValueError(f"has {len(token_texts):,} tokens, but {len(tag_texts):,} tags")
     except ValueError as error:
-        return Sentence(place, str(error))
-    return Sentence(place, "", found, written)
+        return Sentence(location, str(error))
+    return Sentence(location, "", token_texts, tag_texts)
 
 
-def _strings(values: Any, what: str) -> list[str]:
+def _to_strings(values: object, what: str) -> list[str]:
     if values is None or (isinstance(values, list) and not values):
         raise ValueError(f"has no {what}s")
     if not isinstance(values, list):
         raise ValueError(f"has {what}s that are no list")
-    found = []
+    texts = []
     for number, value in enumerate(values, 1):
         try:
             text = (as_text(value) or "").strip()
@@ -258,26 +330,26 @@ def _strings(values: Any, what: str) -> list[str]:
             raise ValueError(f"has a {what} (number {number:,}) that {error}") from None
         if wrong := unusable(text) or ("" if text else f"has an empty {what} (number {number:,})"):
             raise ValueError(wrong)
-        found.append(text)
-    return found
+        texts.append(text)
+    return texts
 
 
 class _Unusable(Exception):
-    def __init__(self, place: str, what: str):
-        self.place, self.what = place, what
+    def __init__(self, location: str, what: str):
+        self.location, self.what = location, what
 
 
-def _batches(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
+def _batch_sentences(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
     """Lists of sentences, many where they hold texts, which are best tokenised together."""
     batch = []
-    for one in sentences:
-        batch.append(one)
-        if one.text is None or len(batch) == BATCH:
+    for sentence in sentences:
+        batch.append(sentence)
+        if sentence.text is None or len(batch) == BATCH:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-def _few(tags: Iterable[str]) -> str:
+def _list_few(tags: Iterable[str]) -> str:
     return listed(sorted(tags)[:5])

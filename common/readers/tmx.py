@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from itertools import islice
 from pathlib import Path
-from typing import Any
-from xml.sax import SAXException, SAXParseException
+from xml.sax import SAXException
+from xml.sax import SAXParseException
 from xml.sax.handler import ContentHandler
+from xml.sax.xmlreader import AttributesImpl
 
 from common import languages
-from common.errors import ConfigError, DataError
+from common.errors import ConfigError
+from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import check_fields, is_other_language, usable
-from common.readers.files import opened, suffix
-from common.types import Example, Field
+from common.readers.columns import check_fields
+from common.readers.columns import is_other_language
+from common.readers.columns import usable
+from common.readers.files import opened
+from common.readers.files import suffix
+from common.readers.reader import Reader
+from common.types import Example
+from common.types import Field
 
 BLOCK = 2**16  # bytes at a time
 UNITS = 1_000  # from which the languages are taken
@@ -24,7 +35,7 @@ Unit = tuple[int, list[tuple[str, str]]]  # line where it starts, (language, tex
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(Reader):
     """A file whose languages are known.
 
     Args:
@@ -34,21 +45,23 @@ class Memory:
 
     path: Path
     languages: dict[str, str]
-    fields: tuple[Field, ...] = field(repr=False)
-    problems: Problems = field(repr=False, compare=False)
+    fields: tuple[Field, ...] = dataclass_field(repr=False)
+    problems: Problems = dataclass_field(repr=False, compare=False)
 
     @property
     def note(self) -> str:
-        return f"{self.path.name}: TMX; " + ", ".join(f'{name} = "{one}"' for name, one in self.languages.items())
+        return f"{self.path.name}: TMX; " + ", ".join(
+            f'{name} = "{language}"' for name, language in self.languages.items()
+        )
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(place, example) of every unit that can be used; units that lack one of the languages are left out.
+        """(location, example) of every unit that can be used; units that lack one of the languages are left out.
 
         Raises:
           DataError: the file is damaged, or a unit is broken and `problems` is strict.
         """
-        for line, texts in _units(self.path, {}):
-            cells = {name: _text(texts, language) for name, language in self.languages.items()}
+        for line, texts in _read_units(self.path, {}):
+            cells = {name: _find_text(texts, language) for name, language in self.languages.items()}
             if lacking := next((name for name, cell in cells.items() if cell is None), None):
                 self.problems.leave_out(f'with no text in "{self.languages[lacking]}"')
                 continue
@@ -72,47 +85,62 @@ def memory(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], pr
       DataError: the file is missing, damaged, declares entities, or it cannot be told which language is which field.
     """
     check_fields(columns, fields)
-    head: dict[str, str] = {}
-    found: dict[str, str] = {}  # by language without its region, as it is first written
-    for _, texts in islice(_units(path, head), UNITS):
-        for language, _ in texts:
-            if language:
-                found.setdefault(languages.base(language), language)
-    holds = f"{path.name} holds {_listed(found)}"
-    if len(found) < len(fields):
+    own, spellings = _survey_languages(path)
+    holds = f"{path.name} holds {_list_languages(spellings)}"
+    if len(spellings) < len(fields):
         raise DataError(f"{holds}, but there must be {len(fields)} languages: name another file.")
     taken: dict[str, str] = {}
-    for one in fields:
-        if (given := columns.get(one.name)) is not None:
-            if languages.base(given) not in found:
-                raise ConfigError(f"--column {one.name}={given}: {holds}. Name one of these.")
-            taken[one.name] = given
-        elif named := next((name for name in one.names if languages.base(name) in found), None):
-            taken[one.name] = named
-    rest = [one for one in fields if one.name not in taken]
-    left = [found[base] for base in found if base not in map(languages.base, taken.values())]
-    own = languages.base(head.get("srclang", ""))
-    if len(rest) == len(left) == 2 and own in found:  # neither is known, so the file's own direction
-        left.sort(key=lambda language: languages.base(language) != own)
-    elif len(rest) != 1 or len(left) != 1:
-        left = []
-    for one, language in zip(rest, left, strict=False):
-        if not is_other_language(language, one):
-            taken[one.name] = languages.tag(language)
+    for field in fields:
+        if (chosen := columns.get(field.name)) is not None:
+            if languages.base(chosen) not in spellings:
+                raise ConfigError(f"--column {field.name}={chosen}: {holds}. Name one of these.")
+            taken[field.name] = chosen
+        elif named := next((name for name in field.names if languages.base(name) in spellings), None):
+            taken[field.name] = named
+    taken |= _match_remaining([field for field in fields if field.name not in taken], taken, spellings, own)
     same = len({languages.base(language) for language in taken.values()}) < len(taken)
     if len(taken) < len(fields) or same:
-        flags = " and ".join(f"--column {one.name}=LANGUAGE" for one in fields)
+        flags = " and ".join(f"--column {field.name}=LANGUAGE" for field in fields)
         raise DataError(f"{holds}: say by {flags} which are meant.")
-    return Memory(path, {one.name: taken[one.name] for one in fields}, fields, problems)
+    return Memory(path, {field.name: taken[field.name] for field in fields}, fields, problems)
 
 
-def _listed(found: Mapping[str, str]) -> str:
-    named = [f'"{language}"' for language in found.values()]
+def _survey_languages(path: Path) -> tuple[str, dict[str, str]]:
+    """The file's own source language, and by language without its region how it is first written in the file."""
+    head: dict[str, str] = {}
+    spellings: dict[str, str] = {}
+    for _, texts in islice(_read_units(path, head), UNITS):
+        for language, _ in texts:
+            if language:
+                spellings.setdefault(languages.base(language), language)
+    return languages.base(head.get("srclang", "")), spellings
+
+
+def _match_remaining(
+    fields: Sequence[Field], taken: Mapping[str, str], spellings: Mapping[str, str], own: str
+) -> dict[str, str]:
+    """The language of each field that no name tells, if what is left tells it.
+
+    Args:
+      own: the file's own source language.
+    """
+    used = {languages.base(language) for language in taken.values()}
+    left = [spelling for base, spelling in spellings.items() if base not in used]
+    if len(fields) == len(left) == 2 and own in spellings:  # neither is known, so the file's own direction
+        left.sort(key=lambda language: languages.base(language) != own)
+    elif len(fields) != 1 or len(left) != 1:
+        left = []
+    pairs = zip(fields, left, strict=False)
+    return {field.name: languages.tag(language) for field, language in pairs if not is_other_language(language, field)}
+
+
+def _list_languages(spellings: Mapping[str, str]) -> str:
+    named = [f'"{language}"' for language in spellings.values()]
     shown = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
     return f"the language{'s' if len(named) > 1 else ''} {shown}" if named else "no translation with a language"
 
 
-def _text(texts: list[tuple[str, str]], wanted: str) -> str | None:
+def _find_text(texts: list[tuple[str, str]], wanted: str) -> str | None:
     """The text of a unit in a language: of its exact tag, else the first one of its first part."""
     exact = (text for language, text in texts if languages.tag(language) == languages.tag(wanted))
     like = (text for language, text in texts if language and languages.base(language) == languages.base(wanted))
@@ -131,7 +159,7 @@ class _Handler(ContentHandler):
         self.texts: list[tuple[str, str]] = []
         self.segment: list[str] | None = None
 
-    def startElement(self, name: str, attrs: Any) -> None:
+    def startElement(self, name: str, attrs: AttributesImpl) -> None:
         self.root = self.root or name
         if name == "header":
             self.head |= dict(attrs.items())
@@ -154,7 +182,7 @@ class _Handler(ContentHandler):
             self.units.append((self.line, self.texts))
 
 
-def _units(path: Path, head: dict[str, str]) -> Iterator[Unit]:
+def _read_units(path: Path, head: dict[str, str]) -> Iterator[Unit]:
     """The units of a file, one at a time.
 
     Args:
@@ -186,8 +214,8 @@ def _units(path: Path, head: dict[str, str]) -> Iterator[Unit]:
     except DefusedXmlException:
         raise DataError(f"{path} declares entities, which could fill the memory: take its DOCTYPE out.") from None
     except SAXParseException as error:
-        told = f"{path.name}:{error.getLineNumber()} is not well-formed XML ({error.getMessage()})"
-        raise DataError(f"{told}: mend the file, or copy it again.") from None
+        what = f"{path.name}:{error.getLineNumber()} is not well-formed XML ({error.getMessage()})"
+        raise DataError(f"{what}: mend the file, or copy it again.") from None
     except (SAXException, LookupError, ValueError) as error:  # such as an encoding that there is not
         if isinstance(error, DataError):
             raise

@@ -34,14 +34,14 @@ def drawing(label: str, number: int) -> np.ndarray:
 def files() -> dict[str, bytes]:
     """The content of each file by its name."""
     drawings = [(label, drawing(label, number)) for label in LABELS for number in range(EACH)]
-    pictures = {f"shapes/{label}/{number}.png": png(one) for number, (label, one) in enumerate(drawings, 1)}
+    pictures = {f"shapes/{label}/{number}.png": png(pixels) for number, (label, pixels) in enumerate(drawings, 1)}
     rows = [{"path": path, "label": label} for path, (label, _) in zip(pictures, drawings, strict=True)]
     return {
         **pictures,
         "shapes.csv": formats.separated(rows),
         "shapes.jsonl": formats.json_lines(rows),
         "shapes.zip": formats.zipped(pictures),
-        "shapes-images-idx3-ubyte": formats.idx([one for _, one in drawings]),
+        "shapes-images-idx3-ubyte": formats.idx([pixels for _, pixels in drawings]),
         "shapes-labels-idx1-ubyte": formats.idx([LABELS.index(label) for label, _ in drawings]),
         "names.txt": formats.lines(LABELS),
     }

@@ -8,7 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from common import formats, prompts
+from common import formats
+from common import prompts
 from common.quiet import import_tensorflow
 
 SOURCES = (
@@ -43,7 +44,7 @@ def abc(number: int, key: str, tune: str) -> str:
     for item in tune.split():
         names, _, length = item.partition(":")
         duration = Fraction(length or 1)
-        signs = "".join(_sign(name) for name in names.split("+"))
+        signs = "".join(_to_abc(name) for name in names.split("+"))
         bars[-1] += (f"[{signs}]" if "+" in names else signs) + ("" if duration == 1 else str(duration))
         beats += duration
         bars += [""] if beats % BEATS == 0 else []
@@ -51,13 +52,13 @@ def abc(number: int, key: str, tune: str) -> str:
     return head + " | ".join(filter(None, bars)) + " |]\n\n"
 
 
-def _sign(name: str) -> str:
+def _to_abc(name: str) -> str:
     """A note such as F#4 or a rest, r, in ABC."""
     if name == "r":
         return "z"
-    found = re.fullmatch(r"([A-G])([#b]?)([45])", name)
-    assert found
-    letter, accidental, octave = found.groups()
+    match = re.fullmatch(r"([A-G])([#b]?)([45])", name)
+    assert match
+    letter, accidental, octave = match.groups()
     return {"#": "^", "b": "_", "": ""}[accidental] + (letter.lower() if octave == "5" else letter)
 
 
@@ -75,12 +76,12 @@ def files() -> dict[str, bytes]:
         events.append(json.loads(rendered("json", *about)))
         starts, durations, pitches = notes.T
         sounding = [(starts <= step) & (step < starts + durations) for step in range(steps)]
-        frames.append([np.sort(pitches[one]).tolist() for one in sounding])
+        frames.append([np.sort(pitches[mask]).tolist() for mask in sounding])
     return {
         **midi,
         "tunes.zip": formats.zipped(midi),
         **scores,
-        "tunes.abc": "".join(abc(number, *one) for number, one in enumerate(TUNES, 1)).encode(),
+        "tunes.abc": "".join(abc(number, *tune) for number, tune in enumerate(TUNES, 1)).encode(),
         "events.json": formats.json_lines(events),
         "frames.json": formats.json_lines(frames),
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from common import formats
-from common.annotating import Names, doccano, label_studio
+from common.annotating import Names
+from common.annotating import doccano
+from common.annotating import label_studio
 from common.tags import entities
 from common.types import JsonObject
 
@@ -41,11 +43,11 @@ def files() -> dict[str, bytes]:
         tokens, tags = [token for token, _, _ in parts], [tag or "O" for _, _, tag in parts]
         tagged.append({"tokens": tokens, "tags": tags})
         starts = [sum(len(token) + 1 for token in tokens[:place]) for place in range(len(tokens))]
-        found = [
+        labelled = [
             {"start": starts[first], "end": starts[last - 1] + len(tokens[last - 1]), "label": kind}
             for first, last, kind in entities(tags)
         ]
-        spans.append({"text": " ".join(tokens), "entities": found})
+        spans.append({"text": " ".join(tokens), "entities": labelled})
         pairs = list(zip(tokens, tags, strict=True))
         conll += [*(f"{token}\t{tag}" for token, tag in pairs), ""]
         numbered = [[str(number), token, *"_" * 7, tag] for number, (token, tag) in enumerate(pairs, 1)]

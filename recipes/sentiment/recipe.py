@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, classifier, losses, sources, text
+from common import check_text
+from common import classifier
+from common import losses
+from common import sources
+from common import text
 from common.config import passes
 from common.recipe import Recipe
-from common.types import Assets, Axis, Batch, JsonObject, Source, Splits
+from common.types import Assets
+from common.types import Axis
+from common.types import Batch
+from common.types import JsonObject
+from common.types import Source
+from common.types import Splits
 
-from . import data, model
-from .config import PREFIXES, SUFFIXES, Config
+from . import data
+from . import model
+from .config import PREFIXES
+from .config import SUFFIXES
+from .config import Config
 
 WORTH = 1  # examples that count as much as what another run knows of a word
 LONG = 50  # words; a text that is longer counts as several where the number of epochs is chosen
@@ -73,7 +88,7 @@ class SentimentRecipe(Recipe[Config]):
         def known(texts: Iterable[Sequence[str]]) -> set[str]:
             return set(text.frequent(text.counted(texts), config.vocabulary, config.min_count))
 
-        return check.text_classification(splits, text.words, known, config.max_length)
+        return check_text.text_classification(splits, text.words, known, config.max_length)
 
     def encode(self, features: Batch) -> Batch:
         words = text.ends(text.words(features["text"]), self.config.max_length - 1)

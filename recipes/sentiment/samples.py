@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from common import formats
-from common.annotating import Names, doccano, label_studio
+from common.annotating import Names
+from common.annotating import doccano
+from common.annotating import label_studio
 
 SOURCES = (
     "--data {}/reviews.csv",
@@ -33,12 +35,12 @@ REVIEWS = (
 def files() -> dict[str, bytes]:
     """The content of each file by its name."""
     rows = [{"text": text, "label": label} for text, label in REVIEWS]
-    found = formats.tables("reviews", rows)
+    contents = formats.tables("reviews", rows)
     for number, (text, label) in enumerate(REVIEWS, 1):
-        found[f"reviews/{label}/{number:02}.txt"] = formats.lines([text])
-    found["texts.txt"] = formats.lines(text for text, _ in REVIEWS)
-    found["labels.txt"] = formats.lines(label for _, label in REVIEWS)
+        contents[f"reviews/{label}/{number:02}.txt"] = formats.lines([text])
+    contents["texts.txt"] = formats.lines(text for text, _ in REVIEWS)
+    contents["labels.txt"] = formats.lines(label for _, label in REVIEWS)
     names = Names(None, "text", {"label": "sentiment"}, "text")
-    found["label-studio.json"] = formats.json_list(label_studio(row["text"], row, names) for row in rows)
-    found["doccano.jsonl"] = formats.json_lines(doccano(row["text"], row) for row in rows)
-    return found
+    contents["label-studio.json"] = formats.json_list(label_studio(row["text"], row, names) for row in rows)
+    contents["doccano.jsonl"] = formats.json_lines(doccano(row["text"], row) for row in rows)
+    return contents

@@ -46,7 +46,7 @@ def test_a_pitch_that_two_voices_share_is_one():
 
 def test_parts_are_told_by_their_names():
     found = read({"train": [[[60]], [[62]]], "validation": [[[64]]], "test": [], "about": "x"})
-    assert [(one.place, one.part) for one in found] == [
+    assert [(one.location, one.part) for one in found] == [
         ("train piece 1", "train"),
         ("train piece 2", "train"),
         ("valid piece 1", "valid"),
@@ -55,12 +55,12 @@ def test_parts_are_told_by_their_names():
 
 
 def test_a_list_of_pieces_has_no_parts():
-    assert [(one.place, one.part) for one in read([[[60]], [[], [62]]])] == [("piece 1", ""), ("piece 2", "")]
+    assert [(one.location, one.part) for one in read([[[60]], [[], [62]]])] == [("piece 1", ""), ("piece 2", "")]
 
 
 def test_json_lines_hold_a_piece_each():
     found = read(b'[[60], [62]]\n{"events": [[0, 4, 64]]}\n\nnonsense\n[[], [65]]\n')
-    assert [one.place for one in found] == ["piece 1", "piece 2", "piece 3", "piece 4"]
+    assert [one.location for one in found] == ["piece 1", "piece 2", "piece 3", "piece 4"]
     assert found[2].wrong.startswith("is no JSON (Expecting value")
     assert [one.piece["events"].tolist() for one in found if one.piece] == [
         [[0, 1, 60], [1, 1, 62]],
@@ -119,7 +119,7 @@ def test_events_are_as_long_as_their_notes():
 def test_a_broken_piece_is_told_with_its_place(piece, told):
     good, bad = read({"train": [[[60]], piece]})
     assert good.piece["events"].tolist() == [[0, 1, 60]]
-    assert (bad.place, bad.piece, bad.wrong) == ("train piece 2", None, told)
+    assert (bad.location, bad.piece, bad.wrong) == ("train piece 2", None, told)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_what_is_no_piece_at_all_is_one_reason(data, told):
 
 def test_a_part_that_is_no_list_is_told():
     (found,) = read({"train": 3})
-    assert (found.place, found.wrong) == ("train", "is no list of pieces but 3")
+    assert (found.location, found.wrong) == ("train", "is no list of pieces but 3")
 
 
 JSON = st.recursive(

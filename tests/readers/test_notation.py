@@ -225,7 +225,7 @@ def test_damaged_scores_are_read_or_refused(changes):
 
 def test_abc_is_read_with_its_bar_and_key():
     (found,) = tunes(b"X:1\nT:A tune\nM:3/4\nL:1/4\nK:G\nG A B | c2 z | [GBd]3 |]\n", 4)
-    assert found.place == ""
+    assert found.location == ""
     assert found.piece["events"].tolist() == [
         [0, 4, 67], [4, 4, 69], [8, 4, 71], [12, 8, 72], [24, 12, 74], [24, 12, 71], [24, 12, 67],
     ]  # fmt: skip
@@ -242,7 +242,7 @@ def test_several_tunes_are_several_pieces_and_a_broken_one_is_told():
     head = "%abc-2.1\nL:1/4\n\n"
     text = head + "X:1\nM:4/4\nK:C\nC D E F |\n\nX:2\nM:4/4\nK:C\n\nX:7\nM:4/4\nL:1/8\nK:D\nF2 G2 |\n"
     found = list(tunes(text.replace("\n", "\r\n").encode(), 4))
-    assert [one.place for one in found] == ["tune 1", "tune 2", "tune 3"]
+    assert [one.location for one in found] == ["tune 1", "tune 2", "tune 3"]
     assert found[0].piece["events"].tolist() == [[0, 4, 60], [4, 4, 62], [8, 4, 64], [12, 4, 65]]
     assert found[1].wrong == "holds no notes"
     assert found[2].piece["events"].tolist() == [[0, 4, 66], [4, 4, 67]]
