@@ -33,7 +33,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from common.quiet import import_tensorflow  # noqa: E402
+from common.tensorflow_setup import import_tensorflow  # noqa: E402
 
 import_tensorflow()
 from common.bootstrap import mean_difference  # noqa: E402

@@ -159,7 +159,7 @@ class Ours(Row):
             sys.exit(1)  # it has said why
 
     def _measured(self, run: Path, export: Path) -> dict[str, Any]:
-        from common.quiet import import_tensorflow
+        from common.tensorflow_setup import import_tensorflow
 
         tf = import_tensorflow()
         from common.runs import Run
@@ -279,7 +279,7 @@ def chosen(args: argparse.Namespace) -> tuple[list[str], str]:
 
 def load(sources: dict[str, list[str]]) -> dict[str, Pairs]:
     """The pairs to train on, and as `scored` those of the test part, or of the validation part if there is none."""
-    from common.quiet import import_tensorflow
+    from common.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     from recipes.translation.config import Config

@@ -44,7 +44,7 @@ def examine() -> tuple[dict[str, str], list[str]]:
             faults.append(f"{name} is not installed: run make setup.")
     facts["processors"] = f"{os.cpu_count()}, {platform.machine()}"
     try:
-        from common.quiet import import_tensorflow
+        from common.tensorflow_setup import import_tensorflow
 
         tf = import_tensorflow()
         from common.distribute import kernel

@@ -198,7 +198,7 @@ def prepare(config: Any) -> Any:
 
 def _devices(config: Any) -> Any:
     """The strategy."""
-    from common.quiet import import_tensorflow
+    from common.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     from common.distribute import described, strategy

@@ -9,12 +9,14 @@ import pytest
 from calls import call, fails, good, write
 
 import recipes
+from common.candidate_pool import Candidate, Pool, diverse, hashed, thumbnail
 from common.endpoints import Call, Served
 from common.errors import ConfigError
 from common.picking import most_worth
+from common.predict_request import PredictRequest
 from common.readers.pictures import png
 from common.recipe import Field
-from common.uncertain import Candidate, Pool, diverse, hashed, of_confidence, of_shares, thumbnail
+from common.uncertain import of_confidence, of_shares
 
 
 @pytest.mark.parametrize(
@@ -70,10 +72,10 @@ def pool_of(texts, most=100):
     pool = Pool(most)
     for number, (text, uncertainty) in enumerate(texts):
         vector = hashed(text)
-        pool.holding[vector[0]] += 1
+        pool.document_frequency[vector[0]] += 1
         if pool.wants(text.encode(), uncertainty):
             pool.add(text.encode(), Candidate(uncertainty, number, {"text": text}, vector))
-        pool.seen += 1
+        pool.num_seen += 1
     return pool
 
 
@@ -149,7 +151,7 @@ def test_scripts_without_blanks_are_compared_by_character():
 def test_a_pool_keeps_the_most_uncertain_of_any_number():
     uncertainties = np.random.default_rng(1).random(2_000)
     pool = pool_of([(f"text {number}", value) for number, value in enumerate(uncertainties)], most=30)
-    assert len(pool.kept) < 60
+    assert len(pool.candidates) < 60
     kept = [candidate.uncertainty for _, candidate in pool.ordered()][:30]
     assert kept == sorted(uncertainties, reverse=True)[:30]
 
@@ -251,7 +253,7 @@ def test_images_that_look_alike_are_not_both_chosen(tmp_path):
 
     served = Served(Shade(), SimpleNamespace(), {"serving_default": Call(function, ("image_bytes",))})
     lines: list[str] = []
-    assert most_worth(served, [str(tmp_path)], None, (), None, lines.append, 4) == 0
+    assert most_worth(served, PredictRequest((str(tmp_path),), select_uncertain=4), lines.append) == 0
     rows = [json.loads(line) for line in lines]
     names = [row["file"].removeprefix(f"{tmp_path}/") for row in rows]
     assert names[:2] == ["a.png", "d.png"]

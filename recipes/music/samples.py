@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from common import formats, prompts
-from common.quiet import import_tensorflow
+from common.tensorflow_setup import import_tensorflow
 
 SOURCES = (
     "--data {}/tunes", "--data {}/tunes.zip", "--data {}/scores", "--data {}/tunes.abc", "--data {}/events.json",
