@@ -35,7 +35,7 @@ def label_studio(text: str, shown: JsonObject, names: Names) -> JsonObject:
     """
     kind = kind_of(shown)
     tags = {"from_name": names.annotation[kind], "to_name": names.text}
-    result = []
+    result: list[JsonObject] = []
     for number, (type_, value, score) in enumerate(_annotations(text, shown), 1):
         annotation = {"id": str(number), **tags, "type": type_, "value": value}
         result.append(annotation | ({} if score is None else {"score": score}))

@@ -44,7 +44,7 @@ def answer(folder: str, inputs_path: str, outputs_path: str) -> None:
     for (endpoint, number), batch in batches.items():
         for name, value in model.signatures[endpoint](**batch).items():
             outputs |= pack_bytes(f"{endpoint}/{number}/{name}", value.numpy())
-    np.savez(outputs_path, **outputs)
+    np.savez(outputs_path, allow_pickle=False, **outputs)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
+
+from common import __version__
 
 # Options of glibc's mallopt (malloc.h), and their values.
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
@@ -68,6 +71,23 @@ def _import_quietly() -> ModuleType:
 
     tf.get_logger().setLevel("ERROR")
     return tf
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    libraries = {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
+    return {"kerasserole": __version__, "python": platform.python_version(), **libraries}
+
+
+def seed(value: int) -> None:
+    """Starts all random numbers, so that a model built next is the same every time."""
+    import keras
+
+    keras.utils.set_random_seed(value)
 
 
 def keep_freed_memory() -> bool:
