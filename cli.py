@@ -224,15 +224,11 @@ def export(run: Path, to: Path, recipe: str | None, trust_code: bool) -> None:
     from common.tensorflow_setup import import_tensorflow
 
     import_tensorflow(hide_gpus=True)
-    from common.export import example_calls, read_card
+    from common.export import example_calls, format_proof
     from common.export import export as export_run
 
     folder = export_run(run, to, recipe, trust_code)
-    proof = read_card(folder)["proof"]
-    click.echo(
-        f"Equal to the run on {proof['inputs']:,} inputs; largest difference {proof['largest_difference']:.1e}.",
-        err=True,
-    )
+    click.echo(format_proof(folder), err=True)
     click.echo(f"Next, in Python:\n{example_calls(folder)}", err=True)
     click.echo(folder)
 

@@ -292,6 +292,12 @@ def read_card(folder: Path) -> JsonObject:
     return card
 
 
+def format_proof(folder: Path) -> str:
+    """Format what was proved of an export."""
+    proof = read_card(folder)["proof"]
+    return f"Equal to the run on {proof['inputs']:,} inputs; largest difference {proof['largest_difference']:.1e}."
+
+
 def example_calls(folder: Path) -> str:
     """Three lines of Python that load an export."""
     card = read_card(folder)

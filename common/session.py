@@ -5,102 +5,43 @@ Its phases: load the data, agree with the other workers, start or resume, fit, e
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
-import recipes
 from common import comparison, transfer
-from common.config import TUNING, RunConfig, as_json, checked, settings
+from common.config import TUNING, RunConfig, settings
 from common.distribute import Peers
 from common.endpoints import Served, of_model
-from common.errors import RunError, Stopped
+from common.errors import Stopped
 from common.files import save_arrays, write_json
-from common.origin import Origin, opened, tuned_defaults
-from common.origin import doubts as origin_doubts
-from common.prepare import Prepared, prepared
+from common.origin import tuned_defaults
 from common.progress import display, say, tells, with_progress
-from common.recipe import JsonObject, Recipe, Splits
+from common.recipe import JsonObject
 from common.report import Curves, write_report
+from common.run_context import (
+    Fold,
+    RunContext,
+    agree_on_data,
+    check_transfer,
+    load_context,
+    open_run,
+    plan_inheritance,
+    warn_of_data,
+)
 from common.runs import Run
 from common.signals import handled
-from common.tensorflow_setup import seed, versions
-from common.train import EpochEnd, Trainer, check_batches
-from common.train_messages import (
-    format_epoch,
-    format_progress,
-    say_training_begins,
-    say_transfer,
-    say_unseen,
-    warn_similar_labels,
-)
-from common.tuning import check_plan, parts_of
+from common.tensorflow_setup import seed
+from common.train import EpochEnd, Trainer
+from common.train_messages import format_epoch, format_progress, say_training_begins, say_transfer, say_unseen
 from common.weights import set_model_weights
 
 FEW = 200  # held-out examples; of fewer it is told how little they tell
-SAMPLES = 32  # held-out inputs that a run keeps to prove its export with
-
-Fold = tuple[int, int]  # (number from 0, of how many)
-
-
-@dataclass
-class RunContext:
-    """What the phases of a training share.
-
-    Args:
-      recipe_path: a name or path.
-      config: the settings, those that depend on the data filled in.
-      requested: the settings as they were asked for.
-      path: the run's folder.
-      workers: the processes that train together.
-      fold: on which of the folds of the data this run is scored; None for a run of its own.
-      resumed: the run that goes on; None for a new one.
-      lock: keeps other processes from the run's folder as long as it is open.
-      base_run: what the run is fine-tuned from; None also where a run that goes on does without.
-      base_recipe: the recipe of the base run, if it is more than a file of weights.
-      prepared: the data.
-      counts: numbers of examples, by part.
-      seconds: by phase.
-    """
-
-    recipe_path: str
-    config: RunConfig
-    requested: RunConfig
-    path: Path
-    workers: Peers
-    fold: Fold | None
-    resumed: Run | None
-    lock: IO[str] | None
-    base_run: Origin | None
-    base_recipe: Recipe | None
-    prepared: Prepared
-    recipe: Recipe
-    counts: dict[str, int]
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def splits(self) -> Splits:
-        return self.prepared.splits
-
-    @property
-    def has_checkpoint(self) -> bool:
-        """Whether the run goes on from a state of its own."""
-        return self.resumed is not None and _has_checkpoint(self.resumed)
-
-    def close(self) -> None:
-        """Removes what is not kept, and lets others into the run's folder."""
-        self.prepared.close()
-        if self.lock:
-            self.lock.close()
 
 
 def train(
@@ -108,13 +49,13 @@ def train(
 ) -> tuple[JsonObject, float]:
     """(the measures, seconds of training) of a run."""
     started = time.perf_counter()
-    context = _load(recipe, config, resumed, path, workers, fold)
+    context = load_context(recipe, config, resumed, path, workers, fold)
     try:
-        _agree(context)
-        _warn_of_data(context)
+        agree_on_data(context)
+        warn_of_data(context)
         if context.base_run is not None and not context.has_checkpoint:
-            _check_transfer(context)
-        run = _open_run(context)
+            check_transfer(context)
+        run = open_run(context)
         say("Examples: " + ", ".join(f"{name} {count:,}" for name, count in context.counts.items()))
         context.seconds["data"] = time.perf_counter() - started
 
@@ -135,153 +76,7 @@ def train(
     return metrics, context.seconds["training"]
 
 
-# Load
-
-
-def _load(
-    recipe_path: str, config: RunConfig, resumed: Run | None, path: Path, workers: Peers, fold: Fold | None
-) -> RunContext:
-    """Locks the run that goes on, and reads and encodes the data."""
-    recipe_class = recipes.load(recipe_path)
-    requested = resumed.asked(config) if resumed else config
-    check_batches(recipe_class, config)
-    check_plan(config, list(recipe_class.parts))
-    lock = workers.together(lambda: resumed.lock() if resumed and workers.chief else None)
-    assets = resumed.assets() if resumed else None
-    fingerprint = resumed.about["data"]["fingerprint"] if resumed else None
-    has_checkpoint = resumed is not None and _has_checkpoint(resumed)
-    base_run = workers.together(lambda: _open_base_run(recipe_path, config, has_checkpoint))
-    base_recipe = workers.together(lambda: transfer.recipe_of(base_run, recipe_class))
-    data = workers.together(lambda: prepared(recipe_path, config, versions(), assets, fingerprint, base_run, fold))
-    return RunContext(
-        recipe_path=recipe_path,
-        config=data.config,
-        requested=requested,
-        path=path,
-        workers=workers,
-        fold=fold,
-        resumed=resumed,
-        lock=lock,
-        base_run=base_run,
-        base_recipe=base_recipe,
-        prepared=data,
-        recipe=data.task,
-        counts={name: len(store) for name, store in data.stores.items()},
-    )
-
-
-def _has_checkpoint(run: Run) -> bool:
-    return (run.path / "checkpoint.npz").exists()
-
-
-def _open_base_run(recipe_path: str, config: RunConfig, has_checkpoint: bool) -> Origin | None:
-    """What a run is fine-tuned from; once it has begun, it can do without, unless it trains on that one's data, too."""
-    if config.init_from is None:
-        return None
-    try:
-        return opened(config.init_from, recipe_path)
-    except RunError as error:
-        if not has_checkpoint or config.replay:
-            raise
-        say(f"What is forgotten is not measured: {error}")
-        return None
-
-
-# Agree
-
-
-def _agree(context: RunContext) -> None:
-    """Checks that all workers have the same data, and takes over worker 0's settings.
-
-    Raises:
-      RunError: they have not.
-    """
-    workers, assets = context.workers, context.prepared.assets
-    if workers.count == 1:
-        return
-    learned = hashlib.blake2b(json.dumps(assets, sort_keys=True).encode(), digest_size=8).hexdigest()
-    workers.check_alike(
-        {
-            "the data (its hash)": context.splits.fingerprint,
-            "what was learned from it (its hash)": learned,
-            "its number of examples": str(context.counts),
-        }
-    )
-    # What was fitted to a machine's speed is fitted to that of worker 0.
-    config_class = type(context.config)
-    values = checked(config_class, workers.told(as_json(context.config)), "worker 0")
-    context.config = config_class(**values)
-    context.recipe = type(context.recipe)(context.config, assets)
-
-
-def _warn_of_data(context: RunContext) -> None:
-    warnings = context.recipe.doubts()
-    if context.base_run is not None:
-        warnings = [*warnings, *origin_doubts(context.base_run, context.splits.train, context.recipe.fields)]
-    for warning in warnings:
-        say(f"Warning: {warning}")
-
-
-def _check_transfer(context: RunContext) -> None:
-    """Works out what a new run will have of its base run, before anything is written.
-
-    Raises:
-      RunError: nothing fits.
-      ConfigError: the phases of the training do not fit the network.
-    """
-    network = context.recipe.build_model()
-    inherited = _plan_inheritance(context)
-    inherited.plan(context.recipe, network)
-    check_plan(context.config, list(parts_of(network, context.recipe.parts)))
-    warn_similar_labels(inherited.report.unlike)
-
-
-def _plan_inheritance(context: RunContext) -> transfer.Inherited:
-    assert context.base_run is not None
-    axes = None if context.base_recipe is None else context.base_recipe.axes()
-    return transfer.Inherited(context.base_run, axes)
-
-
 # Start or resume
-
-
-def _open_run(context: RunContext) -> Run:
-    """The run's folder, made or opened again by worker 0, and locked."""
-    workers = context.workers
-    run = workers.together(lambda: _create_or_reopen(context) if workers.chief else context.resumed)
-    return workers.together(lambda: run or shared(context.path, workers))
-
-
-def _create_or_reopen(context: RunContext) -> Run:
-    if context.resumed:
-        context.resumed.reopen(context.config, context.requested)
-        return context.resumed
-    splits = context.splits
-    facts = {
-        "asked": as_json(context.requested),
-        "versions": versions(),
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "data": {
-            "notes": list(splits.notes),
-            "fingerprint": splits.fingerprint,
-            "attribution": dict(splits.attribution),
-        },
-    }
-    held_out = splits.test or splits.valid or splits.train
-    samples = list(islice(held_out, SAMPLES))
-    run = Run.create(context.path, context.recipe_path, context.config, context.prepared.assets, samples, facts)
-    context.lock = run.lock()
-    return run
-
-
-def shared(path: Path, workers: Peers) -> Run:
-    """The run that worker 0 has made."""
-    if not (path / "config.json").exists():
-        raise RunError(
-            f"Worker {workers.index} does not see {path.absolute()}, which worker 0 has made. Name a --run-dir on a"
-            " disk that all machines share."
-        )
-    return Run.open(path)
 
 
 def _start_or_resume(context: RunContext, run: Run) -> Trainer:
@@ -292,7 +87,7 @@ def _start_or_resume(context: RunContext, run: Run) -> Trainer:
     context.workers.check_alike({"the checkpoint": json.dumps(checkpoint[1]) if checkpoint else "none"})
     inherited = None
     if config.init_from is not None:
-        inherited = transfer.of_run(run) if checkpoint else _plan_inheritance(context)
+        inherited = transfer.of_run(run) if checkpoint else plan_inheritance(context)
     trainer = Trainer(
         context.recipe,
         config,

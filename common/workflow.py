@@ -175,7 +175,7 @@ def _run_together(processes: Cluster, request: RunRequest, started: float) -> Pa
 
 def _decide_together(request: RunRequest, workers: Peers) -> RunDecision:
     """What worker 0 decides, in all workers."""
-    from common.session import shared
+    from common.run_context import shared
 
     own = workers.together(lambda: _decide(request) if workers.chief else None)
     is_resumed, name, is_finished = workers.told(
