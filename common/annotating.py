@@ -36,7 +36,7 @@ def label_studio(text: str, shown: JsonObject, names: Names) -> JsonObject:
     kind = kind_of(shown)
     tags = {"from_name": names.annotation[kind], "to_name": names.text}
     result: list[JsonObject] = []
-    for number, (type_, value, score) in enumerate(_annotations(text, shown), 1):
+    for number, (type_, value, score) in enumerate(_list_annotations(text, shown), 1):
         annotation = {"id": str(number), **tags, "type": type_, "value": value}
         result.append(annotation | ({} if score is None else {"score": score}))
     if names.version is None:
@@ -47,7 +47,7 @@ def label_studio(text: str, shown: JsonObject, names: Names) -> JsonObject:
     return {"data": {names.data: text}, "predictions": [prediction]}
 
 
-def _annotations(text: str, shown: JsonObject) -> list[tuple[str, JsonObject, float | None]]:
+def _list_annotations(text: str, shown: JsonObject) -> list[tuple[str, JsonObject, float | None]]:
     """(type, value, score) of each annotation of a text, as Label Studio has them."""
     if kind_of(shown) == LABEL:
         return [("choices", {"choices": [shown[LABEL]]}, shown.get("score"))]

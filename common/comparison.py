@@ -192,7 +192,7 @@ def doubt(known: JsonObject) -> str:
     """A sentence for people on what `known_to` gave."""
     value, low, high = known["values"]
     meaning = f"{known['measure']} {value:.4f} is known to lie between {low:.4f} and {high:.4f} (95%)"
-    if _tells_nothing(known["examples"], low, high):
+    if _is_uninformative(known["examples"], low, high):
         meaning = f"little is known of {known['measure']} on others"
     return (
         f"Warning: the {known['part']} part has only {known['examples']:,} examples, by which {meaning}."
@@ -200,7 +200,7 @@ def doubt(known: JsonObject) -> str:
     )
 
 
-def _tells_nothing(examples: int, low: float, high: float) -> bool:
+def _is_uninformative(examples: int, low: float, high: float) -> bool:
     """Whether an interval is that of few examples that are all alike, and so but a point."""
     return examples < ALIKE and low == high
 
@@ -291,17 +291,19 @@ def verdicts(comparison: JsonObject) -> list[str]:
     for owner, rows in comparison["examples_of"].items():
         for model, name in (("source", "the source"), ("scratch", "training from scratch")):
             if f"tuned_less_{model}" in rows:
-                sentence = _verdict(rows, rows[f"tuned_less_{model}"], owner, name, comparison["higher_is_better"])
+                sentence = _format_verdict(
+                    rows, rows[f"tuned_less_{model}"], owner, name, comparison["higher_is_better"]
+                )
                 sentences += [sentence] if sentence else []
     return sentences
 
 
-def _verdict(
+def _format_verdict(
     rows: JsonObject, values: tuple[float, float, float], owner: str, model: str, higher_is_better: bool
 ) -> str:
     """What a difference tells; nothing where it is of the base run's own task and may be none."""
     _, low, high = values
-    if _tells_nothing(rows["examples"], low, high):
+    if _is_uninformative(rows["examples"], low, high):
         low, high = -np.inf, np.inf
     sign = 1 if higher_is_better else -1
     task = "" if owner == NEW else " on the source's own task"

@@ -71,13 +71,13 @@ class Served:
     Args:
       recipe: for what surrounds the model, such as fields and presentation.
       calls: by endpoint.
-      peers: the processes and replicas over which batches are spread.
+      workers: the processes and replicas over which batches are spread.
     """
 
     recipe: Recipe
     config: RunConfig
     calls: Mapping[str, Call]
-    peers: Peers = field(default_factory=lambda: Peers(tf.distribute.get_strategy()))
+    workers: Peers = field(default_factory=lambda: Peers(tf.distribute.get_strategy()))
 
     def outputs(self, name: str, examples: Sequence[Example]) -> Iterator[tuple[list[int], Outputs]]:
         """(positions, outputs) of an endpoint in batches of like length; all processes get all of them."""
@@ -89,7 +89,7 @@ class Served:
         def compute(group: list[list[int]]) -> list[list[np.ndarray]]:
             return call.compute_arrays([[examples[i] for i in positions] for positions in group])
 
-        for positions, arrays in self.peers.spread(batches, compute):
+        for positions, arrays in self.workers.spread(batches, compute):
             yield positions, dict(zip(call.output_names, arrays, strict=True))
 
     def measures(self, examples: Iterable[Example], advance: Callable[[int], None] = lambda count: None) -> JsonObject:

@@ -168,7 +168,7 @@ def export(source: Path, to: Path, recipe_path: str | None = None, trust_code: b
     recipe, model, config = load_model(run, recipe_path, trust_code)
     samples = run.path / "samples.json"
     held_out = read_json(samples)["examples"] if samples.exists() else []
-    with _temporary_folder(to) as temporary:
+    with _make_temporary_folder(to) as temporary:
         folder = temporary / "model"
         say("Writing the SavedModel")
         signatures = _write_saved_model(folder, recipe, model)
@@ -180,7 +180,7 @@ def export(source: Path, to: Path, recipe_path: str | None = None, trust_code: b
 
 
 @contextmanager
-def _temporary_folder(to: Path) -> Iterator[Path]:
+def _make_temporary_folder(to: Path) -> Iterator[Path]:
     """A folder within `to`, which is made; at the end it is removed, and `to`, too, where that was made in vain."""
     if to.exists() and not to.is_dir():
         raise RunError(f"{to} is a file. Name a folder by --to.")

@@ -214,14 +214,14 @@ def launch(
 
             path = new_path(words[0], datetime.now())
             words = [words[0], "--run-dir", str(path), *words[1:]]
-    outcome = restarted(_starter(words, hosts, environments), restarts, 0 if hosts is None else PAUSE)
+    outcome = restarted(_make_starter(words, hosts, environments), restarts, 0 if hosts is None else PAUSE)
     if outcome.blamed is None:
         return outcome.printed
     go_on = f" Go on with: {shlex.join([*command, 'run', *resuming(words, path)])}" if path else ""
     raise _make_error(outcome, path, go_on)
 
 
-def _starter(
+def _make_starter(
     words: Sequence[str], hosts: str | None, environments: Mapping[int, dict[str, str]]
 ) -> Callable[[], list[Worker]]:
     """What gives the workers, at free addresses of this machine where there are no hosts.

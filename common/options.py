@@ -172,17 +172,17 @@ class ConfigOption(click.Option):
         is_switch = setting.type is bool
         super().__init__(
             [f"{setting.flag}/--no-{setting.flag[2:]}" if is_switch else setting.flag, setting.name],
-            type=_click_type(setting),
+            type=_choose_click_type(setting),
             multiple=setting.many,
             default=None,
-            help=_help_text(setting),
+            help=_format_help(setting),
             metavar=metadata["metavar"],
             show_default=False,
         )
         self.group = metadata["group"]
 
 
-def _click_type(setting: Setting) -> click.ParamType | type:
+def _choose_click_type(setting: Setting) -> click.ParamType | type:
     """What checks the value of a setting as it is typed."""
     metadata, kind = setting.metadata, setting.type
     if kind is bool:
@@ -203,7 +203,7 @@ def _click_type(setting: Setting) -> click.ParamType | type:
     return click.FloatRange(low, high, min_open=low_open, max_open=high_open)
 
 
-def _help_text(setting: Setting) -> str:
+def _format_help(setting: Setting) -> str:
     """The help of a setting, and its default."""
     metadata = setting.metadata
     if setting.type is bool:

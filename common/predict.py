@@ -99,7 +99,7 @@ def _choose_format(served: Served, request: PredictRequest) -> Format:
     for flag, is_given in (("--alignment", request.alignment), ("--top-k", request.top_scores is not None)):
         if is_given and request.format != JSON:
             raise ConfigError(f"{flag} is about JSON objects, and --format is {request.format}: leave one of them out.")
-    formats = {JSON: _json_lines(served, request), **served.recipe.formats}
+    formats = {JSON: _make_json_format(served, request), **served.recipe.formats}
     if request.format not in formats:
         raise ConfigError(
             f'--format is "{request.format}", but must be one of: {", ".join(formats)}.'
@@ -108,7 +108,7 @@ def _choose_format(served: Served, request: PredictRequest) -> Format:
     return formats[request.format]
 
 
-def _json_lines(served: Served, request: PredictRequest) -> Format:
+def _make_json_format(served: Served, request: PredictRequest) -> Format:
     """The format of one JSON object a line."""
     recipe = served.recipe
 

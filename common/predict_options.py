@@ -50,7 +50,7 @@ def wishes_of(args: Sequence[str]) -> ConfigType | None:
     """
     recipe_path = next((after for word, after in pairwise(args) if word == "--recipe"), None)
     for word in args:
-        for file in _metadata_files(Path(word)):
+        for file in _list_metadata_files(Path(word)):
             try:
                 name = recipe_path or json.loads(file.read_text(encoding="utf-8"))["recipe"]
                 if not recipe_path and name not in recipes.names():
@@ -61,7 +61,7 @@ def wishes_of(args: Sequence[str]) -> ConfigType | None:
     return None
 
 
-def _metadata_files(folder: Path) -> list[Path]:
+def _list_metadata_files(folder: Path) -> list[Path]:
     """Where a run or an export, by itself or its latest version, tells its recipe."""
     try:
         versions = sorted(folder.glob("[0-9]*/assets.extra/config.json"), key=lambda path: path.parts[-3].zfill(20))

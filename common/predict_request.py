@@ -53,12 +53,12 @@ class PredictRequest:
         if self.uncertainty and not self.select_uncertain:
             raise ConfigError("--by says how --uncertain looks for inputs: add --uncertain K, or leave it out.")
         if self.select_uncertain:
-            for flag in self._flags_of_all_predictions():
+            for flag in self._list_flags_of_all_predictions():
                 raise ConfigError(
                     f"--uncertain lists inputs to label, and {flag} is of all predictions: leave one out."
                 )
 
-    def _flags_of_all_predictions(self) -> list[str]:
+    def _list_flags_of_all_predictions(self) -> list[str]:
         is_given = {
             "--explain": self.explain,
             "--explain-to": self.explain_dir,

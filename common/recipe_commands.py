@@ -56,7 +56,7 @@ class RecipeGroup(click.Group):
         return Command(
             name,
             callback=self.build(name, module.Config),
-            params=[*_config_options(module.Config, self.groups), *self.extra],
+            params=[*_make_config_options(module.Config, self.groups), *self.extra],
             short_help=f"{about.task}: {about.input} to {about.output}.",
             help=f"{about.task}: {about.input} to {about.output}, by a {about.model}.\n\n\b\nExamples:\n"
             + "\n".join(f"  {example}{flags.format(own=about.own_data, suffix=suffix)}" for flags in EXAMPLES[verb]),
@@ -68,7 +68,7 @@ class RecipeGroup(click.Group):
             formatter.write_dl([*rows, ("./FOLDER", "A recipe of your own; see the copy command.")])
 
 
-def _config_options(config_class: type[RunConfig], groups: tuple[str, ...]) -> list[click.Parameter]:
+def _make_config_options(config_class: type[RunConfig], groups: tuple[str, ...]) -> list[click.Parameter]:
     return [ConfigOption(s) for s in settings(config_class).values() if s.metadata["group"] in groups]
 
 

@@ -144,12 +144,12 @@ def _load_rivals(context: RunContext, run: Run) -> comparison.Rivals:
     )
     if context.config.compare:
         path = context.path / "scratch"
-        _train_within(context, _from_scratch_config(context.recipe_path, context.requested), path)
+        _train_within(context, _make_from_scratch_config(context.recipe_path, context.requested), path)
         rivals.add_scratch(Run.open(path), type(context.config))
     return rivals
 
 
-def _from_scratch_config(recipe_path: str, config: RunConfig) -> RunConfig:
+def _make_from_scratch_config(recipe_path: str, config: RunConfig) -> RunConfig:
     """The settings of a run on the same data that begins with nothing: none is of fine-tuning."""
     tuned = {name for name, value in tuned_defaults(recipe_path).items() if getattr(config, name) == value}
     defaults = {
@@ -188,7 +188,7 @@ def _fit(trainer: Trainer, run: Run) -> None:
       Stopped: the user asked for it; the checkpoint is written.
     """
     workers, config = trainer.peers, trainer.config
-    record_epoch = _epoch_recorder(trainer, run)
+    record_epoch = _make_epoch_recorder(trainer, run)
     saved = time.monotonic()
     total = trainer.steps * config.epochs if config.epochs else None
     with display("Training") as shown, interruptible() as caught:
@@ -211,7 +211,7 @@ def _fit(trainer: Trainer, run: Run) -> None:
                 raise Stopped("Stopped.")
 
 
-def _epoch_recorder(trainer: Trainer, run: Run) -> Callable[[EpochEnd], None]:
+def _make_epoch_recorder(trainer: Trainer, run: Run) -> Callable[[EpochEnd], None]:
     """What writes the facts of an epoch, and the weights where they are the best; in worker 0 alone."""
     history = run.history()[: trainer.epoch]
     if not trainer.peers.chief:

@@ -153,10 +153,10 @@ class _Job:
     def __init__(self, children: Sequence[_Child], caught: Sequence[int]):
         self.children, self.caught, self.passed_on = children, caught, 0
 
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         return all(child.process.poll() is not None for child in self.children)
 
-    def failed(self) -> list[_Child]:
+    def list_failed(self) -> list[_Child]:
         return [child for child in self.children if child.process.poll()]
 
     def send(self, number: int) -> None:
@@ -179,16 +179,16 @@ class _Job:
 
     def watch(self) -> _Child | None:
         """The worker to blame when all have ended, or None; the first that fails is the end of the others."""
-        self.wait(lambda: self.ended() or self.failed())
-        guilty = None
-        if not self.caught and self.failed():
-            self.wait(self.ended, SETTLE)
-            guilty = min(self.failed(), key=_rank_innocence)
+        self.wait(lambda: self.has_ended() or self.list_failed())
+        blamed = None
+        if not self.caught and self.list_failed():
+            self.wait(self.has_ended, SETTLE)
+            blamed = min(self.list_failed(), key=_rank_innocence)
             self.send(signal.SIGTERM)
-            self.wait(self.ended, GRACE)
+            self.wait(self.has_ended, GRACE)
             self.send(signal.SIGKILL)
-        self.wait(self.ended)
-        return guilty or min(self.failed(), key=_rank_innocence, default=None)
+        self.wait(self.has_ended)
+        return blamed or min(self.list_failed(), key=_rank_innocence, default=None)
 
 
 def _rank_innocence(child: _Child) -> int:
@@ -217,11 +217,11 @@ def supervise(workers: Sequence[Worker]) -> Outcome:
                 children.append(_Child(worker))
             for child in children:  # after all forks, at which there had better be one thread only
                 child.listen()
-            guilty = _Job(children, caught).watch()
+            blamed = _Job(children, caught).watch()
         finally:
             for child in children:
                 child.close()
     printed = "".join(line for child in children for line in child.printed)
-    if guilty is None:
+    if blamed is None:
         return Outcome(printed)
-    return Outcome(printed, guilty.index, guilty.process.returncode, tuple(guilty.lines), bool(caught))
+    return Outcome(printed, blamed.index, blamed.process.returncode, tuple(blamed.lines), bool(caught))

@@ -167,8 +167,8 @@ def _run_together(processes: Cluster, request: RunRequest, started: float) -> Pa
         if not workers.lost(error):
             raise
         raise PeersLost(
-            f"Another worker is gone, so this one cannot go on. Start all again{_resume_hint(path)}; or launch them"
-            " with --restarts."
+            "Another worker is gone, so this one cannot go on."
+            f" Start all again{_format_resume_hint(path)}; or launch them with --restarts."
         ) from error
     return path if workers.chief else None
 
@@ -193,7 +193,7 @@ def _decide_together(request: RunRequest, workers: Peers) -> RunDecision:
     return RunDecision(resumed, config, path, is_finished)
 
 
-def _resume_hint(path: Path | None) -> str:
+def _format_resume_hint(path: Path | None) -> str:
     if path is None or not (path / "config.json").exists():
         return ""
     return f" with --resume {shlex.quote(str(path))} in place of --run-dir, to go on from the last checkpoint"
@@ -280,7 +280,7 @@ def _set_arithmetic(config: RunConfig) -> None:
 
 def _stopped_message(recipe: str, path: Path, workers: Peers) -> str:
     if workers.count > 1:
-        return f"Stopped. Go on by the same command on all workers{_resume_hint(path)}."
+        return f"Stopped. Go on by the same command on all workers{_format_resume_hint(path)}."
     return f"Stopped. Go on with: python cli.py run {shlex.quote(recipe)} --resume {shlex.quote(str(path))}"
 
 
