@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 SHOWN_EVERY = 1000  # examples
 LINE_SECONDS = 10.0  # how often a plain line is written
-_told_by_another: list[bool] = []
+_muted: list[bool] = []  # not empty once another process tells of the same work
 
 
 def leave_to_another() -> None:
     """From now on this process says nothing, for another one does the same work and tells of it."""
-    _told_by_another.append(True)
+    _muted.append(True)
 
 
 def tells() -> bool:
     """Whether this process says what it does."""
-    return not _told_by_another
+    return not _muted
 
 
 def say(message: str) -> None:
@@ -53,14 +53,14 @@ class Display:
 
     def __init__(self, name: str, bar: Progress | None = None, task: TaskID | None = None):
         self.name, self.bar, self.task = name, bar, task
-        self.said = time.monotonic()
+        self.last_said = time.monotonic()
 
     def show(self, done: float, total: float | None, text: str) -> None:
         """Says where the work stands; cheap to call often."""
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=done, total=total, text=text)
-        elif time.monotonic() - self.said >= LINE_SECONDS:
-            self.said = time.monotonic()
+        elif time.monotonic() - self.last_said >= LINE_SECONDS:
+            self.last_said = time.monotonic()
             say(f"{self.name}: {f'{done:.0f} of {total:.0f}, ' if total else f'{done:.0f}, '}{text}")
 
 
