@@ -33,11 +33,15 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from common.quiet import import_tensorflow  # noqa: E402
+from common.tensorflow_setup import import_tensorflow  # noqa: E402
 
 import_tensorflow()
 from common.bootstrap import mean_difference  # noqa: E402
-from common.comparison import COMPARED, NEW, OLD  # noqa: E402
+from common.comparison import (
+    COMPARED,  # noqa: E402
+    NEW,  # noqa: E402
+    OLD,  # noqa: E402
+)
 from common.endpoints import load_recipe  # noqa: E402
 from common.files import load_arrays  # noqa: E402
 from common.runs import Run  # noqa: E402

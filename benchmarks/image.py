@@ -263,7 +263,7 @@ class Keras(Row):
 
     def __init__(self, data: Data, settings: dict[str, Any]):
         super().__init__(data, settings)
-        from common.quiet import import_tensorflow
+        from common.tensorflow_setup import import_tensorflow
 
         self.tf = import_tensorflow()
         self._begin()
@@ -371,7 +371,7 @@ def child(name: str, place: Path) -> None:
 
 def load(args: argparse.Namespace) -> Data:
     """The pixels and labels of each part, as the recipe reads and splits them."""
-    from common.quiet import import_tensorflow
+    from common.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     from common.pipeline import Encoder, encoded

@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=list(ROWS), help="repeat for several")
     parser.add_argument("--ours", nargs=argparse.REMAINDER, default=[], help="more flags for `run music`; comes last")
     given = parser.parse_args()
-    from common.quiet import import_tensorflow
+    from common.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     import recipes

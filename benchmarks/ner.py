@@ -125,7 +125,7 @@ def _ours(*words: Any) -> str:
 
 def _exported(folder: Path) -> Tagger:
     """A tagger that calls the SavedModel's signature for tokens."""
-    from common.quiet import import_tensorflow
+    from common.tensorflow_setup import import_tensorflow
 
     tf = import_tensorflow()
     loaded = tf.saved_model.load(str(folder))

@@ -223,7 +223,7 @@ def torch_lstm(parts: Parts, settings: dict[str, Any]) -> dict[str, float]:
 
 def keras_fit(parts: Parts, settings: dict[str, Any]) -> dict[str, float]:
     """The script that Keras users start from: 20,000 words, 200 steps, embedding 128, two BiLSTM(64), fit, batch 32."""
-    from common.quiet import import_tensorflow
+    from common.tensorflow_setup import import_tensorflow
 
     tf = import_tensorflow()
     import keras
@@ -296,7 +296,7 @@ ROWS: dict[str, tuple[Callable[[Parts, dict[str, Any]], dict[str, float]], str]]
 
 def ours_rounds(parts: Parts, settings: dict[str, Any], plain: bool) -> Iterator[tuple[int, float]]:
     """(texts, seconds) of an epoch of the recipe's own loop, each time it is asked; the first one has compiled."""
-    from common.quiet import import_tensorflow
+    from common.tensorflow_setup import import_tensorflow
 
     tf = import_tensorflow()
     import recipes
@@ -346,7 +346,7 @@ ROUNDS: dict[str, Callable[[Parts, dict[str, Any]], Iterator[tuple[int, float]]]
 
 def load_parts(args: argparse.Namespace) -> Parts:
     """The texts of each part, as the recipe would split them."""
-    from common.quiet import import_tensorflow
+    from common.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     import recipes

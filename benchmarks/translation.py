@@ -52,18 +52,18 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import turns  # noqa: E402
-from benchmarks.translation_peer import (  # noqa: E402
-    BATCH,
-    PACKAGE,
-    PIECES,
-    UNITS,
-    OpenNMT,
-    OpenNMTSmall,
-    Pairs,
-    Row,
-    interpreter,
-    started,
-    words,
+from benchmarks.translation_peer import (
+    BATCH,  # noqa: E402
+    PACKAGE,  # noqa: E402
+    PIECES,  # noqa: E402
+    UNITS,  # noqa: E402
+    OpenNMT,  # noqa: E402
+    OpenNMTSmall,  # noqa: E402
+    Pairs,  # noqa: E402
+    Row,  # noqa: E402
+    interpreter,  # noqa: E402
+    started,  # noqa: E402
+    words,  # noqa: E402
 )
 
 TIMED, ALONE = 512, 100  # sentences of a timed pass, in batches and alone
@@ -159,7 +159,7 @@ class Ours(Row):
             sys.exit(1)  # it has said why
 
     def _measured(self, run: Path, export: Path) -> dict[str, Any]:
-        from common.quiet import import_tensorflow
+        from common.tensorflow_setup import import_tensorflow
 
         tf = import_tensorflow()
         from common.runs import Run
@@ -279,7 +279,7 @@ def chosen(args: argparse.Namespace) -> tuple[list[str], str]:
 
 def load(sources: dict[str, list[str]]) -> dict[str, Pairs]:
     """The pairs to train on, and as `scored` those of the test part, or of the validation part if there is none."""
-    from common.quiet import import_tensorflow
+    from common.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     from recipes.translation.config import Config

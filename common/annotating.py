@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from common.errors import ConfigError
+from common.types import JsonObject
 
 LABEL, ENTITIES = "label", "entities"  # keys of what is shown, by which its kind is known
 
@@ -27,43 +27,39 @@ class Names:
     text: str
 
 
-def label_studio(text: str, shown: Mapping[str, Any], names: Names) -> dict[str, Any]:
+def label_studio(text: str, shown: JsonObject, names: Names) -> JsonObject:
     """A task with one prediction, or with the annotation of a person.
 
     Args:
       shown: "label", or "entities" with "start", "end" and "label" of each, as recipes present them; and the "score".
     """
     kind = kind_of(shown)
-    if kind == ENTITIES:
-        values = [
-            (
-                "labels",
-                {
-                    "start": one["start"],
-                    "end": one["end"],
-                    "text": text[one["start"] : one["end"]],
-                    "labels": [one["label"]],
-                },
-                one.get("score"),
-            )
-            for one in shown[ENTITIES]
-        ]
-    else:
-        values = [("choices", {"choices": [shown[LABEL]]}, shown.get("score"))]
     tags = {"from_name": names.annotation[kind], "to_name": names.text}
-    result = [
-        {"id": str(number), **tags, "type": type, "value": value} | ({} if score is None else {"score": score})
-        for number, (type, value, score) in enumerate(values, 1)
-    ]
+    result: list[JsonObject] = []
+    for number, (type_, value, score) in enumerate(_list_annotations(text, shown), 1):
+        annotation = {"id": str(number), **tags, "type": type_, "value": value}
+        result.append(annotation | ({} if score is None else {"score": score}))
     if names.version is None:
         return {"data": {names.data: text}, "annotations": [{"result": result}]}
     # A text is as sure as its least sure entity, so that sorted by score the doubtful ones come first.
-    scores = [score for _, _, score in values if score is not None]
+    scores = [annotation["score"] for annotation in result if "score" in annotation]
     prediction = {"model_version": names.version} | ({"score": min(scores)} if scores else {}) | {"result": result}
     return {"data": {names.data: text}, "predictions": [prediction]}
 
 
-def doccano(text: str, shown: Mapping[str, Any]) -> dict[str, Any]:
+def _list_annotations(text: str, shown: JsonObject) -> list[tuple[str, JsonObject, float | None]]:
+    """(type, value, score) of each annotation of a text, as Label Studio has them."""
+    if kind_of(shown) == LABEL:
+        return [("choices", {"choices": [shown[LABEL]]}, shown.get("score"))]
+    annotations = []
+    for entity in shown[ENTITIES]:
+        start, end = entity["start"], entity["end"]
+        value = {"start": start, "end": end, "text": text[start:end], "labels": [entity["label"]]}
+        annotations.append(("labels", value, entity.get("score")))
+    return annotations
+
+
+def doccano(text: str, shown: JsonObject) -> JsonObject:
     """A line of a file.
 
     >>> doccano("Ann slept", {"entities": [{"start": 0, "end": 3, "label": "PER"}]})
@@ -73,10 +69,10 @@ def doccano(text: str, shown: Mapping[str, Any]) -> dict[str, Any]:
     """
     if kind_of(shown) == LABEL:
         return {"text": text, "label": [shown[LABEL]]}
-    return {"text": text, "label": [[one["start"], one["end"], one["label"]] for one in shown[ENTITIES]]}
+    return {"text": text, "label": [[entity["start"], entity["end"], entity["label"]] for entity in shown[ENTITIES]]}
 
 
-def kind_of(shown: Mapping[str, Any]) -> str:
+def kind_of(shown: JsonObject) -> str:
     """Whether a label or entities were predicted.
 
     Raises:

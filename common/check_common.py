@@ -12,9 +12,9 @@ import numpy as np
 
 from common.errors import DataError
 from common.problems import Problems
-from common.recipe import JsonObject, Source, Splits
 from common.similar_names import similar_label_warnings
 from common.sources import content
+from common.types import JsonObject, Source, Splits
 
 if TYPE_CHECKING:  # imported where it is used, for a report in JSON needs no tables
     from rich.console import RenderableType

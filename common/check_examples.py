@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from common import check
+from common.check_common import UnusedRows, label_warnings, surveys, unvalidated
 from common.types import Field, JsonObject, Source, Splits
 
 
@@ -38,17 +38,17 @@ def check_examples(splits: Splits, fields: Sequence[Field]) -> JsonObject:
     """
     label = next((field.name for field in fields if field.kind == "label"), None)
 
-    def unused(source: Source) -> JsonObject:
-        return {"broken_rows": source.problems.count, "first_broken_rows": source.problems.lines()}
+    def unused(source: Source) -> UnusedRows:
+        return UnusedRows({"broken_rows": source.problems.count, "first_broken_rows": source.problems.lines()})
 
     def warn(name: str, split: ExampleSurvey, train: ExampleSurvey) -> list[str]:
         known = set() if split is train else set(train.labels)
-        return check.label_warnings(name, split.labels, known) if split.labels else []
+        return label_warnings(name, split.labels, known) if split.labels else []
 
-    parts, _, warnings = check.surveys(splits, lambda source: ExampleSurvey(source, label), "examples", unused, warn)
+    parts, _, warnings = surveys(splits, lambda source, earlier: ExampleSurvey(source, label), "examples", unused, warn)
     return {
         "data": list(splits.notes),
         "parts": parts,
         "overlap": {},
-        "warnings": warnings + check.unvalidated(splits),
+        "warnings": warnings + unvalidated(splits),
     }

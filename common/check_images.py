@@ -5,24 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from common.check_common import UnusedRows
-from common.check_common import at_shares
-from common.check_common import clash_warnings
-from common.check_common import label_warnings
-from common.check_common import leaks
-from common.check_common import name_overlaps
-from common.check_common import overlaps
-from common.check_common import quantiles
-from common.check_common import surveys
-from common.check_common import unvalidated
-from common.readers.pictures import facts
-from common.readers.pictures import kind
-from common.types import JsonObject
-from common.types import Source
-from common.types import Splits
+from common.check_common import (
+    UnusedRows,
+    at_shares,
+    clash_warnings,
+    label_warnings,
+    leaks,
+    name_overlaps,
+    overlaps,
+    quantiles,
+    surveys,
+    unvalidated,
+)
+from common.readers.pictures import facts, kind
+from common.types import JsonObject, Source, Splits
 
 MODES = {"1": "grey", "L": "grey", "LA": "grey, transparent", "P": "palette", "PA": "palette", "RGB": "colour"}
 MODES |= {"RGBA": "colour, transparent"}

@@ -5,22 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from common.check_common import UnusedRows
-from common.check_common import overlaps
-from common.check_common import quantiles
-from common.check_common import surveys
-from common.check_common import unvalidated
-from common.readers.grid import KEYS
-from common.readers.grid import fingerprint
-from common.types import Example
-from common.types import JsonObject
-from common.types import Source
-from common.types import Splits
+from common.check_common import UnusedRows, overlaps, quantiles, surveys, unvalidated
+from common.readers.grid import KEYS, fingerprint
+from common.types import Example, JsonObject, Source, Splits
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 MANY_SHORT, SHORT = 0.5, 16  # share of the pieces that may have fewer steps without a word

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from common.check_common import UnusedRows
-from common.check_common import at_shares
-from common.check_common import fingerprint
-from common.check_common import leaks
-from common.check_common import name_overlaps
-from common.check_common import overlaps
-from common.check_common import quantiles
-from common.check_common import surveys
-from common.check_common import unvalidated
+from common.check_common import (
+    UnusedRows,
+    at_shares,
+    fingerprint,
+    leaks,
+    name_overlaps,
+    overlaps,
+    quantiles,
+    surveys,
+    unvalidated,
+)
 from common.pairs import script_counts
-from common.types import JsonObject
-from common.types import Source
-from common.types import Splits
+from common.types import JsonObject, Source, Splits
 
 PLACES = {"5%": 0.05, "median": 0.5, "95%": 0.95}  # of which ratios are told
 MANY_EQUAL, MANY_SEVERAL = 0.05, 0.3  # shares of the pairs beyond which there is a warning

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import tensorflow as tf
 
-from common.check_common import RARE
-from common.check_common import SEVERAL
-from common.check_common import UnusedRows
-from common.check_common import clash_warnings
-from common.check_common import fingerprint
-from common.check_common import name_overlaps
-from common.check_common import overlaps
-from common.check_common import quantiles
-from common.check_common import surveys
-from common.check_common import unvalidated
+from common.check_common import (
+    RARE,
+    SEVERAL,
+    UnusedRows,
+    clash_warnings,
+    fingerprint,
+    name_overlaps,
+    overlaps,
+    quantiles,
+    surveys,
+    unvalidated,
+)
 from common.errors import DataError
-from common.pipeline import ENCODE_BATCH
-from common.pipeline import in_batches
+from common.pipeline import ENCODE_BATCH, in_batches
 from common.similar_names import similar_label_warnings
-from common.tags import Scheme
-from common.tags import entities
-from common.types import Example
-from common.types import JsonObject
-from common.types import Source
-from common.types import Splits
+from common.tags import Scheme, entities
+from common.types import Example, JsonObject, Source, Splits
 
 LONG = 200  # tokens; where half of the examples are so long, they are hardly sentences
 MANY_TYPES, FEW_OUTSIDE = 30, 0.05  # more types, and a smaller share of tokens outside, than data of entities has

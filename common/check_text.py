@@ -19,7 +19,7 @@ from common.check_common import (
     surveys,
 )
 from common.pipeline import ENCODE_BATCH, in_batches
-from common.recipe import JsonObject, Source, Splits
+from common.types import JsonObject, Source, Splits
 
 
 @dataclass

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
-from common import metrics
-from common import uncertain
+from common import metrics, uncertain
 from common.errors import DataError
 from common.heads import Head
 from common.layers.blend import fitted_shares
-from common.pipeline import ENCODE_BATCH
-from common.pipeline import in_batches
+from common.pipeline import ENCODE_BATCH, in_batches
 from common.similar_names import similar_label_warnings
-from common.types import Ask
-from common.types import Assets
-from common.types import Axis
-from common.types import Example
-from common.types import JsonObject
-from common.types import Measures
-from common.types import OutputRow
-from common.types import Source
-from common.types import Tally
+from common.types import Ask, Assets, Axis, Example, JsonObject, Measures, OutputRow, Source, Tally
 
 if TYPE_CHECKING:
     import keras

@@ -24,8 +24,8 @@ def copy_recipe(recipe: str, to: Path) -> None:
         raise RunError(f"{to.absolute().parent} is no folder. Make it first, or name another place.")
     temporary = Path(tempfile.mkdtemp(prefix=".copy-", dir=to.absolute().parent))
     try:
-        kept = shutil.ignore_patterns("__pycache__", "*.pyc", "measured.json")
-        shutil.copytree(source, temporary / "recipe", ignore=kept)
+        left_out = shutil.ignore_patterns("__pycache__", "*.pyc", "measured.json")
+        shutil.copytree(source, temporary / "recipe", ignore=left_out)
         (temporary / "recipe").rename(to)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

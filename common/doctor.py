@@ -8,26 +8,27 @@ import platform
 import re
 import shutil
 import sys
-from pathlib import Path
 
-from common import __version__, gpus
+from common import PROJECT_ROOT, __version__, gpus
 from common.cluster import cluster
 from common.errors import ConfigError
 from common.packaged import cache_dir
 
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.in"
+REQUIREMENTS = PROJECT_ROOT / "requirements.in"
 PYTHONS = ((3, 11), (3, 13))  # first and last for which TensorFlow 2.21 has wheels
 
 
-def _required() -> list[str]:
+def _list_requirements() -> list[str]:
     lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines() if REQUIREMENTS.exists() else []
     return [re.split(r"[<>=!~ \[]", line)[0] for line in lines if line and not line.startswith("#")]
 
 
-def _cluster() -> str:
+def _format_cluster() -> str:
     """What TF_CONFIG names."""
-    found = cluster()
-    return f"worker {found.index} of {len(found.workers)} ({', '.join(found.workers)})" if found else "none"
+    processes = cluster()
+    if processes is None:
+        return "none"
+    return f"worker {processes.index} of {len(processes.workers)} ({', '.join(processes.workers)})"
 
 
 def examine() -> tuple[dict[str, str], list[str]]:
@@ -36,7 +37,7 @@ def examine() -> tuple[dict[str, str], list[str]]:
     faults = []
     if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         faults.append(f"Python {platform.python_version()} has no TensorFlow 2.21; use 3.11, 3.12 or 3.13.")
-    for name in _required():
+    for name in _list_requirements():
         try:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -44,7 +45,7 @@ def examine() -> tuple[dict[str, str], list[str]]:
             faults.append(f"{name} is not installed: run make setup.")
     facts["processors"] = f"{os.cpu_count()}, {platform.machine()}"
     try:
-        from common.quiet import import_tensorflow
+        from common.tensorflow_setup import import_tensorflow
 
         tf = import_tensorflow()
         from common.distribute import kernel
@@ -52,16 +53,16 @@ def examine() -> tuple[dict[str, str], list[str]]:
         faults.append(f"TensorFlow cannot be imported ({error}): run make setup.")
     else:
         facts["devices"] = ", ".join(device.name for device in tf.config.list_physical_devices())
-        facts["GPUs"], found = gpus.examine(tf)
-        faults += found
+        facts["GPUs"], gpu_faults = gpus.examine(tf)
+        faults += gpu_faults
         facts["LSTM kernel"] = kernel()
         try:
-            facts["cluster"] = _cluster()
+            facts["cluster"] = _format_cluster()
         except ConfigError as error:
             faults.append(str(error))
     cache = cache_dir()
-    there = next(p for p in (cache, *cache.parents) if p.exists())
-    facts["cache"] = f"{cache}, {shutil.disk_usage(there).free / 1e9:.0f} GB free"
-    if not os.access(there, os.W_OK):
-        faults.append(f"{there} cannot be written to: set XDG_CACHE_HOME to a folder that can.")
+    existing = next(path for path in (cache, *cache.parents) if path.exists())
+    facts["cache"] = f"{cache}, {shutil.disk_usage(existing).free / 1e9:.0f} GB free"
+    if not os.access(existing, os.W_OK):
+        faults.append(f"{existing} cannot be written to: set XDG_CACHE_HOME to a folder that can.")
     return facts, faults

@@ -17,7 +17,7 @@ import numpy as np
 from common.errors import RunError
 
 if TYPE_CHECKING:
-    from common.recipe import JsonObject
+    from common.types import JsonObject
 
 
 @contextmanager

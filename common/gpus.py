@@ -8,23 +8,27 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 WAIT_SECONDS = 30  # a driver that nobody uses loads first, which takes seconds for each GPU
 EXTRA = "and-cuda"  # TensorFlow's name for the packages of CUDA libraries
 
 
-def examine(tf: Any) -> tuple[str, list[str]]:
+def examine(tensorflow: ModuleType) -> tuple[str, list[str]]:
     """(the GPUs in a few words, faults as sentences)."""
     shown = driver_gpus()
-    seen = [_name(tf, device) for device in tf.config.list_physical_devices("GPU")]
+    seen = [_get_name(tensorflow, device) for device in tensorflow.config.list_physical_devices("GPU")]
     variable = os.environ.get("CUDA_VISIBLE_DEVICES")
     words = ", ".join(seen) or "none"
     if len(seen) < len(shown):
         words += f"; the driver shows {', '.join(shown)}"
         if variable is not None:
             words += f'; CUDA_VISIBLE_DEVICES is "{variable}"'
-    return words, faults(shown, len(seen), variable, tf.sysconfig.get_build_info(), missing_packages())
+    return words, faults(shown, len(seen), variable, tensorflow.sysconfig.get_build_info(), missing_packages())
 
 
 def driver_gpus() -> list[str]:
@@ -36,8 +40,8 @@ def driver_gpus() -> list[str]:
     return re.findall(r"^GPU \d+: (.*?)(?: \(UUID: .*)?$", listed.stdout, re.MULTILINE) if not listed.returncode else []
 
 
-def _name(tf: Any, device: Any) -> str:
-    return tf.config.experimental.get_device_details(device).get("device_name", device.name)
+def _get_name(tensorflow: ModuleType, device: tf.config.PhysicalDevice) -> str:
+    return tensorflow.config.experimental.get_device_details(device).get("device_name", device.name)
 
 
 def left_visible(count: int, variable: str | None) -> int:
@@ -63,21 +67,22 @@ def missing_packages() -> list[str]:
         lines = importlib.metadata.requires("tensorflow") or []
     except importlib.metadata.PackageNotFoundError:  # another build of it, such as tensorflow-cpu
         return []
-    found = []
-    for needed in map(Requirement, lines):
-        if needed.marker and needed.marker.evaluate({"extra": EXTRA}) and not needed.marker.evaluate({"extra": ""}):
+    missing = []
+    for required in map(Requirement, lines):
+        marker = required.marker
+        if marker and marker.evaluate({"extra": EXTRA}) and not marker.evaluate({"extra": ""}):
             try:
-                version = importlib.metadata.version(needed.name)
+                version = importlib.metadata.version(required.name)
             except importlib.metadata.PackageNotFoundError:
-                found.append(needed.name)
+                missing.append(required.name)
             else:
-                if not needed.specifier.contains(version, prereleases=True):
-                    found.append(f"{needed.name}{needed.specifier} instead of {version}")
-    return found
+                if not required.specifier.contains(version, prereleases=True):
+                    missing.append(f"{required.name}{required.specifier} instead of {version}")
+    return missing
 
 
 def faults(
-    shown: Sequence[str], seen: int, variable: str | None, build: Mapping[str, Any], missing: Sequence[str]
+    shown: Sequence[str], seen: int, variable: str | None, build: Mapping[str, object], missing: Sequence[str]
 ) -> list[str]:
     """Why TensorFlow sees fewer GPUs than it could, and what to do; no sentence if it sees all.
 
@@ -93,17 +98,17 @@ def faults(
     visible = left_visible(len(shown), variable)
     if not shown or (visible and seen >= visible):
         return []
-    found = []
+    sentences = []
     if not visible:
-        found.append(f'CUDA_VISIBLE_DEVICES is "{variable}", which hides every GPU: unset it.')
+        sentences.append(f'CUDA_VISIBLE_DEVICES is "{variable}", which hides every GPU: unset it.')
     if not build.get("is_cuda_build"):
-        found.append(
+        sentences.append(
             "TensorFlow is built without CUDA here and can use no GPU of NVIDIA's: that of Linux on x86_64 is built "
             "with it, so install there by make setup GPU=1."
         )
     elif missing:
-        found.append(f"TensorFlow lacks packages of CUDA libraries ({', '.join(missing)}): run make setup GPU=1.")
-    return found or [
+        sentences.append(f"TensorFlow lacks packages of CUDA libraries ({', '.join(missing)}): run make setup GPU=1.")
+    return sentences or [
         f"The driver shows {len(shown)} and TensorFlow sees {seen} GPUs though its CUDA libraries are installed: the "
         f"driver may be too old for CUDA {build['cuda_version']}. What TensorFlow says of it is shown by "
         "TF_CPP_MIN_LOG_LEVEL=0 python cli.py doctor."

@@ -12,19 +12,20 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
 
+from common import PROJECT_ROOT
 from common.errors import ConfigError, RunError, Stopped
 from common.gpus import driver_gpus
 from common.parallel import processors
 from common.progress import say
 from common.supervising import LOST, Outcome, Worker, supervise
 
-PROGRAM = Path(__file__).resolve().parent.parent / "cli.py"
+PROGRAM = PROJECT_ROOT / "cli.py"
 USAGE = 2  # exit status of a command that was typed wrongly
 # Seconds before a restart among several machines: what of the old job runs on another one notices in about ten, and
 # until then would take in a worker of the new one, and lose it.
@@ -44,9 +45,9 @@ def free_addresses(count: int) -> list[str]:
     """So many addresses of this machine on which nothing listens, no two alike."""
     with ExitStack() as held:  # all at once, else one port might be found twice
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+        for bound in sockets:
+            bound.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{bound.getsockname()[1]}" for bound in sockets]
 
 
 def parse_hosts(text: str) -> list[str]:
@@ -58,7 +59,7 @@ def parse_hosts(text: str) -> list[str]:
     >>> parse_hosts("a:2222, [::1]:2223")
     ['a:2222', '[::1]:2223']
     """
-    addresses = [one.strip() for one in text.split(",")]
+    addresses = [address.strip() for address in text.split(",")]
     seen = set()
     for address in addresses:
         host, _, port = address.rpartition(":")
@@ -77,9 +78,10 @@ def parse_hosts(text: str) -> list[str]:
 
 def visible_gpus() -> list[str]:
     """The GPUs that a process started now may use, as CUDA_VISIBLE_DEVICES names them."""
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if told is not None:
-        return list(takewhile(lambda one: one not in ("", "-1"), (one.strip() for one in told.split(","))))
+    variable = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if variable is not None:
+        names = (name.strip() for name in variable.split(","))
+        return list(takewhile(lambda name: name not in ("", "-1"), names))
     return [str(number) for number in range(len(driver_gpus()))]
 
 
@@ -111,7 +113,9 @@ def shares(workers: int) -> list[dict[str, str]]:
     if workers == 1 or "TF_NUM_INTRAOP_THREADS" in os.environ:
         threads = {}
     gpus = visible_gpus()
-    return [{**threads, **({"CUDA_VISIBLE_DEVICES": own} if gpus else {})} for own in shared_out(gpus, workers)]
+    return [
+        {**threads, **({"CUDA_VISIBLE_DEVICES": own_gpus} if gpus else {})} for own_gpus in shared_out(gpus, workers)
+    ]
 
 
 # The command
@@ -141,17 +145,17 @@ def resuming(words: Sequence[str], path: Path) -> list[str]:
     >>> resuming(["ner", "--epochs", "3", "--run-dir", "a"], Path("b"))
     ['ner', '--resume', 'b', '--epochs', '3']
     """
-    kept: list[str] = []
+    others: list[str] = []
     rest = iter(words[1:])
     for word in rest:
         if word in ("--run-dir", "--resume"):
             next(rest, None)
         elif not word.startswith(("--run-dir=", "--resume=")):
-            kept.append(word)
-    return [words[0], "--resume", str(path), *kept]
+            others.append(word)
+    return [words[0], "--resume", str(path), *others]
 
 
-def _check(workers: int | None, hosts: str | None, index: int | None, restarts: int, path: Path | None) -> None:
+def _check_options(workers: int | None, hosts: str | None, index: int | None, restarts: int, path: Path | None) -> None:
     if os.environ.get("TF_CONFIG"):
         raise ConfigError(
             "TF_CONFIG is set in the environment, and a run knows its cluster from it. Leave launch out and start"
@@ -169,9 +173,9 @@ def _check(workers: int | None, hosts: str | None, index: int | None, restarts: 
         return
     count = len(parse_hosts(hosts))
     if index is None or not 0 <= index < count:
-        found = "is not given" if index is None else f"is {index}"
+        problem = "is not given" if index is None else f"is {index}"
         raise ConfigError(
-            f"--index {found}. Give this machine's place in --hosts, which are {count}: from 0 to {count - 1}."
+            f"--index {problem}. Give this machine's place in --hosts, which are {count}: from 0 to {count - 1}."
         )
     if restarts and path is None:
         raise ConfigError(
@@ -197,35 +201,59 @@ def launch(
       RunError: a worker failed.
       Stopped: by Ctrl-C or SIGTERM.
     """
-    _check(workers, hosts, index, restarts, path)
-    again = ["python", "cli.py", "launch", *(["--restarts", str(restarts)] if restarts else [])]
+    _check_options(workers, hosts, index, restarts, path)
+    command = ["python", "cli.py", "launch", *(["--restarts", str(restarts)] if restarts else [])]
     if hosts is not None and index is not None:
-        again += ["--hosts", hosts, "--index", str(index)]
+        command += ["--hosts", hosts, "--index", str(index)]
         environments: dict[int, dict[str, str]] = {index: {}}
     else:
-        again += ["--workers", str(workers)]
+        command += ["--workers", str(workers)]
         environments = dict(enumerate(shares(workers or 1)))
         if path is None:
             from common.runs import new_path  # imports NumPy
 
             path = new_path(words[0], datetime.now())
             words = [words[0], "--run-dir", str(path), *words[1:]]
+    outcome = restarted(_make_starter(words, hosts, environments), restarts, 0 if hosts is None else PAUSE)
+    if outcome.blamed is None:
+        return outcome.printed
+    go_on = f" Go on with: {shlex.join([*command, 'run', *resuming(words, path)])}" if path else ""
+    raise _make_error(outcome, path, go_on)
+
+
+def _make_starter(
+    words: Sequence[str], hosts: str | None, environments: Mapping[int, dict[str, str]]
+) -> Callable[[], list[Worker]]:
+    """What gives the workers, at free addresses of this machine where there are no hosts.
+
+    Args:
+      environments: by the workers' indices, beside their cluster.
+    """
     command = [sys.executable, str(PROGRAM), "run", *words]
 
     def start() -> list[Worker]:
         addresses = parse_hosts(hosts) if hosts is not None else free_addresses(len(environments))
-        return [Worker(i, command, {**more, "TF_CONFIG": cluster(addresses, i)}) for i, more in environments.items()]
+        return [
+            Worker(index, command, {**environment, "TF_CONFIG": cluster(addresses, index)})
+            for index, environment in environments.items()
+        ]
 
-    outcome = restarted(start, restarts, 0 if hosts is None else PAUSE)
-    if outcome.blamed is None:
-        return outcome.printed
-    go_on = f" Go on with: {shlex.join([*again, 'run', *resuming(words, path)])}" if path else ""
+    return start
+
+
+def _make_error(outcome: Outcome, path: Path | None, go_on: str) -> Exception:
+    """The error that tells how a job failed, whose last lines are quoted.
+
+    Args:
+      path: the run's folder, if it is known.
+      go_on: a sentence on how to resume, where there is something to resume from.
+    """
     if outcome.stopped:
-        raise Stopped("Stopped." + (go_on if path and (path / "config.json").exists() else ""))
+        return Stopped("Stopped." + (go_on if path and (path / "config.json").exists() else ""))
     sentence = outcome.reason[0].upper() + outcome.reason[1:]
     if outcome.lines:
         say("\n  ".join([f"The last lines of worker {outcome.blamed}:", *outcome.lines]))
         sentence += "; its last lines are quoted above"
     if outcome.status == USAGE:
-        raise ConfigError(f"{sentence}.")
-    raise RunError(f"{sentence}." + (go_on if path and (path / "checkpoint.npz").exists() else ""))
+        return ConfigError(f"{sentence}.")
+    return RunError(f"{sentence}." + (go_on if path and (path / "checkpoint.npz").exists() else ""))

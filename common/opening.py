@@ -5,50 +5,32 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common import tfds
 from common.config import RunConfig
-from common.errors import ConfigError
-from common.errors import DataError
-from common.errors import suggestion
+from common.errors import ConfigError, DataError, suggestion
 from common.parallel import in_parallel
 from common.problems import Problems
-from common.readers import files
-from common.readers import music
+from common.readers import files, music
 from common.readers.aligned import aligned
-from common.readers.annotations import annotated
-from common.readers.annotations import is_export
-from common.readers.annotations import tagged_annotations
-from common.readers.columns import are_texts
-from common.readers.columns import is_paired
-from common.readers.columns import unusable
+from common.readers.annotations import annotated, is_export, tagged_annotations
+from common.readers.columns import are_texts, is_paired, unusable
 from common.readers.conll import conll
 from common.readers.folders import label_folders
-from common.readers.gettext import catalogue
-from common.readers.gettext import is_catalogue
-from common.readers.image_sets import Finder
-from common.readers.image_sets import ImageSet
+from common.readers.gettext import catalogue, is_catalogue
+from common.readers.image_sets import Finder, ImageSet
 from common.readers.image_tables import image_table
-from common.readers.jsonl import is_json_lines
-from common.readers.jsonl import json_lines
+from common.readers.jsonl import is_json_lines, json_lines
 from common.readers.labels import label_names
-from common.readers.parquet import MAGIC
-from common.readers.parquet import parquet
-from common.readers.parquet import tagged_parquet
+from common.readers.parquet import MAGIC, parquet, tagged_parquet
 from common.readers.reader import Reader
 from common.readers.tables import table
-from common.readers.tagged import Tagged
-from common.readers.tagged import tagged_json_lines
-from common.readers.tmx import is_memory
-from common.readers.tmx import memory
-from common.types import Example
-from common.types import Field
-from common.types import Source
+from common.readers.tagged import Tagged, tagged_json_lines
+from common.readers.tmx import is_memory, memory
+from common.types import Example, Field, Source
 
 HEAD = 4096  # bytes by which a file's kind is known
 

@@ -1,38 +1,32 @@
-"""Click's part: options out of a config's fields, recipes as subcommands, errors as one sentence."""
+"""Click's part: options out of a config's fields, errors as one sentence, and the options of several commands."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-import recipes
 from common.config import RunConfig, Setting, checked, from_file, settings
 from common.errors import LOST, ConfigError, DataError, PeersLost, RunError, Stopped, TrainingError, suggestion
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+FILE, PATH = click.Path(readable=False), click.Path(path_type=Path, readable=False)
 HEADINGS = {
-    "Prediction": "What is made", "Model": "Model", "Data": "Data", "Training": "Training",
-    "Fine-tuning": "Fine-tuning", "Other": "Other options",
-}  # fmt: skip
-
-
-EXAMPLES = {
-    "run": (
-        "",
-        " --data {own} --epochs 10",
-        " --data train.{suffix} --valid dev.{suffix} --max-minutes 10",
-        " --data {own} --init-from RUN",
-        " --resume RUN",
-    ),
-    "check": (" --data {own}", " --data train.{suffix} --test test.{suffix} --json"),
+    "Prediction": "What is made",
+    "Model": "Model",
+    "Data": "Data",
+    "Training": "Training",
+    "Fine-tuning": "Fine-tuning",
+    "Other": "Other options",
 }
 
 
@@ -42,7 +36,52 @@ def _give_up_stdout() -> None:
 
 
 def failure(message: str) -> click.ClickException:
+    """An error of exit status 1, on one line."""
     return click.ClickException(" ".join(message.split("\n")))
+
+
+def _to_click_error(error: BaseException) -> click.ClickException | click.exceptions.Exit | None:
+    """What Click shows in place of an error: one sentence and an exit status; None for what must pass through."""
+    if isinstance(error, ConfigError):
+        return click.UsageError(str(error))
+    if isinstance(error, DataError | RunError | TrainingError | Stopped):
+        return failure(str(error))
+    if isinstance(error, PeersLost):
+        return TryAgain(str(error))
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return failure("Stopped.")
+    if isinstance(error, BrokenPipeError):  # the reader of our output has enough, as `head` does
+        return click.exceptions.Exit(1)
+    if isinstance(error, ModuleNotFoundError):
+        return failure(f"The package {error.name} is not installed here: run make setup.")
+    if isinstance(error, OSError) and error.strerror:
+        return failure(f"{error.filename or 'A file'}: {error.strerror}. Check the path, space and permissions.")
+    if isinstance(error, Exception):
+        return failure(
+            f"Something unforeseen went wrong ({type(error).__name__}: {str(error)[:300]})."
+            " Give --traceback to see where, and please report it."
+        )
+    return None
+
+
+def _settle_stdout(error: OSError) -> None:
+    """Writes what is left of our output, or gives it up where that cannot be."""
+    if isinstance(error, BrokenPipeError):
+        _give_up_stdout()
+    elif error.strerror:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _give_up_stdout()
+
+
+@contextmanager
+def as_usage_error() -> Iterator[None]:
+    """Within the block a ConfigError is shown with the usage of the command."""
+    try:
+        yield
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
 
 
 class TryAgain(click.ClickException):
@@ -54,7 +93,7 @@ class TryAgain(click.ClickException):
 class Root(click.Group):
     """Turns what goes wrong inside into one sentence and an exit status: 2 for usage, 1 for failure, 75 try again."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()  # a full disk is told here, not after the exit status is settled
@@ -64,35 +103,15 @@ class Root(click.Group):
         except BaseException as error:
             if ctx.find_root().meta.get("traceback"):
                 traceback.print_exc()
-            if isinstance(error, ConfigError):
-                raise click.UsageError(str(error)) from None
-            if isinstance(error, DataError | RunError | TrainingError | Stopped):
-                raise failure(str(error)) from None
-            if isinstance(error, PeersLost):
-                raise TryAgain(str(error)) from None
-            if isinstance(error, KeyboardInterrupt | click.Abort):
-                raise failure("Stopped.") from None
-            if isinstance(error, BrokenPipeError):  # the reader of our output has enough, as `head` does
-                _give_up_stdout()
-                raise click.exceptions.Exit(1) from None
-            if isinstance(error, ModuleNotFoundError):
-                raise failure(f"The package {error.name} is not installed here: run make setup.") from None
-            if isinstance(error, OSError) and error.strerror:
-                try:
-                    sys.stdout.flush()
-                except OSError:
-                    _give_up_stdout()
-                raise failure(
-                    f"{error.filename or 'A file'}: {error.strerror}. Check the path, space and permissions."
-                ) from None
-            if isinstance(error, Exception):
-                raise failure(
-                    f"Something unforeseen went wrong ({type(error).__name__}: {str(error)[:300]})."
-                    " Give --traceback to see where, and please report it."
-                ) from None
-            raise
+            if isinstance(error, OSError):
+                _settle_stdout(error)
+            if (replacement := _to_click_error(error)) is None:
+                raise
+            raise replacement from None
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not name.startswith("-") and name not in self.commands:
             raise click.UsageError(f'There is no command "{name}".{suggestion(name, self.commands)}', ctx)
@@ -107,7 +126,7 @@ def keep_traceback(ctx: click.Context, parameter: click.Parameter, value: bool) 
 class Command(click.Command):
     """A command whose options stand under headings, with --traceback."""
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, **kwargs: Any):  # Click's
         super().__init__(*args, **kwargs)
         self.params.append(
             click.Option(
@@ -138,7 +157,7 @@ class Choice(click.Choice[str]):
         super().__init__(choices)
         self.refused = refused
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         reason = self.refused.get(str(value).lower().replace("_", "-"))
         if reason:
             self.fail(f"{value!r} cannot be used: {reason}", param, ctx)
@@ -149,36 +168,48 @@ class ConfigOption(click.Option):
     """A config field as an option."""
 
     def __init__(self, setting: Setting):
-        limits = setting.metadata
-        names = [setting.flag]
-        kind: Any = setting.type
-        if kind is bool:
-            names = [f"{setting.flag}/--no-{setting.flag[2:]}"]
-        elif limits["metavar"] == "SRC":
-            kind = click.Path(readable=False)  # so that the shell completes file names
-        elif limits["choices"]:
-            kind = Choice(limits["choices"], limits["refused"])
-        elif kind in (int, float):
-            low, high = limits["low"], limits["high"]
-            low, low_open = (limits["above"], True) if limits["above"] is not None else (low, False)
-            high, high_open = (limits["below"], True) if limits["below"] is not None else (high, False)
-            ranges = click.IntRange if kind is int else click.FloatRange
-            open_ends = {} if kind is int else {"min_open": low_open, "max_open": high_open}
-            kind = ranges(low, high, **open_ends) if (low, high) != (None, None) else kind
-        shown = limits["shown"] or (", ".join(setting.default) if setting.many else setting.default)
-        if kind is bool:
-            help_text = limits["help"] + f"  [default: {'on' if setting.default else 'off'}]"
-        else:
-            help_text = limits["help"] + (f"  [default: {shown}]" if shown not in (None, "") else "")
+        metadata = setting.metadata
+        is_switch = setting.type is bool
         super().__init__(
-            [*names, setting.name], type=kind, multiple=setting.many, default=None, help=help_text,
-            metavar=limits["metavar"], show_default=False,
-        )  # fmt: skip
-        self.group = limits["group"]
+            [f"{setting.flag}/--no-{setting.flag[2:]}" if is_switch else setting.flag, setting.name],
+            type=_choose_click_type(setting),
+            multiple=setting.many,
+            default=None,
+            help=_format_help(setting),
+            metavar=metadata["metavar"],
+            show_default=False,
+        )
+        self.group = metadata["group"]
 
 
-def _config_options(config_class: type[RunConfig], groups: tuple[str, ...]) -> list[click.Parameter]:
-    return [ConfigOption(s) for s in settings(config_class).values() if s.metadata["group"] in groups]
+def _choose_click_type(setting: Setting) -> click.ParamType | type:
+    """What checks the value of a setting as it is typed."""
+    metadata, kind = setting.metadata, setting.type
+    if kind is bool:
+        return bool
+    if metadata["metavar"] == "SRC":
+        return FILE  # so that the shell completes file names
+    if metadata["choices"]:
+        return Choice(metadata["choices"], metadata["refused"])
+    if kind not in (int, float):
+        return kind
+    low_open, high_open = metadata["above"] is not None, metadata["below"] is not None
+    low = metadata["above"] if low_open else metadata["low"]
+    high = metadata["below"] if high_open else metadata["high"]
+    if (low, high) == (None, None):
+        return kind
+    if kind is int:
+        return click.IntRange(low, high)
+    return click.FloatRange(low, high, min_open=low_open, max_open=high_open)
+
+
+def _format_help(setting: Setting) -> str:
+    """The help of a setting, and its default."""
+    metadata = setting.metadata
+    if setting.type is bool:
+        return f"{metadata['help']}  [default: {'on' if setting.default else 'off'}]"
+    default = metadata["shown"] or (", ".join(setting.default) if setting.many else setting.default)
+    return metadata["help"] + (f"  [default: {default}]" if default not in (None, "") else "")
 
 
 def given(ctx: click.Context, config_class: type[RunConfig]) -> dict[str, Any]:
@@ -199,92 +230,40 @@ def given_values(
     return values | flags, origins | dict.fromkeys(flags, "flag")
 
 
-class PredictCommand(Command):
-    """A command on a run or an export; if its recipe has `Wishes`, these are its options, beside the shared ones."""
-
-    shared = ("target", "texts", "source", "encoding", "devices", "recipe", "trust_code", "traceback")
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        found = super().get_params(ctx)
-        if ctx.obj is None:
-            return found
-        own: list[click.Parameter] = [ConfigOption(setting) for setting in settings(ctx.obj).values()]
-        return [one for one in found if one not in self.params or one.name in self.shared] + own
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.obj = wishes_of(args)
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            if error.option_name in (flag for one in self.params for flag in one.opts):
-                raise click.UsageError(
-                    f"{error.option_name} is of predictions, and this recipe makes something up: leave it out.", ctx
-                ) from None
-            raise
-
-
-def wishes_of(args: Sequence[str]) -> Any:
-    """The class `Wishes` of the recipe by which the first run or export among the words was made, or None.
-
-    A recipe of one's own is read only where --recipe names it.
-    """
-    named = next((after for word, after in pairwise(args) if word == "--recipe"), None)
-    for word in args:
-        for about in _about(Path(word)):
-            try:
-                name = named or json.loads(about.read_text(encoding="utf-8"))["recipe"]
-                return getattr(recipes.load_config(name), "Wishes", None) if named or name in recipes.names() else None
-            except (OSError, ValueError, KeyError, TypeError, ConfigError):  # told when it is opened
-                continue
-    return None
-
-
-def _about(folder: Path) -> list[Path]:
-    """Where a run or an export, by itself or its latest version, tells its recipe."""
-    try:
-        versions = sorted(folder.glob("[0-9]*/assets.extra/config.json"), key=lambda one: one.parts[-3].zfill(20))
-    except (OSError, ValueError):  # no name of a folder, such as a long text
-        return []
-    return [folder / "config.json", folder / "assets.extra" / "config.json", *versions[-1:]]
-
-
-def complete_runs(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[Any]:
+def complete_runs(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
     """For the shell: runs and exports where they are kept by default, else files."""
     from click.shell_completion import CompletionItem
 
-    found = sorted(str(p) for top in ("runs", "exports") for p in Path(top).glob("*") if str(p).startswith(typed))
-    return [CompletionItem(path) for path in found] or [CompletionItem(typed, type="file")]
+    paths = sorted(str(p) for top in ("runs", "exports") for p in Path(top).glob("*") if str(p).startswith(typed))
+    return [CompletionItem(path) for path in paths] or [CompletionItem(typed, type="file")]
 
 
-class RecipeGroup(click.Group):
-    """A command with one subcommand a recipe, made from its config when asked for."""
+def make_path_option(
+    name: str,
+    help: str,
+    metavar: str = "DIR",
+    shell_complete: Callable[[click.Context, click.Parameter, str], list[CompletionItem]] | None = None,
+) -> click.Option:
+    """An option that takes a path."""
+    return click.Option([name], type=PATH, help=help, metavar=metavar, shell_complete=shell_complete)
 
-    def __init__(self, *args: Any, build: Any, groups: tuple[str, ...], extra: tuple[click.Option, ...], **kwargs: Any):
-        kwargs["subcommand_metavar"] = "RECIPE [OPTIONS]"
-        super().__init__(*args, **kwargs)
-        self.build, self.groups, self.extra = build, groups, extra
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return recipes.names()
+# Arguments and options of several commands
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
-        try:
-            module = recipes.load_config(name)
-        except ConfigError as error:
-            raise click.UsageError(str(error), ctx) from None
-        about = module.ABOUT
-        verb = self.name or ""
-        example, suffix = f"python cli.py {verb} {name}", about.own_data.rpartition(".")[2]
-        return Command(
-            name,
-            callback=self.build(name, module.Config),
-            params=[*_config_options(module.Config, self.groups), *self.extra],
-            short_help=f"{about.task}: {about.input} to {about.output}.",
-            help=f"{about.task}: {about.input} to {about.output}, by a {about.model}.\n\n\b\nExamples:\n"
-            + "\n".join(f"  {example}{more.format(own=about.own_data, suffix=suffix)}" for more in EXAMPLES[verb]),
-        )
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Recipes"):
-            rows = [(name, self.get_command(ctx, name).get_short_help_str(80)) for name in self.list_commands(ctx)]
-            formatter.write_dl([*rows, ("./FOLDER", "A recipe of your own; see the copy command.")])
+target_argument = click.argument("target", metavar="RUN_OR_EXPORT", type=PATH, shell_complete=complete_runs)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+trust_option = click.option(
+    "--trust-code", is_flag=True, help="Run the recipe's code that the run holds, if it is not ours."
+)
+recipe_option = click.option("--recipe", metavar="FOLDER", help="The recipe's folder, if it is one of your own.")
+column_option = click.option(
+    "--column", multiple=True, metavar="FIELD=COLUMN", help="Which column of a table holds what."
+)
+encoding_option = click.option(
+    "--encoding", metavar="NAME", help="Encoding of the input.  [default: found from the bytes; stdin is UTF-8]"
+)
+devices_option = click.option(
+    "--devices",
+    metavar="LIST",
+    help="Numbers of the GPUs that share the work, such as 0,1; or cpu:N.  [default: all GPUs]",
+)

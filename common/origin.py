@@ -116,7 +116,7 @@ def _exported(folder: Path) -> dict[str, np.ndarray]:
     paths = read_json(folder / "assets.extra" / "card.json").get("weights")
     if not isinstance(paths, list):
         raise RunError(f"{folder} does not tell what its weights are. Give the run, or export that again.")
-    from common.quiet import import_tensorflow
+    from common.tensorflow_setup import import_tensorflow
 
     tf = import_tensorflow()
     try:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from string import ascii_letters
 
-from common.languages import script
-from common.languages import scripts
-from common.types import Example
-from common.types import Source
+from common.languages import script, scripts
+from common.types import Example, Source
 
 PLACEHOLDER = re.compile(
     r"""

@@ -2,201 +2,28 @@
 
 from __future__ import annotations
 
-import glob
-import io
 import json
-import queue
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from common import opening
+import numpy as np
+
 from common.endpoints import Served
 from common.errors import ConfigError, suggestion
 from common.files import replacing
-from common.problems import Problems
+from common.predict_request import JSON, PredictRequest
+from common.prediction_inputs import EXPLAINED, LeftOut, batches, examples, is_catalogue_file, read_texts
 from common.progress import say
-from common.readers import files, pictures
-from common.readers.columns import unusable
-from common.readers.gettext import is_catalogue
-from common.readers.jsonl import SUFFIXES
+from common.readers import files
 from common.readers.messages import messages
 from common.recipe import Aligns, Explains, Generates
-from common.types import Example, Field, Format
+from common.types import Example, Field, Format, JsonObject
 
-JSON = "json"  # the format of every recipe
 DEFAULT, ALIGNMENT = "serving_default", "alignment"  # endpoints that are asked
-CHUNK = 512  # inputs that are predicted together when so many are waiting
-CHUNK_IMAGES = 64  # the same of images, of which each may hold megabytes
-EXPLAINED = ".explained.png"  # ends the names of pictures that we write; a folder's are no inputs
-ROWS = (".csv", ".tsv", ".parquet", *SUFFIXES)  # files whose rows have columns; all others hold one input a line
 
 
-def _lines(
-    file: Iterable[str], name: str, field: str, encoding: str, report: Callable[[str, str], None]
-) -> Iterator[Example]:
-    for number, line in enumerate(file, 1):
-        text = line.rstrip("\r\n").removeprefix("\ufeff" if number == 1 else "")
-        if wrong := files.damage(text, encoding):
-            report(f"{name}:{number}", wrong)
-        else:
-            yield {field: text, "place": f"{name}:{number}"}
-
-
-def _typed(texts: Sequence[str], field: str, report: Callable[[str, str], None]) -> Iterator[Example]:
-    for number, text in enumerate(texts, 1):
-        if wrong := unusable(text):
-            report(f"input {number}", wrong)
-        else:
-            yield {field: text, "place": f"input {number}"}
-
-
-class LeftOut:
-    """Tells of each bad input, and counts them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, place: str, what: str) -> None:
-        self.count += 1
-        say(f"{place} {what}; it is left out.")
-
-
-def _inputs(paths: Iterable[Path]) -> list[Path]:
-    """Those that are files of the user's, sorted."""
-    return sorted(
-        path for path in paths
-        if path.is_file() and not path.name.startswith(".") and not path.name.endswith(EXPLAINED)
-    )  # fmt: skip
-
-
-def _images(names: Iterable[str], field: str, report: Callable[[str, str], None]) -> Iterator[Example]:
-    """Images by their names: files, all files in folders, or globs; each with its name as "file" and as its place."""
-    for name in names:
-        path = files.located(name)
-        if path.is_dir():
-            found = _inputs(path.rglob("*"))
-        elif not path.exists() and any(mark in name for mark in "*?["):
-            found = _inputs(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
-        else:
-            found = [path]
-        if not found:
-            report(name, "holds no file" if path.is_dir() else "matches no file")
-        for file in found:
-            shown = str(file).encode("utf-8", "backslashreplace").decode()  # a name may be any bytes
-            try:
-                yield {field: pictures.usable(file.read_bytes()), "file": shown, "place": shown}
-            except pictures.Unusable as error:
-                report(shown, str(error))
-            except OSError as error:
-                report(shown, f"cannot be read ({error.strerror or error})")
-
-
-def examples(
-    source: str,
-    inputs: Sequence[Field],
-    column: Sequence[str],
-    encoding: str | None,
-    report: Callable[[str, str], None],
-) -> Iterator[Example]:
-    """The inputs that a file or stdin (-) holds: lines of text, a catalogue's messages, or by suffix rows with columns.
-
-    Where the input is an image, lines are names of files. Each has its place, such as "a.csv:2".
-
-    Args:
-      encoding: as the user gave it; None finds that of a file, and takes stdin for UTF-8.
-      report: is told the place of a bad input and what is wrong with it.
-
-    Raises:
-      ConfigError: `column` or `encoding` name what there is not.
-      DataError: the file cannot be read.
-    """
-    if source == "-":
-        found, _ = files.decoding(b"", False, encoding)
-        stdin = io.TextIOWrapper(sys.stdin.buffer, found, files.ERRORS, newline="\n")
-        try:
-            yield from _lines(stdin, "stdin", inputs[0].name, found, report)
-        except UnicodeError:
-            raise files.unmarked(found) from None
-        finally:
-            stdin.detach()  # else it would be closed
-        return
-    path = files.located(source)
-    if inputs[0].kind == "text" and _is_catalogue(path):
-        catalogue = messages(path, encoding)
-        say(f"Input: {catalogue.note}")
-        rows = catalogue.rows(inputs[0], Problems(tell=report))
-        yield from ({**example, "place": place} for place, example in rows)
-        return
-    if files.suffix(path) in ROWS:
-        reader = opening.reader(path, tuple(inputs), column, encoding, Problems(tell=report))
-        say(f"Input: {reader.note}")
-        yield from ({**example, "place": place} for place, example in reader.rows())
-        return
-    with files.opened(path) as file:
-        empty = not file.read(1)
-    if not empty:
-        found, _ = files.sample(path, encoding)
-        with files.opened_text(path, found, "\n") as lines:
-            yield from _lines(lines, path.name, inputs[0].name, found, report)
-
-
-def _is_catalogue(path: Path) -> bool:
-    with files.opened(path) as file:
-        return is_catalogue(path, file.read(opening.HEAD))
-
-
-def _waiting(items: Iterator[Example], chunk: int) -> Iterator[list[Example]]:
-    """Lists of what has arrived, so that a slow source is answered at once and a fast one in large batches."""
-    arrived: queue.Queue[Any] = queue.Queue(maxsize=2 * chunk)
-
-    def read() -> None:
-        try:
-            for item in items:
-                arrived.put(item)
-            arrived.put(None)
-        except BaseException as error:
-            arrived.put(error)
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        batch: list[Example] = []
-        item = arrived.get()
-        while isinstance(item, dict):
-            batch.append(item)
-            if len(batch) == chunk:
-                break
-            try:
-                item = arrived.get_nowait()
-            except queue.Empty:
-                break
-        if batch:
-            yield batch
-        if isinstance(item, BaseException):
-            raise item
-        if item is None:
-            return
-
-
-def batches(
-    inputs: Sequence[Field], texts: Sequence[str], source: str | None, column: Sequence[str], encoding: str | None,
-    report: Callable[[str, str], None],
-) -> Iterator[list[Example]]:  # fmt: skip
-    """What a person gave, as it arrives, each with its place; see `predict` and `examples`."""
-    first = inputs[0]
-    items = examples(source, inputs, column, encoding, report) if source else iter(())
-    if first.kind != "image":
-        items = items if source else _typed(texts, first.name, report)
-    elif not source or files.suffix(files.located(source)) not in ROWS:
-        names = (line[first.name].strip() for line in items) if source else texts
-        items = _images(filter(None, names), first.name, report)
-    yield from _waiting(items, CHUNK_IMAGES if first.kind == "image" else CHUNK)
-
-
-def best(shown: dict[str, Any], count: int) -> dict[str, Any]:
+def best(shown: JsonObject, count: int) -> JsonObject:
     """A prediction with its `count` largest scores only, from the largest down."""
     if "scores" not in shown:
         raise ConfigError("--top-k is for recipes that give a score for each label, and this one does not.")
@@ -226,12 +53,13 @@ class Explanations:
         for positions, outputs in served.outputs("explain", examples):
             for row, position in enumerate(positions):
                 example = examples[position]
-                place = self._place(example)
-                with replacing(place) as file:
-                    file.write(served.recipe.explanation(example, {name: v[row] for name, v in outputs.items()}))
-                example["explanation"] = str(place)
+                path = self._make_path(example)
+                row_outputs = {name: values[row] for name, values in outputs.items()}
+                with replacing(path) as file:
+                    file.write(served.recipe.explanation(example, row_outputs))
+                example["explanation"] = str(path)
 
-    def _place(self, example: Example) -> Path:
+    def _make_path(self, example: Example) -> Path:
         self.written += 1
         if self.folder is None:
             if "file" not in example:
@@ -242,114 +70,121 @@ class Explanations:
         return self.folder / f"{self.written:04d}-{name}{EXPLAINED}"
 
 
-def _filled(served: Served, source: str | None, encoding: str | None, chosen: Format) -> str:
-    """The catalogue that a source names, with predictions of the messages that have no translation.
+def _fill_catalogue(served: Served, request: PredictRequest, chosen: Format) -> str:
+    """The catalogue that a request names, with predictions of the messages that have no translation.
 
     Raises:
       ConfigError: it is none.
     """
-    if not source or source == "-" or not _is_catalogue(path := files.located(source)):
+    source = request.source
+    if not source or source == "-" or not is_catalogue_file(path := files.located(source)):
         raise ConfigError("This --format fills in a message catalogue: name one by --input, such as messages.po.")
     name = served.recipe.inputs[0].name
 
-    def translated(texts: list[str]) -> list[str]:
+    def translate(texts: list[str]) -> list[str]:
         return served.predictions([{name: text} for text in texts], chosen.one)
 
-    text, count = messages(path, encoding).filled(translated)
+    text, count = messages(path, request.encoding).filled(translate)
     say(f"{count:,} entries of {path.name} are filled in and marked fuzzy.")
     return text
 
 
-def predict(
-    served: Served, texts: Sequence[str], source: str | None, column: Sequence[str], encoding: str | None,
-    emit: Callable[[str], Any], format: str = JSON, top: int | None = None, explanations: Explanations | None = None,
-    alignment: bool = False,
-) -> int:  # fmt: skip
+def _choose_format(served: Served, request: PredictRequest) -> Format:
+    """The format of a request.
+
+    Raises:
+      ConfigError: the recipe has no such format, or no alignments; or the format has no place for what is asked for.
+    """
+    if request.alignment and not (isinstance(served.recipe, Aligns) and ALIGNMENT in served.calls):
+        raise ConfigError("--alignment is for recipes that have an endpoint named alignment, and this one has none.")
+    for flag, is_given in (("--alignment", request.alignment), ("--top-k", request.top_scores is not None)):
+        if is_given and request.format != JSON:
+            raise ConfigError(f"{flag} is about JSON objects, and --format is {request.format}: leave one of them out.")
+    formats = {JSON: _make_json_format(served, request), **served.recipe.formats}
+    if request.format not in formats:
+        raise ConfigError(
+            f'--format is "{request.format}", but must be one of: {", ".join(formats)}.'
+            f"{suggestion(request.format, formats)}"
+        )
+    return formats[request.format]
+
+
+def _make_json_format(served: Served, request: PredictRequest) -> Format:
+    """The format of one JSON object a line."""
+    recipe = served.recipe
+
+    def format_line(example: Example, outputs: Mapping[str, np.ndarray]) -> str:
+        shown = recipe.present(example, outputs)
+        if request.top_scores is not None:
+            shown = best(shown, request.top_scores)
+        if "explanation" in example:
+            shown["explanation"] = example["explanation"]
+        if request.alignment and isinstance(recipe, Aligns):
+            shown[ALIGNMENT] = recipe.alignment(example, outputs)
+        return json.dumps(shown, ensure_ascii=False)
+
+    return Format(format_line)
+
+
+def predict(served: Served, request: PredictRequest, write: Callable[[str], object]) -> int:
     """Writes one JSON line per input, or what another format makes of it; returns how many inputs were bad.
 
     Args:
-      texts: inputs as such, or none.
-      source: a file, or - for stdin.
-      emit: takes a line, or several.
-      format: one of the recipe's, or "json".
-      top: show so many scores only, the largest first; None for all, in the order of the labels.
-      explanations: write these, too.
-      alignment: add to each JSON object which words of input and prediction belong together.
+      write: takes a line, or several.
 
     Raises:
       ConfigError: the recipe has no such format, scores, explanations or alignments.
     """
-    recipe = served.recipe
-    if alignment and not (isinstance(recipe, Aligns) and ALIGNMENT in served.calls):
-        raise ConfigError("--alignment is for recipes that have an endpoint named alignment, and this one has none.")
-    for flag, wanted in (("--alignment", alignment), ("--top-k", top is not None)):
-        if wanted and format != JSON:
-            raise ConfigError(f"{flag} is about JSON objects, and --format is {format}: leave one of them out.")
-
-    def as_json(example: Example, one: Mapping[str, Any]) -> str:
-        shown = recipe.present(example, one)
-        if top is not None:
-            shown = best(shown, top)
-        if "explanation" in example:
-            shown["explanation"] = example["explanation"]
-        if alignment:
-            shown[ALIGNMENT] = recipe.alignment(example, one)
-        return json.dumps(shown, ensure_ascii=False)
-
-    formats = {JSON: Format(as_json), **recipe.formats}
-    if format not in formats:
-        raise ConfigError(
-            f'--format is "{format}", but must be one of: {", ".join(formats)}.{suggestion(format, formats)}'
-        )
-    chosen = formats[format]
+    chosen = _choose_format(served, request)
     if chosen.catalogue:
-        emit(_filled(served, source, encoding, chosen))
+        write(_fill_catalogue(served, request, chosen))
         return 0
-    report = LeftOut()
-    endpoint = ALIGNMENT if alignment else DEFAULT
+    left_out = LeftOut()
+    explanations = Explanations(request.explain_dir) if request.explain or request.explain_dir else None
+    endpoint = ALIGNMENT if request.alignment else DEFAULT
     if chosen.begin:
-        emit(chosen.begin)
-    for batch in batches(recipe.inputs, texts, source, column, encoding, report):
+        write(chosen.begin)
+    for batch in batches(served.recipe.inputs, request, left_out):
         if explanations:
             explanations.write(served, batch)
         for prediction in served.predictions(batch, chosen.one, endpoint):
-            emit(prediction)
+            write(prediction)
     if chosen.end:
-        emit(chosen.end)
-    return report.count
+        write(chosen.end)
+    return left_out.count
 
 
-def make(
-    served: Served, wishes: Any, texts: Sequence[str], source: str | None, encoding: str | None,
-    emit: Callable[[str], Any],
-) -> int:  # fmt: skip
+def make(served: Served, request: PredictRequest, write: Callable[[str], object]) -> int:
     """Writes what a recipe makes up, a JSON line and the files of each; returns how many inputs were bad.
 
     Args:
-      wishes: of the recipe's class.
-      texts, source: inputs, one a line; without any, the recipe begins from nothing.
+      request: with the settings of the recipe's class `Wishes`. Inputs are one a line; without any, the recipe begins
+        from nothing.
+      write: takes a line.
 
     Raises:
-      ConfigError: a wish cannot be fulfilled; nothing is written then.
+      ConfigError: a setting cannot be fulfilled; nothing is written then.
     """
-    report = LeftOut()
+    left_out = LeftOut()
     name = served.recipe.inputs[0].name
-    field = Field(name, "text")
-    items = examples(source, (field,), (), encoding, report) if source else _typed(texts, name, report)
-    lines = [example[name] for example in items]
-    if (source or texts) and not lines:
-        return report.count
+    if request.source:
+        inputs = examples(request.source, (Field(name, "text"),), (), request.encoding, left_out)
+    else:
+        inputs = read_texts(request.texts, name, left_out)
+    lines = [example[name] for example in inputs]
+    if (request.source or request.texts) and not lines:
+        return left_out.count
 
-    def answer(endpoint: str, asked: list[Example]) -> list[Mapping[str, Any]]:
+    def answer(endpoint: str, asked: list[Example]) -> list[Mapping[str, np.ndarray]]:
         return served.predictions(asked, lambda _, outputs: outputs, endpoint)
 
     if not isinstance(served.recipe, Generates):
         raise ConfigError("This recipe has Wishes in config.py, and no method made in recipe.py to fulfil them.")
-    for one in served.recipe.made(wishes, lines, answer):
-        for path, content in one.files:
+    for sample in served.recipe.made(request.generation, lines, answer):
+        for path, content in sample.files:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as file:
                 file.write(content)
-        files = {"files": [str(path) for path, _ in one.files]} if one.files else {}
-        emit(json.dumps(one.shown | files, ensure_ascii=False))
-    return report.count
+        written = {"files": [str(path) for path, _ in sample.files]} if sample.files else {}
+        write(json.dumps(sample.shown | written, ensure_ascii=False))
+    return left_out.count

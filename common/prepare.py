@@ -18,7 +18,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,11 +33,11 @@ from common.origin import Origin, data_of
 from common.packaged import cache_dir
 from common.pipeline import Encoder, encoded
 from common.problems import Problems
-from common.progress import Display, display, say
+from common.progress import Display, display, say, with_progress
 from common.sources import picked, share
 from common.store import Store, StoreWriter, load
 from common.train import FEATURE, TARGET
-from common.types import Assets, Example, Source, Splits
+from common.types import Assets, Source, Splits
 
 KEPT_BYTES, KEPT = 10 * 2**30, 20  # what was not used for longest goes, beyond so much or so many
 NOTES = 10  # how many files are named, where there are more
@@ -178,7 +178,7 @@ class _Work:
         if self.going_on is None:
             with display("Learning from the data") as shown:
                 read = self.splits.train.read
-                counted_train = replace(self.splits.train, read=lambda: counted(read(), shown))
+                counted_train = replace(self.splits.train, read=lambda: with_progress(read(), shown))
                 if self.known is None:
                     assets = self.recipe_class.learn(watching, counted_train)
                 else:
@@ -243,14 +243,6 @@ class _Work:
             if not len(stores[name]):
                 say(f"Warning: the {name} part is empty; the last weights are kept. See --split and --valid.")
         return writers, stores, lines
-
-
-def counted(source: Iterable[Example], shown: Display) -> Iterator[Any]:
-    """The examples, their number shown."""
-    for number, example in enumerate(source, 1):
-        if number % 1000 == 0:
-            shown.show(number, None, f"{number:,} examples")
-        yield example
 
 
 def say_notes(notes: Sequence[str]) -> None:

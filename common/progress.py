@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+Item = TypeVar("Item")
+SHOWN_EVERY = 1000  # examples
 LINE_SECONDS = 10.0  # how often a plain line is written
-_told_by_another: list[bool] = []
+_muted: list[bool] = []  # not empty once another process tells of the same work
 
 
 def leave_to_another() -> None:
     """From now on this process says nothing, for another one does the same work and tells of it."""
-    _told_by_another.append(True)
+    _muted.append(True)
 
 
 def tells() -> bool:
     """Whether this process says what it does."""
-    return not _told_by_another
+    return not _muted
 
 
 def say(message: str) -> None:
@@ -46,16 +51,16 @@ def duration(seconds: float) -> str:
 class Display:
     """A named piece of work that advances; `show` takes how far it is and what to say of it."""
 
-    def __init__(self, bar: Any, task: Any, name: str):
-        self.bar, self.task, self.name = bar, task, name
-        self.said = time.monotonic()
+    def __init__(self, name: str, bar: Progress | None = None, task: TaskID | None = None):
+        self.name, self.bar, self.task = name, bar, task
+        self.last_said = time.monotonic()
 
     def show(self, done: float, total: float | None, text: str) -> None:
         """Says where the work stands; cheap to call often."""
-        if self.bar is not None:
+        if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=done, total=total, text=text)
-        elif time.monotonic() - self.said >= LINE_SECONDS:
-            self.said = time.monotonic()
+        elif time.monotonic() - self.last_said >= LINE_SECONDS:
+            self.last_said = time.monotonic()
             say(f"{self.name}: {f'{done:.0f} of {total:.0f}, ' if total else f'{done:.0f}, '}{text}")
 
 
@@ -63,11 +68,19 @@ class Display:
 def display(name: str) -> Iterator[Display]:
     """A bar that vanishes at the end; only lines every few seconds where stderr is no terminal."""
     if not sys.stderr.isatty() or not tells():
-        yield Display(None, None, name)
+        yield Display(name)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield Display(bar, bar.add_task(name, total=None, text=""), name)
+        yield Display(name, bar, bar.add_task(name, total=None, text=""))
+
+
+def with_progress(items: Iterable[Item], shown: Display) -> Iterator[Item]:
+    """Pass examples on, and show now and then how many there have been."""
+    for number, item in enumerate(items, 1):
+        if number % SHOWN_EVERY == 0:
+            shown.show(number, None, f"{number:,} examples")
+        yield item

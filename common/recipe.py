@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
-from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING
-from typing import Any
-from typing import ClassVar
-from typing import Generic
-from typing import Protocol
-from typing import TypeVar
-from typing import runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import tensorflow as tf
 
-from common import edge_cases
-from common import text
+from common import edge_cases, text
 from common.check_examples import check_examples
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.heads import Head
-from common.metrics import Nothing
-from common.metrics import tally_of_shares
+from common.metrics import Nothing, tally_of_shares
 from common.pipeline import densified
-from common.types import Answer
-from common.types import Ask
-from common.types import Assets
-from common.types import Axis
-from common.types import Batch
-from common.types import Endpoint
-from common.types import Example
-from common.types import Field
-from common.types import Format
-from common.types import JsonObject
-from common.types import Made
-from common.types import Measures
-from common.types import OutputRow
-from common.types import Source
-from common.types import Splits
-from common.types import Tally
-from common.types import WarmUp
+from common.types import (
+    Answer,
+    Ask,
+    Assets,
+    Axis,
+    Batch,
+    Endpoint,
+    Example,
+    Field,
+    Format,
+    JsonObject,
+    Made,
+    Measures,
+    OutputRow,
+    Source,
+    Splits,
+    Tally,
+    WarmUp,
+)
 
 if TYPE_CHECKING:
     import keras

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,9 @@ import recipes
 from common.config import RunConfig, as_json, checked
 from common.errors import ConfigError, RunError
 from common.files import load_arrays, read_json, replacing, save_arrays, write_json
+
+if TYPE_CHECKING:
+    from common.types import Assets, Example, JsonObject
 
 FORMAT = 1
 GROWING = ("epochs", "max_minutes")  # a resumed run may be given more of these
@@ -49,7 +52,7 @@ class Run:
     """
 
     path: Path
-    about: dict[str, Any]
+    about: JsonObject
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -75,25 +78,25 @@ class Run:
         path: Path,
         recipe: str,
         config: RunConfig,
-        assets: Mapping[str, Any],
-        samples: list[Any],
-        more: Mapping[str, Any],
+        assets: Assets,
+        samples: list[Example],
+        facts: JsonObject,
     ) -> Run:
         """A new run with its settings and assets, made in one piece; the folder may exist if it is empty.
 
         Args:
           samples: held-out examples, with which an export is proved later.
-          more: further facts for config.json, such as versions and data.
+          facts: further ones for config.json, such as versions and data.
         """
         folder = recipes.folder(recipe)
-        own = folder.parent != recipes.HERE
-        named = {"recipe": recipes.identity(recipe), "own": own}
-        about = {"format": FORMAT, **named, "settings": as_json(config), **more}
+        is_custom = folder.parent != recipes.HERE
+        identity = {"recipe": recipes.identity(recipe), "own": is_custom}
+        about = {"format": FORMAT, **identity, "settings": as_json(config), **facts}
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
             temporary.chmod(0o755)
-            if own:
+            if is_custom:
                 unwanted = shutil.ignore_patterns("__pycache__", "*.pyc")
                 shutil.copytree(folder, temporary / "source", ignore=unwanted)
             write_json(temporary / "assets.json", assets)
@@ -104,7 +107,7 @@ class Run:
             shutil.rmtree(temporary, ignore_errors=True)
         return cls(path, about)
 
-    def lock(self) -> Any:
+    def lock(self) -> IO[str]:
         """Keeps a second process from training in this folder, as long as the returned file is open.
 
         Raises:
@@ -119,16 +122,18 @@ class Run:
             ) from None
         return file
 
-    # Parts
+    # Files
 
-    def assets(self) -> dict[str, Any]:
+    def assets(self) -> Assets:
+        """What was learned from the training data."""
         return read_json(self.path / "assets.json")
 
-    def metrics(self) -> dict[str, Any] | None:
+    def metrics(self) -> JsonObject | None:
+        """The final measures; None of a run that is not finished."""
         path = self.path / "metrics.json"
         return read_json(path) if path.exists() else None
 
-    def finish(self, metrics: Mapping[str, Any]) -> None:
+    def finish(self, metrics: JsonObject) -> None:
         """Writes metrics.json; do so last."""
         write_json(self.path / "metrics.json", metrics)
 
@@ -138,12 +143,12 @@ class Run:
         self.about |= {"settings": as_json(config), "asked": as_json(asked)}
         write_json(self.path / "config.json", self.about)
 
-    def save_checkpoint(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
+    def save_checkpoint(self, arrays: Mapping[str, np.ndarray], numbers: JsonObject) -> None:
         """One file in one piece: arrays, and the numbers as JSON bytes."""
         packed = np.frombuffer(json.dumps(numbers).encode(), np.uint8)
         save_arrays(self.path / "checkpoint.npz", {**arrays, "numbers": packed})
 
-    def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    def load_checkpoint(self) -> tuple[dict[str, np.ndarray], JsonObject] | None:
         """The last checkpoint, if there is one.
 
         Raises:
@@ -175,7 +180,7 @@ class Run:
                 f" --resume {self.path}"
             ) from None
 
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[JsonObject]:
         """The facts of the epochs so far; a line that a kill cut short ends them."""
         path = self.path / "history.jsonl"
         facts = []
@@ -186,7 +191,7 @@ class Run:
                 break
         return facts
 
-    def write_history(self, facts: list[dict[str, Any]]) -> None:
+    def write_history(self, facts: list[JsonObject]) -> None:
         with replacing(self.path / "history.jsonl", "w") as file:
             file.writelines(json.dumps(line) + "\n" for line in facts)
 
@@ -217,18 +222,19 @@ class Run:
         Args:
           config: of the run as it goes on, of which it may have been given more than it had.
         """
-        stored = checked(type(config), self.about.get("asked", self.about["settings"]), str(self.path / "config.json"))
-        here = {name: getattr(config, name) for name in FREE}
-        return type(config)(**{**stored, **here, **self.grown(config)})
+        requested = self.about["asked"] if "asked" in self.about else self.about["settings"]
+        stored = checked(type(config), requested, str(self.path / "config.json"))
+        free = {name: getattr(config, name) for name in FREE}
+        return type(config)(**{**stored, **free, **self.grown(config)})
 
-    def recipe_name(self, named: str | None = None, trust_code: bool = False) -> str:
+    def recipe_name(self, recipe_path: str | None = None, trust_code: bool = False) -> str:
         """What to load the recipe by: one of ours by name; one's own only if the user names it or trusts the copy.
 
         Raises:
           RunError: the run was made by a recipe of one's own, and neither was said.
         """
-        if named is not None:
-            return named
+        if recipe_path is not None:
+            return recipe_path
         if not self.about.get("own"):
             return str(self.about["recipe"])
         if trust_code:
@@ -238,7 +244,7 @@ class Run:
             " name the folder by --recipe, or give --trust-code to run the copy in the run's folder."
         )
 
-    def merged(self, config_class: type[RunConfig], given: Mapping[str, Any]) -> RunConfig:
+    def merged(self, config_class: type[RunConfig], explicit: Mapping[str, Any]) -> RunConfig:
         """The run's settings with those given now.
 
         Raises:
@@ -246,21 +252,21 @@ class Run:
         """
         stored = self.config(config_class)
         changes: dict[str, Any] = {}
-        for name, value in given.items():
-            old = getattr(stored, name)
-            larger = name in GROWING and old is not None and value is not None and value > old
-            if value != old and not larger and name not in FREE:
-                more = ", or a larger one" if name in GROWING else ""
+        for name, value in explicit.items():
+            previous = getattr(stored, name)
+            is_larger = name in GROWING and previous is not None and value is not None and value > previous
+            if value != previous and not is_larger and name not in FREE:
+                alternative = ", or a larger one" if name in GROWING else ""
                 raise ConfigError(
-                    f"{self.path} was begun with {name} {shown_value(old)}, and now it is {shown_value(value)}. Resume"
-                    f" with the same value{more}, or start a new run in another --run-dir."
+                    f"{self.path} was begun with {name} {shown_value(previous)}, and now it is {shown_value(value)}."
+                    f" Resume with the same value{alternative}, or start a new run in another --run-dir."
                 )
             changes[name] = value
-        here = {name: getattr(config_class, name) for name in LAYOUT}
-        return config_class(**{**vars(stored), **here, **changes})
+        layout = {name: getattr(config_class, name) for name in LAYOUT}
+        return config_class(**{**vars(stored), **layout, **changes})
 
 
-def shown_value(value: Any) -> str:
+def shown_value(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "not set"
     return "not set" if value is None else str(value)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
-from typing import Any
 
 import recipes
 from common.config import GROUPS, ConfigType, Setting, settings
@@ -16,7 +16,7 @@ INSTANCE = re.compile(r"such as ([^\s;]+?)[.,;]?(\s|$)")  # what the help of a s
 NUMBER = 10  # shown for a setting without a default
 
 
-def _value(setting: Setting) -> Any:
+def _example_value(setting: Setting) -> object:
     """What stands behind the name of a setting: its default, or a value that it may have."""
     if setting.many:
         return list(setting.default)
@@ -28,11 +28,11 @@ def _value(setting: Setting) -> Any:
     if setting.type in (int, float):
         number = max(NUMBER, limits["low"] or 0)
         return setting.type(number if limits["high"] is None else min(number, limits["high"]))
-    found = INSTANCE.search(limits["help"])
-    return found[1] if found else limits["metavar"] or "TEXT"
+    instance = INSTANCE.search(limits["help"])
+    return instance[1] if instance else limits["metavar"] or "TEXT"
 
 
-def _allowed(setting: Setting) -> str:
+def _describe_values(setting: Setting) -> str:
     """Which values a setting takes, and its default."""
     limits = setting.metadata
     bounds = [
@@ -68,8 +68,8 @@ def config_file(config_class: ConfigType) -> str:
         if members:
             blocks.append(f"#### {group}")
         for setting in members:
-            line = f"# {setting.name} = {json.dumps(_value(setting), ensure_ascii=False)}"
-            blocks.append(f"## {setting.metadata['help']}\n## ({_allowed(setting)})\n{line}")
+            line = f"# {setting.name} = {json.dumps(_example_value(setting), ensure_ascii=False)}"
+            blocks.append(f"## {setting.metadata['help']}\n## ({_describe_values(setting)})\n{line}")
     return "\n\n".join(blocks)
 
 
@@ -87,19 +87,33 @@ def begin(recipe: str, folder: Path | None) -> tuple[Path, Path, list[list[str]]
     folder = folder or Path(f"{name}-data")
     config = folder / f"{name}.toml"
     files = {config.name: (config_file(recipes.load_config(recipe).Config) + "\n").encode()}
-    named: tuple[str, ...] = ()  # flags, {} being the folder
+    sources: tuple[str, ...] = ()  # flags, {} being the folder
     if (recipes.folder(recipe) / "samples.py").is_file():
         samples = recipes.module(recipe, "samples")
         files |= samples.files()
-        named = samples.SOURCES
+        sources = samples.SOURCES
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file. Name a folder.")
-    there = [path for path in (folder / one for one in files) if path.exists() or path.is_symlink()]
-    if there:
-        raise RunError(f"{there[0]} is there already, and nothing is overwritten. Name another folder.")
-    for one, content in files.items():
-        path = folder / one
+    for path in (folder / file for file in files):
+        if path.exists() or path.is_symlink():
+            raise RunError(f"{path} is there already, and nothing is overwritten. Name another folder.")
+    for file_name, content in files.items():
+        path = folder / file_name
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(content)
-    return folder, config, [[word.replace("{}", str(folder)) for word in source.split()] for source in named]
+    return folder, config, [[word.replace("{}", str(folder)) for word in source.split()] for source in sources]
+
+
+def format_next_steps(recipe: str, config: Path, sources: list[list[str]]) -> str:
+    """Format what was written, and the commands that use it, for people."""
+    ending = "; and examples, the same in each of these:" if sources else "."
+    data = sources[0] if sources else ["--data", "YOURS"]
+    return "\n".join(
+        [
+            f"Written: {config}, which names every setting{ending}",
+            *(f"  {shlex.join(words)}" for words in sources),
+            f"Next:\n  python cli.py check {shlex.join([recipe, *data])}",
+            f"  python cli.py run {shlex.join([recipe, '--config', str(config), *data])}",
+        ]
+    )

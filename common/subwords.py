@@ -7,19 +7,13 @@ bytes are pieces, so nothing is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import tensorflow as tf
-from tokenizers import Tokenizer
-from tokenizers import models
-from tokenizers import pre_tokenizers
-from tokenizers import trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from common.errors import ConfigError
-from common.errors import RunError
+from common.errors import ConfigError, RunError
 from common.parallel import in_parallel
 from common.text import utf8
 from common.types import Axis

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 from common.errors import LOST
 from common.progress import say
@@ -64,7 +64,7 @@ class Outcome:
     def reason(self) -> str:
         """What became of the blamed worker, without a full stop."""
         if self.status < 0:
-            names = {one.value: f" ({one.name})" for one in signal.Signals}
+            names = {number.value: f" ({number.name})" for number in signal.Signals}
             return f"worker {self.blamed} was killed by signal {-self.status}{names.get(-self.status, '')}"
         if self.status == LOST:
             return f"worker {self.blamed} lost its connection to the others (exit status {LOST})"
@@ -74,13 +74,13 @@ class Outcome:
 _writing = threading.Lock()
 
 
-def _tell(line: str) -> None:
+def _say_whole_line(line: str) -> None:
     """Says a whole line among those of other threads; nobody may be left to read it."""
     with _writing, suppress(OSError):
         say(line)
 
 
-def _dying_with_us() -> Callable[[], None] | None:
+def _make_parent_death_handler() -> Callable[[], None] | None:
     """What a new process does first so that it ends when its launcher does, even by SIGKILL; Linux only."""
     if not sys.platform.startswith("linux"):
         return None
@@ -90,12 +90,12 @@ def _dying_with_us() -> Callable[[], None] | None:
         return None
     launcher = os.getpid()
 
-    def first() -> None:
+    def end_with_launcher() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != launcher:  # it was gone before we asked
             os._exit(1)
 
-    return first
+    return end_with_launcher
 
 
 class _Child:
@@ -104,25 +104,29 @@ class _Child:
     def __init__(self, worker: Worker):
         self.index = worker.index
         self.process = subprocess.Popen(
-            worker.words, env={**os.environ, **worker.environment}, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL if worker.index else subprocess.PIPE, start_new_session=True,
-            preexec_fn=_dying_with_us(),
-        )  # fmt: skip
+            worker.words,
+            env={**os.environ, **worker.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if worker.index else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=_make_parent_death_handler(),
+        )
         self.lines: deque[str] = deque(maxlen=QUOTED)
         self.printed: list[str] = []
         self.threads: list[threading.Thread] = []
 
     def listen(self) -> None:
-        for stream, take in ((self.process.stderr, self._hear), (self.process.stdout, self.printed.append)):
+        for stream, take in ((self.process.stderr, self._pass_on_line), (self.process.stdout, self.printed.append)):
             if stream is not None:
-                self.threads.append(threading.Thread(target=_pass_on, args=(stream, take), daemon=True))
+                self.threads.append(threading.Thread(target=_read_lines, args=(stream, take), daemon=True))
                 self.threads[-1].start()
 
-    def _hear(self, line: str) -> None:
+    def _pass_on_line(self, line: str) -> None:
         line = line.rstrip("\r\n")
         if line.strip():
             self.lines.append(line)
-        _tell(f"[{self.index}] {line}")
+        _say_whole_line(f"[{self.index}] {line}")
 
     def close(self) -> None:
         """Ends it if it has not ended, and hears the last of it."""
@@ -132,7 +136,7 @@ class _Child:
             thread.join(SETTLE)
 
 
-def _pass_on(stream: IO[bytes], take: Callable[[str], None]) -> None:
+def _read_lines(stream: IO[bytes], take: Callable[[str], None]) -> None:
     with stream:
         for line in stream:
             take(line.decode("utf-8", "replace"))
@@ -149,17 +153,17 @@ class _Job:
     def __init__(self, children: Sequence[_Child], caught: Sequence[int]):
         self.children, self.caught, self.passed_on = children, caught, 0
 
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         return all(child.process.poll() is not None for child in self.children)
 
-    def failed(self) -> list[_Child]:
+    def list_failed(self) -> list[_Child]:
         return [child for child in self.children if child.process.poll()]
 
     def send(self, number: int) -> None:
         for child in self.children:
             child.process.send_signal(number)  # does nothing to one that has ended
 
-    def wait(self, done: Callable[[], Any], seconds: float = math.inf) -> None:
+    def wait(self, done: Callable[[], object], seconds: float = math.inf) -> None:
         """Until it is done or so much time is over; what asks for the end meanwhile is passed on.
 
         The first two times as Ctrl-C, after which a run leaves a checkpoint or stops at once; then by killing.
@@ -170,31 +174,31 @@ class _Job:
                 self.passed_on += 1
                 self.send(signal.SIGINT if self.passed_on < 3 else signal.SIGKILL)
                 if self.passed_on == 2:
-                    _tell("Stopping at once; again to kill the workers.")
+                    _say_whole_line("Stopping at once; again to kill the workers.")
             time.sleep(PAUSE)
 
     def watch(self) -> _Child | None:
         """The worker to blame when all have ended, or None; the first that fails is the end of the others."""
-        self.wait(lambda: self.ended() or self.failed())
-        guilty = None
-        if not self.caught and self.failed():
-            self.wait(self.ended, SETTLE)
-            guilty = min(self.failed(), key=_innocence)
+        self.wait(lambda: self.has_ended() or self.list_failed())
+        blamed = None
+        if not self.caught and self.list_failed():
+            self.wait(self.has_ended, SETTLE)
+            blamed = min(self.list_failed(), key=_rank_innocence)
             self.send(signal.SIGTERM)
-            self.wait(self.ended, GRACE)
+            self.wait(self.has_ended, GRACE)
             self.send(signal.SIGKILL)
-        self.wait(self.ended)
-        return guilty or min(self.failed(), key=_innocence, default=None)
+        self.wait(self.has_ended)
+        return blamed or min(self.list_failed(), key=_rank_innocence, default=None)
 
 
-def _innocence(child: _Child) -> int:
+def _rank_innocence(child: _Child) -> int:
     """Those that a signal killed come first: the others fail because of them, and those that lost them say so."""
     status = child.process.returncode
     return 0 if status < 0 else 2 if status == LOST else 1
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def _catch_signals() -> Iterator[list[int]]:
     """Within the block Ctrl-C and SIGTERM only fill the list."""
     caught: list[int] = []
     with handled(lambda number, frame: caught.append(number)):
@@ -207,17 +211,17 @@ def supervise(workers: Sequence[Worker]) -> Outcome:
     Each line of theirs on stderr is passed on with the worker's index; of what they write to stdout worker 0's is kept.
     """
     children: list[_Child] = []
-    with _signals() as caught:  # before they start, since a signal that we ignored would be ignored by them too
+    with _catch_signals() as caught:  # before they start, since a signal that we ignored would be ignored by them too
         try:
             for worker in workers:
                 children.append(_Child(worker))
             for child in children:  # after all forks, at which there had better be one thread only
                 child.listen()
-            guilty = _Job(children, caught).watch()
+            blamed = _Job(children, caught).watch()
         finally:
             for child in children:
                 child.close()
     printed = "".join(line for child in children for line in child.printed)
-    if guilty is None:
+    if blamed is None:
         return Outcome(printed)
-    return Outcome(printed, guilty.index, guilty.process.returncode, tuple(guilty.lines), bool(caught))
+    return Outcome(printed, blamed.index, blamed.process.returncode, tuple(blamed.lines), bool(caught))

@@ -6,19 +6,58 @@ import os
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import recipes
 from common.cluster import Cluster, cluster
-from common.config import TUNING, settings
+from common.config import TUNING, RunConfig, settings
 from common.errors import ConfigError, PeersLost, RunError, Stopped
 from common.origin import opened, tuned
-from common.progress import display, duration, leave_to_another, say
+from common.progress import display, duration, leave_to_another, say, with_progress
 from common.runs import Run, new_path
-from common.session import say_unseen, seed, shared, train, versions
+from common.tensorflow_setup import import_tensorflow, seed, versions
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from common.distribute import Peers
+    from common.types import JsonObject
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a person asks `run` for.
+
+    Args:
+      recipe: a name or path.
+      explicit: settings that the user gave; the others have their defaults, or are those of the run that goes on.
+      run_dir: where the run is or shall be.
+      resume: a run that goes on.
+    """
+
+    recipe: str
+    explicit: Mapping[str, Any]
+    run_dir: Path | None = None
+    resume: Path | None = None
+
+
+@dataclass(frozen=True)
+class RunDecision:
+    """What is made of a request.
+
+    Args:
+      resumed: the run that goes on; None for a new one.
+      path: the run's folder.
+      is_finished: nothing is left to do.
+    """
+
+    resumed: Run | None
+    config: RunConfig
+    path: Path
+    is_finished: bool
 
 
 def find(recipe: str, run_dir: Path | None, resume: Path | None) -> Run | None:
@@ -41,105 +80,120 @@ def find(recipe: str, run_dir: Path | None, resume: Path | None) -> Run | None:
             raise RunError(f"{run_dir} holds files but no run. Name a new or empty folder by --run-dir.")
         _check_writable(run_dir)
         return None
-    mine = recipes.identity(recipe)
-    if run.about["recipe"] != mine:
-        raise RunError(f"{run.path} is a run of {run.about['recipe']}, not of {mine}. Name another folder or recipe.")
+    identity = recipes.identity(recipe)
+    if run.about["recipe"] != identity:
+        raise RunError(
+            f"{run.path} is a run of {run.about['recipe']}, not of {identity}. Name another folder or recipe."
+        )
     _check_writable(run.path)
     return run
 
 
 def _check_writable(path: Path) -> None:
-    there = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not there.is_dir():
-        raise RunError(f"{there} is a file, so {path} cannot be made in it. Name another --run-dir.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise RunError(f"{there} cannot be written to. Name another --run-dir, or change its permissions.")
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not existing.is_dir():
+        raise RunError(f"{existing} is a file, so {path} cannot be made in it. Name another --run-dir.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RunError(f"{existing} cannot be written to. Name another --run-dir, or change its permissions.")
 
 
-def run(recipe: str, given: Mapping[str, Any], run_dir: Path | None = None, resume: Path | None = None) -> Path | None:
+def run(
+    recipe: str, explicit: Mapping[str, Any], run_dir: Path | None = None, resume: Path | None = None
+) -> Path | None:
     """Trains and evaluates; returns the run's folder, or None in all but the first of several workers.
 
     Args:
-      recipe: a name or path.
-      given: settings that the user gave; the others have their defaults, or are those of the run that goes on.
-      run_dir: where the run is or shall be.
-      resume: a run that goes on.
+      recipe, explicit, run_dir, resume: see `RunRequest`.
     """
-    began = time.perf_counter()
-    workers = cluster()
-    if workers is not None:
-        return _run_together(workers, recipe, given, run_dir, resume, began)
-    old, config, path, finished = _decided(recipe, given, run_dir, resume)
-    if not finished:
-        strategy = prepare(config)
+    started = time.perf_counter()
+    request = RunRequest(recipe, explicit, run_dir, resume)
+    processes = cluster()
+    if processes is not None:
+        return _run_together(processes, request, started)
+    decision = _decide(request)
+    if decision.is_finished:
+        _say_finished(recipe, decision.path)
+    else:
+        strategy = prepare(decision.config)
         from common.distribute import Peers
 
-        _carry_out(recipe, config, old, path, Peers(strategy), began)
-    else:
-        _say_finished(recipe, path)
-    return path
+        _carry_out(recipe, decision, Peers(strategy), started)
+    return decision.path
 
 
-def _decided(
-    recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume: Path | None
-) -> tuple[Run | None, Any, Path, bool]:
-    """(the run that goes on, the settings, the run's folder, whether nothing is left to do)."""
-    old = find(recipe, run_dir, resume)
-    config, _ = settings_of(recipe, given, old)
-    path = old.path if old else run_dir or new_path(recipe, datetime.now())
-    return old, config, path, bool(old and old.metrics() is not None and not old.grown(config))
+def _decide(request: RunRequest) -> RunDecision:
+    resumed = find(request.recipe, request.run_dir, request.resume)
+    config, _ = settings_of(request.recipe, request.explicit, resumed)
+    path = resumed.path if resumed else request.run_dir or new_path(request.recipe, datetime.now())
+    is_finished = bool(resumed and resumed.metrics() is not None and not resumed.grown(config))
+    return RunDecision(resumed, config, path, is_finished)
 
 
-def settings_of(recipe: str, given: Mapping[str, Any], old: Run | None) -> tuple[Any, dict[str, str]]:
+def settings_of(recipe: str, explicit: Mapping[str, Any], resumed: Run | None) -> tuple[RunConfig, dict[str, str]]:
     """All settings of a run that goes on, or of a new one; and where those came from that are no defaults."""
     config_class = recipes.load_config(recipe).Config
-    if old is not None:
-        return old.merged(config_class, given), dict.fromkeys(settings(config_class), str(old.path))
-    if given.get("init_from") is not None:
-        values, where = tuned(recipe, given, opened(given["init_from"], recipe))
-        return config_class(**values), where
+    if resumed is not None:
+        return resumed.merged(config_class, explicit), dict.fromkeys(settings(config_class), str(resumed.path))
+    if explicit.get("init_from") is not None:
+        values, origins = tuned(recipe, explicit, opened(explicit["init_from"], recipe))
+        return config_class(**values), origins
     for name, setting in settings(config_class).items():
-        alone = setting.metadata["group"] != TUNING or name == "folds"  # folds are of use without a source, too
-        if name in given and not alone and given[name] != setting.default:
+        is_of_any_run = setting.metadata["group"] != TUNING or name == "folds"  # folds are of use without a source, too
+        if name in explicit and not is_of_any_run and explicit[name] != setting.default:
             raise ConfigError(f"{setting.flag} is of fine-tuning: name by --init-from the run to begin with, too.")
-    return config_class(**given), {}
+    return config_class(**explicit), {}
 
 
-def _run_together(
-    workers: Cluster, recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume: Path | None, began: float
-) -> Path | None:
+def _run_together(processes: Cluster, request: RunRequest, started: float) -> Path | None:
     """A run by several processes, of which worker 0 decides and tells."""
-    config_class = recipes.load_config(recipe).Config
-    say(f"Waiting until all {len(workers.workers)} workers are there: {', '.join(workers.workers)}")
-    if workers.index:
+    config_class = recipes.load_config(request.recipe).Config
+    say(f"Waiting until all {len(processes.workers)} workers are there: {', '.join(processes.workers)}")
+    if processes.index:
         leave_to_another()
-    strategy = _devices(config_class(**given))
+    strategy = _create_strategy(config_class(**request.explicit))
     from common.distribute import Peers
 
-    peers, path = Peers(strategy), None
+    workers, path = Peers(strategy), None
     try:
-        peers.check_alike(_command(recipe, given, run_dir, resume))
-        mine = peers.together(lambda: _decided(recipe, given, run_dir, resume) if peers.chief else None)
-        goes_on, name, finished = peers.told([mine[0] is not None, str(mine[2]), mine[3]] if mine else None)
-        path = Path(name)
-        old = peers.together(lambda: mine[0] if mine else shared(path, peers) if goes_on else None)
-        config, _ = peers.together(lambda: settings_of(recipe, given, old))
-        if finished:
-            _say_finished(recipe, path)
+        workers.check_alike(_describe_command(request))
+        decision = _decide_together(request, workers)
+        path = decision.path
+        if decision.is_finished:
+            _say_finished(request.recipe, path)
         else:
-            _arithmetic(config)
-            _carry_out(recipe, config, old, path, peers, began)
+            _set_arithmetic(decision.config)
+            _carry_out(request.recipe, decision, workers, started)
     except Exception as error:
-        if not peers.lost(error):
+        if not workers.lost(error):
             raise
         raise PeersLost(
-            f"Another worker is gone, so this one cannot go on. Start all again{_resuming(path)}; or launch them with"
-            " --restarts."
+            "Another worker is gone, so this one cannot go on."
+            f" Start all again{_format_resume_hint(path)}; or launch them with --restarts."
         ) from error
-    return path if peers.chief else None
+    return path if workers.chief else None
 
 
-def _resuming(path: Path | None) -> str:
+def _decide_together(request: RunRequest, workers: Peers) -> RunDecision:
+    """What worker 0 decides, in all workers."""
+    from common.run_context import shared
+
+    own = workers.together(lambda: _decide(request) if workers.chief else None)
+    is_resumed, name, is_finished = workers.told(
+        [own.resumed is not None, str(own.path), own.is_finished] if own else None
+    )
+    path = Path(name)
+
+    def find_resumed() -> Run | None:
+        if own:
+            return own.resumed
+        return shared(path, workers) if is_resumed else None
+
+    resumed = workers.together(find_resumed)
+    config, _ = workers.together(lambda: settings_of(request.recipe, request.explicit, resumed))
+    return RunDecision(resumed, config, path, is_finished)
+
+
+def _format_resume_hint(path: Path | None) -> str:
     if path is None or not (path / "config.json").exists():
         return ""
     return f" with --resume {shlex.quote(str(path))} in place of --run-dir, to go on from the last checkpoint"
@@ -147,68 +201,71 @@ def _resuming(path: Path | None) -> str:
 
 def _say_finished(recipe: str, path: Path) -> None:
     say(f"{path} is finished; nothing is left to do. More --epochs or --max-minutes would train it further.")
-    _next_steps(recipe, path)
+    _say_next_steps(recipe, path)
 
 
-def _command(recipe: str, given: Mapping[str, Any], run_dir: Path | None, resume: Path | None) -> dict[str, str]:
+def _describe_command(request: RunRequest) -> dict[str, str]:
     """What must be alike in all workers before any data is read."""
     from common.prepare import code_hash
 
-    flags = {name: value for name, value in given.items() if name not in ("devices", "offline")}
-    named = {**flags, "run_dir": run_dir, "resume": resume}
-    told = {f"--{name.replace('_', '-')}": str(value) for name, value in named.items() if value is not None}
-    code = {"the recipe": Path(recipe).name, "the code (its hash)": code_hash(recipes.folder(recipe))}
-    return told | code | {f"the version of {name}": version for name, version in versions().items()}
+    flags = {name: value for name, value in request.explicit.items() if name not in ("devices", "offline")}
+    flags |= {"run_dir": request.run_dir, "resume": request.resume}
+    facts = {f"--{name.replace('_', '-')}": str(value) for name, value in flags.items() if value is not None}
+    facts["the recipe"] = Path(request.recipe).name
+    facts["the code (its hash)"] = code_hash(recipes.folder(request.recipe))
+    return facts | {f"the version of {name}": version for name, version in versions().items()}
 
 
-def _carry_out(recipe: str, config: Any, old: Run | None, path: Path, peers: Any, began: float) -> None:
+def _carry_out(recipe: str, decision: RunDecision, workers: Peers, started: float) -> None:
     """The run, and those within it that are asked for: on folds of the data, and from scratch."""
+    from common.session import train
+
+    path = decision.path
     try:
-        metrics, seconds = train(recipe, config, old, path, peers)
+        metrics, seconds = train(recipe, decision.config, decision.resumed, path, workers)
     except Stopped:
-        raise Stopped(_go_on(recipe, path, peers) if (path / "config.json").exists() else "Stopped.") from None
-    for part in ("valid", "test"):
-        if part in metrics:
-            scores = {k: v for k, v in metrics[part].items() if isinstance(v, float)}
-            say(f"{part}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
-    _tell_more(metrics)
-    say(f"Trained in {duration(seconds)}, {duration(time.perf_counter() - began)} in all.")
-    _next_steps(recipe, path)
+        has_begun = (path / "config.json").exists()
+        raise Stopped(_stopped_message(recipe, path, workers) if has_begun else "Stopped.") from None
+    for name in ("valid", "test"):
+        if name in metrics:
+            scores = {key: value for key, value in metrics[name].items() if isinstance(value, float)}
+            say(f"{name}: " + ", ".join(f"{score} {value:.4f}" for score, value in scores.items()))
+    _say_comparison(metrics)
+    say(f"Trained in {duration(seconds)}, {duration(time.perf_counter() - started)} in all.")
+    _say_next_steps(recipe, path)
 
 
-def _tell_more(metrics: Mapping[str, Any]) -> None:
+def _say_comparison(metrics: JsonObject) -> None:
     """What the run was compared with, and how far its scores can be trusted, for people."""
-    from common import comparison
+    from common.comparison import doubt, lines
 
     if interval := metrics.get("interval"):
-        say(comparison.doubt(interval))
+        say(doubt(interval))
     if folds := metrics.get("folds"):
-        means = (f"{name} {one['mean']:.4f} ± {one['deviation']:.4f}" for name, one in folds["measures"].items())
+        scores = folds["measures"].items()
+        means = (f"{name} {score['mean']:.4f} ± {score['deviation']:.4f}" for name, score in scores)
         say(f"{folds['count']} folds, mean and standard deviation: {', '.join(means)}")
-    for line in comparison.lines(metrics.get("comparison") or {}):
+    for line in lines(metrics.get("comparison") or {}):
         say(line)
 
 
-def prepare(config: Any) -> Any:
+def prepare(config: RunConfig) -> tf.distribute.Strategy:
     """TensorFlow set up as the settings want it, before anything else touches it; the strategy."""
-    chosen = _devices(config)
-    _arithmetic(config)
-    return chosen
+    strategy = _create_strategy(config)
+    _set_arithmetic(config)
+    return strategy
 
 
-def _devices(config: Any) -> Any:
-    """The strategy."""
-    from common.quiet import import_tensorflow
-
+def _create_strategy(config: RunConfig) -> tf.distribute.Strategy:
     import_tensorflow()
     from common.distribute import described, strategy
 
-    chosen, why = strategy(config.strategy, config.devices)
-    say(f"Strategy: {described(chosen)} ({why})")
+    chosen, reason = strategy(config.strategy, config.devices)
+    say(f"Strategy: {described(chosen)} ({reason})")
     return chosen
 
 
-def _arithmetic(config: Any) -> None:
+def _set_arithmetic(config: RunConfig) -> None:
     """The precision, and whether operations are deterministic."""
     import keras
     import tensorflow as tf
@@ -221,13 +278,13 @@ def _arithmetic(config: Any) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _go_on(recipe: str, path: Path, peers: Any) -> str:
-    if peers.count > 1:
-        return f"Stopped. Go on by the same command on all workers{_resuming(path)}."
+def _stopped_message(recipe: str, path: Path, workers: Peers) -> str:
+    if workers.count > 1:
+        return f"Stopped. Go on by the same command on all workers{_format_resume_hint(path)}."
     return f"Stopped. Go on with: python cli.py run {shlex.quote(recipe)} --resume {shlex.quote(str(path))}"
 
 
-def _next_steps(recipe: str, path: Path) -> None:
+def _say_next_steps(recipe: str, path: Path) -> None:
     shown, name = shlex.quote(str(path)), shlex.quote(recipe)
     say(f"Report: {path / 'report.html'}")
     say("Next:")
@@ -243,20 +300,22 @@ def evaluate(
     target: Path,
     data: str,
     options: Mapping[str, Any],
-    named: str | None,
+    recipe_path: str | None,
     trust_code: bool,
     devices: str | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """The measures of a run or export over every example of a source, or its test part."""
-    from common import endpoints, sources
-    from common.prepare import counted, problem_lines, say_notes
+    from common.endpoints import load
+    from common.prepare import problem_lines, say_notes
+    from common.sources import whole
+    from common.train_messages import say_unseen
 
-    served = endpoints.load(target, named, trust_code, devices)
+    served = load(target, recipe_path, trust_code, devices)
     config = replace(served.config, **{"column": (), "label_names": None, "limit": None, **options})
-    source, notes = sources.whole(data, served.recipe.fields, config)
+    source, notes = whole(data, served.recipe.fields, config)
     say_notes(notes)
     with display("Evaluating") as shown:
-        measured = served.measures(counted(source, shown))
+        measured = served.measures(with_progress(source, shown))
     for line in problem_lines(source):
         say(line)
     say_unseen("evaluated", measured)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from calls import SMALL, good, prepared_by, tiny_texts, write
 
-from common.quiet import import_tensorflow
+from common.tensorflow_setup import import_tensorflow
 
 tf = import_tensorflow()
 # Three logical processors, so that replicas can be tried on any machine.

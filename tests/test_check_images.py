@@ -2,12 +2,10 @@
 
 import pytest
 from calls import good
-from common.check_common import lines
-from pictures_made import held
-from pictures_made import made
-from pictures_made import picture
+from pictures_made import held, made, picture
 
 from common import sources
+from common.check_common import lines
 from common.check_images import labelled_images
 from common.config import RunConfig
 from common.errors import DataError

@@ -4,15 +4,13 @@ import io
 
 import numpy as np
 import pytest
-from common.check_common import lines
 from rich.console import Console
 
-from common.check_music import music
-from common.check_music import voices
+from common.check_common import lines
+from common.check_music import music, voices
 from common.errors import DataError
 from common.problems import Problems
-from common.types import Source
-from common.types import Splits
+from common.types import Source, Splits
 
 
 def piece(*events, steps=0, bar=16, key=1):

@@ -1,15 +1,13 @@
 """The data report for pairs, by hand-made ones."""
 
 import pytest
-from common.check_common import lines
 
+from common.check_common import lines
 from common.check_pairs import pairs
 from common.errors import DataError
-from common.pairs import Filter
-from common.pairs import filtered
+from common.pairs import Filter, filtered
 from common.problems import Problems
-from common.types import Source
-from common.types import Splits
+from common.types import Source, Splits
 
 
 def source(name, rows, problems=None):

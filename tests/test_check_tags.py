@@ -7,11 +7,9 @@ from io import StringIO
 from itertools import groupby
 
 import pytest
-from calls import call
-from calls import fails
-from calls import good
-from common.check_common import lines
+from calls import call, fails, good
 
+from common.check_common import lines
 from common.config import RunConfig
 from common.prepare import problem_lines
 from common.problems import Problems

@@ -11,7 +11,8 @@ from common import endpoints
 from common.annotating import Names, doccano, kind_of, label_studio
 from common.errors import ConfigError
 from common.opening import reader
-from common.pre_annotation import export_predictions
+from common.pre_annotation import AnnotationTarget, export_predictions
+from common.predict_request import PredictRequest
 from common.problems import Problems
 from recipes.ner.data import FIELDS as NER
 from recipes.sentiment.data import FIELDS as SENTIMENT
@@ -58,7 +59,8 @@ def inputs(folder, texts):
 def exported(run, source, tool, **names):
     """(what is written, what is said to do next)."""
     pieces: list[str] = []
-    bad, step = export_predictions(*run, str(source), (), None, tool, "-", pieces.append, **names)
+    target = AnnotationTarget(tool, **names)
+    bad, step = export_predictions(*run, PredictRequest(source=str(source)), target, pieces.append)
     assert bad == 0
     return "".join(pieces), step
 

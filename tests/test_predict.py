@@ -7,7 +7,7 @@ import pytest
 from calls import call, fails, good
 
 from common.errors import ConfigError, DataError
-from common.predict import examples
+from common.prediction_inputs import examples
 from common.types import Field
 
 INPUTS = (Field("text", "text"),)

@@ -190,7 +190,8 @@ def test_words_are_lower_case(text, expected):
 
 def test_words_do_not_depend_on_the_locale():
     code = (
-        "from common.quiet import import_tensorflow; tf = import_tensorflow(); from common.text import words;"
+        "from common.tensorflow_setup import import_tensorflow; tf = import_tensorflow();"
+        "from common.text import words;"
         "print([word.decode() for word in words(tf.constant(['FILM'])).values.numpy()])"
     )
     environment = {**os.environ, "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONUTF8": "1"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from common import distribute
-from common.quiet import import_tensorflow
+from common.tensorflow_setup import import_tensorflow
 
 import_tensorflow()
 STRATEGY, _ = distribute.strategy()

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from common.errors import ConfigError
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.columns import example
-from common.readers.files import damage
-from common.readers.files import opened_text
-from common.readers.files import sample
+from common.readers.files import damage, opened_text, sample
 from common.readers.reader import Reader
-from common.types import Example
-from common.types import Field
+from common.types import Example, Field
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -20,17 +17,9 @@ from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import positions
 from common.readers.files import sample
-from common.readers.jsonl import NOT_LABELLED
-from common.readers.jsonl import JsonLines
-from common.readers.jsonl import Rows
-from common.readers.jsonl import objects
-from common.readers.tagged import Sentence
-from common.readers.tagged import Tagged
-from common.readers.tagged import sentence
-from common.readers.tagged import tagged
-from common.readers.tagged import tagged_fields
-from common.types import Field
-from common.types import JsonObject
+from common.readers.jsonl import NOT_LABELLED, JsonLines, Rows, objects
+from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
+from common.types import Field, JsonObject
 
 CHOICES, SPANS, PLAIN = "choices", "labels", ""  # kinds of results, as Label Studio names them; a value by itself
 WANTED = {"label": CHOICES, "tags": SPANS}  # by the kind of a field

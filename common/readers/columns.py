@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from itertools import islice
 
 from common import languages
-from common.errors import ConfigError
-from common.errors import DataError
-from common.errors import suggestion
+from common.errors import ConfigError, DataError, suggestion
 from common.problems import Problems
-from common.types import Example
-from common.types import Field
+from common.types import Example, Field
 
 MOST_LABELS = 50  # a column with more different values is no label, unless it is said to be one
 

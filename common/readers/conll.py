@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from common.errors import ConfigError
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.problems import Problems
 from common.readers.columns import listed
-from common.readers.files import damage
-from common.readers.files import opened_text
-from common.readers.files import sample
-from common.readers.files import suffix
-from common.readers.tagged import Sentence
-from common.readers.tagged import Tagged
-from common.readers.tagged import tagged
-from common.readers.tagged import tagged_fields
-from common.tags import NONE
-from common.tags import PREFIXED
+from common.readers.files import damage, opened_text, sample, suffix
+from common.readers.tagged import Sentence, Tagged, tagged, tagged_fields
+from common.tags import NONE, PREFIXED
 from common.types import Field
 
 REMARK = re.compile(r"#(?:[ \t]|$)")  # may begin a comment; a tweet's #hashtag does not, and a token # may stand alone

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.errors import ConfigError
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.problems import Problems
-from common.readers.columns import unusable
-from common.readers.columns import usable
-from common.readers.files import COMPRESSIONS
-from common.readers.files import damage
-from common.readers.files import decoding
-from common.readers.files import is_binary
-from common.readers.files import opened
-from common.readers.files import suffix
-from common.readers.files import unreadable
+from common.readers.columns import unusable, usable
+from common.readers.files import COMPRESSIONS, damage, decoding, is_binary, opened, suffix, unreadable
 from common.readers.reader import Reader
-from common.types import Example
-from common.types import Field
+from common.types import Example, Field
 
 PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid"}
 PARTS |= {"dev": "valid", "test": "test", "testing": "test"}

@@ -6,15 +6,8 @@ import json
 from collections.abc import Iterator
 
 from common.readers.folders import PARTS
-from common.readers.grid import KEYS
-from common.readers.grid import Found
-from common.readers.grid import Quantised
-from common.readers.grid import Unusable
-from common.readers.grid import check_steps
-from common.readers.grid import piece
-from common.readers.grid import quantised
-from common.types import Example
-from common.types import JsonObject
+from common.readers.grid import KEYS, Found, Quantised, Unusable, check_steps, piece, quantised
+from common.types import Example, JsonObject
 
 OPEN = 40  # characters of a broken value that are shown
 

@@ -7,23 +7,16 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from common.errors import DataError
 from common.problems import Problems
 from common.readers.columns import usable
-from common.readers.files import BOMS
-from common.readers.files import damage
-from common.readers.files import decoding
-from common.readers.files import opened
-from common.readers.files import suffix
+from common.readers.files import BOMS, damage, decoding, opened, suffix
 from common.readers.reader import Reader
-from common.types import Example
-from common.types import Field
+from common.types import Example, Field
 
 if TYPE_CHECKING:  # imported where it is used, for most runs need none
     import polib

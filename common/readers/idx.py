@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -16,14 +14,11 @@ import numpy as np
 from common.errors import DataError
 from common.problems import Problems
 from common.readers.files import opened
-from common.readers.folders import PARTS
-from common.readers.folders import listed
+from common.readers.folders import PARTS, listed
 from common.readers.images import named
-from common.readers.pictures import png
-from common.readers.pictures import too_large
+from common.readers.pictures import png, too_large
 from common.readers.reader import Reader
-from common.types import Example
-from common.types import Field
+from common.types import Example, Field
 
 IMAGES, LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"  # bytes in three dimensions and in one
 MAGICS = (IMAGES, LABELS)

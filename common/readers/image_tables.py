@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from common.problems import Problems
-from common.readers import columns
-from common.readers import parquet
+from common.readers import columns, parquet
 from common.readers.files import opened
-from common.readers.images import OTHERS
-from common.readers.images import Entry
-from common.readers.images import Images
-from common.readers.images import named
-from common.types import Example
-from common.types import Field
+from common.readers.images import OTHERS, Entry, Images, named
+from common.types import Example, Field
 
 
 class Rows(Protocol):

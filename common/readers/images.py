@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
 from common.parallel import in_parallel
 from common.problems import Problems
-from common.readers import columns
-from common.readers import pictures
+from common.readers import columns, pictures
 from common.readers.files import unreadable
-from common.readers.folders import UNLABELLED
-from common.readers.folders import listed
-from common.readers.folders import part_folders
-from common.readers.folders import sub_folders
+from common.readers.folders import UNLABELLED, listed, part_folders, sub_folders
 from common.readers.reader import Reader
-from common.types import Example
-from common.types import Field
+from common.types import Example, Field
 
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave beside pictures; hidden files too
 # Files that are plainly something else and may be large; all others are known by their first bytes.

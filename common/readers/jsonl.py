@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.arrays import BLANKS
-from common.readers.arrays import elements
-from common.readers.arrays import is_array
-from common.readers.columns import are_texts
-from common.readers.columns import as_text
-from common.readers.columns import listed
-from common.readers.columns import positions
-from common.readers.columns import usable
-from common.readers.files import BROKEN
-from common.readers.files import opened_text
-from common.readers.files import sample
-from common.readers.files import suffix
+from common.readers.arrays import BLANKS, elements, is_array
+from common.readers.columns import are_texts, as_text, listed, positions, usable
+from common.readers.files import BROKEN, opened_text, sample, suffix
 from common.readers.reader import Reader
-from common.types import Example
-from common.types import Field
-from common.types import JsonObject
+from common.types import Example, Field, JsonObject
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 ARRAY = re.compile(r"\[\s*\{\s*\"")  # of objects

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +13,7 @@ from common.problems import Problems
 from common.readers.columns import usable
 from common.readers.files import damage
 from common.readers.gettext import entries
-from common.types import Example
-from common.types import Field
+from common.types import Example, Field
 
 if TYPE_CHECKING:  # imported where it is used, for most runs need none
     import polib

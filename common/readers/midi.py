@@ -8,12 +8,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.readers.grid import Quantised
-from common.readers.grid import Unusable
-from common.readers.grid import check_steps
-from common.readers.grid import key_number
+from common.readers.grid import Quantised, Unusable, check_steps, key_number, quantised
 from common.readers.grid import piece as example
-from common.readers.grid import quantised
 from common.types import Example
 
 if TYPE_CHECKING:  # imported where it is used, for most runs need none

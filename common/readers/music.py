@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
 from common.problems import Problems
 from common.progress import display
-from common.readers import archives
-from common.readers import frames
-from common.readers import midi
-from common.readers import notation
+from common.readers import archives, frames, midi, notation
 from common.readers.files import opened as opened_file
 from common.readers.files import suffix
 from common.readers.folders import PARTS
-from common.readers.grid import Found
-from common.readers.grid import Quantised
-from common.readers.grid import Unusable
+from common.readers.grid import Found, Quantised, Unusable
 from common.readers.images import IGNORED
 from common.readers.reader import Reader
 from common.types import Example

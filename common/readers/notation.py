@@ -6,31 +6,21 @@ import io
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
-from collections.abc import Sequence
-from contextlib import contextmanager
-from contextlib import redirect_stderr
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.readers.archives import UNREADABLE
 from common.readers.files import decoding
-from common.readers.grid import Found
-from common.readers.grid import Quantised
-from common.readers.grid import Unusable
-from common.readers.grid import key_number
-from common.readers.grid import key_of_signature
-from common.readers.grid import piece
-from common.readers.grid import quantised
+from common.readers.grid import Found, Quantised, Unusable, key_number, key_of_signature, piece, quantised
 from common.types import Example
 
 if TYPE_CHECKING:  # music21 is slow to import
     from xml.etree.ElementTree import Element
 
-    from music21 import note
-    from music21 import stream
+    from music21 import note, stream
     from music21.common.types import OffsetQL
 
 MOST_BYTES = 2**26  # of a score, unpacked; an archive made to fill the memory is more
@@ -184,8 +174,7 @@ def _parse_root(data: bytes) -> Element:
 
 def _read_stream(whole: stream.Score, steps_per_beat: int, name: str) -> tuple[Example, Quantised]:
     """The piece in a music21 score."""
-    from music21 import key
-    from music21 import meter
+    from music21 import key, meter
 
     if any(instrument.transposition is not None for instrument in whole.recurse().getElementsByClass("Instrument")):
         whole = whole.toSoundingPitch()

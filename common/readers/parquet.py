@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import are_texts
-from common.readers.columns import as_text
-from common.readers.columns import positions
-from common.readers.columns import usable
-from common.readers.files import damaged
-from common.readers.files import unreadable
+from common.readers.columns import are_texts, as_text, positions, usable
+from common.readers.files import damaged, unreadable
 from common.readers.reader import Reader
-from common.readers.tagged import Sentence
-from common.readers.tagged import Tagged
-from common.readers.tagged import sentence
-from common.readers.tagged import tagged
-from common.readers.tagged import tagged_fields
-from common.types import Example
-from common.types import Field
+from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
+from common.types import Example, Field
 
 if TYPE_CHECKING:  # imported where it is used, for most runs need none
     import pyarrow

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from common.problems import Problems
-from common.recipe import Example
+from common.types import Example
 
 
 class Reader(Protocol):

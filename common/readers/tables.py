@@ -7,29 +7,19 @@ import io
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from dataclasses import field
-from itertools import chain
-from itertools import islice
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 
 from common import languages
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import are_texts
-from common.readers.columns import positions
-from common.readers.columns import usable
-from common.readers.files import damage
-from common.readers.files import opened_text
-from common.readers.files import sample
-from common.readers.files import suffix
+from common.readers.columns import are_texts, positions, usable
+from common.readers.files import damage, opened_text, sample, suffix
 from common.readers.reader import Reader
-from common.types import Example
-from common.types import Field
+from common.types import Example, Field
 
 DELIMITER_ROWS, GUESS_ROWS = 50, 1000
 LONGEST_CELL = 100_000_000  # characters; the csv module's own limit of 131,072 is less than a long document

@@ -7,37 +7,19 @@ of the text, as given but without blanks at their ends, and its tokens are those
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
 from common.problems import Problems
-from common.readers.columns import as_text
-from common.readers.columns import listed
-from common.readers.columns import unusable
+from common.readers.columns import as_text, listed, unusable
 from common.readers.jsonl import json_lines
 from common.readers.reader import Reader
-from common.readers.spans import beside
-from common.readers.spans import cut_texts
-from common.readers.spans import spans_of
-from common.tags import NONE
-from common.tags import Scheme
-from common.tags import Span
-from common.tags import Tally
-from common.tags import entities
-from common.tags import faults
-from common.tags import iob2
-from common.tags import pieces
-from common.types import Example
-from common.types import Field
+from common.readers.spans import beside, cut_texts, spans_of
+from common.tags import NONE, Scheme, Span, Tally, entities, faults, iob2, pieces
+from common.types import Example, Field
 
 LONGEST = 1300  # tokens of a sentence; longer ones are cut
 BATCH = 256  # texts that are tokenised at once

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from itertools import islice
 from pathlib import Path
-from xml.sax import SAXException
-from xml.sax import SAXParseException
+from xml.sax import SAXException, SAXParseException
 from xml.sax.handler import ContentHandler
 from xml.sax.xmlreader import AttributesImpl
 
 from common import languages
-from common.errors import ConfigError
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.problems import Problems
-from common.readers.columns import check_fields
-from common.readers.columns import is_other_language
-from common.readers.columns import usable
-from common.readers.files import opened
-from common.readers.files import suffix
+from common.readers.columns import check_fields, is_other_language, usable
+from common.readers.files import opened, suffix
 from common.readers.reader import Reader
-from common.types import Example
-from common.types import Field
+from common.types import Example, Field
 
 BLOCK = 2**16  # bytes at a time
 UNITS = 1_000  # from which the languages are taken

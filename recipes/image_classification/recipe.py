@@ -5,42 +5,22 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
-from common.check_common import quantiles
 
-from common import check_images
-from common import classifier
-from common import images
-from common import losses
-from common import sources
+from common import check_images, classifier, images, losses, sources
+from common.check_common import quantiles
 from common.classifier import ClassificationHead
 from common.config import passes
 from common.errors import ConfigError
 from common.readers import pictures
 from common.recipe import Recipe
-from common.types import Assets
-from common.types import Axis
-from common.types import Batch
-from common.types import Endpoint
-from common.types import Example
-from common.types import JsonObject
-from common.types import OutputRow
-from common.types import Source
-from common.types import Splits
-from common.types import WarmUp
+from common.types import Assets, Axis, Batch, Endpoint, Example, JsonObject, OutputRow, Source, Splits, WarmUp
 
-from . import backbones
-from . import data
-from . import explain
-from . import fitting
-from . import model
+from . import backbones, data, explain, fitting, model
 from .config import Config
 from .model import orthogonal as kernels
 

@@ -8,9 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from common import formats
-from common import prompts
-from common.quiet import import_tensorflow
+from common import formats, prompts
+from common.tensorflow_setup import import_tensorflow
 
 SOURCES = (
     "--data {}/tunes",

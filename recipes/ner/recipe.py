@@ -5,49 +5,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
-from common.similar_names import similar_label_warnings
 
-from common import check_tags
-from common import sources
-from common import text
-from common.config import passes
-from common.config import refuse
-from common.errors import ConfigError
-from common.errors import DataError
+from common import check_tags, sources, text
+from common.config import passes, refuse
+from common.errors import ConfigError, DataError
 from common.layers.crf import Moves
-from common.opening import combined
-from common.opening import digest
+from common.opening import combined, digest
 from common.readers.files import located
 from common.recipe import Recipe
 from common.tokens import tokenised
-from common.types import Assets
-from common.types import Axis
-from common.types import Batch
-from common.types import Endpoint
-from common.types import Example
-from common.types import Field
-from common.types import Format
-from common.types import JsonObject
-from common.types import Source
-from common.types import Splits
+from common.types import Assets, Axis, Batch, Endpoint, Example, Field, Format, JsonObject, Source, Splits
 
-from . import data
-from . import features
-from . import model
-from . import pretrained
-from . import serving
-from . import tagging
-from . import writing
-from .config import PREFIXES
-from .config import SUFFIXES
-from .config import Config
+from . import data, features, model, pretrained, serving, tagging, writing
+from .config import PREFIXES, SUFFIXES, Config
 from .scoring import TaggingHead
 
 

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, metrics, uncertain
+from common import metrics, uncertain
 from common.heads import Head
 from common.metrics import UNSEEN
+from common.similar_names import similar_label_warnings
 from common.tags import entities
 from common.types import Ask, Example, JsonObject, Measures, OutputRow, Tally
 
@@ -97,7 +98,7 @@ class TaggingHead(Head):
         return uncertain.of_confidence(outputs["scores"][: int(outputs["lengths"])].min(initial=1.0), by)
 
     def data_warnings(self) -> list[str]:
-        return check.alike(self.types)
+        return similar_label_warnings(self.types)
 
 
 def gold_spans(example: Example) -> list[Span]:

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check_text
-from common import classifier
-from common import losses
-from common import sources
-from common import text
+from common import check_text, classifier, losses, sources, text
 from common.config import passes
 from common.recipe import Recipe
-from common.types import Assets
-from common.types import Axis
-from common.types import Batch
-from common.types import JsonObject
-from common.types import Source
-from common.types import Splits
+from common.types import Assets, Axis, Batch, JsonObject, Source, Splits
 
-from . import data
-from . import model
-from .config import PREFIXES
-from .config import SUFFIXES
-from .config import Config
+from . import data, model
+from .config import PREFIXES, SUFFIXES, Config
 
 WORTH = 1  # examples that count as much as what another run knows of a word
 LONG = 50  # words; a text that is longer counts as several where the number of epochs is chosen

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from common import formats
-from common.annotating import Names
-from common.annotating import doccano
-from common.annotating import label_studio
+from common.annotating import Names, doccano, label_studio
 
 SOURCES = (
     "--data {}/reviews.csv",

@@ -18,6 +18,7 @@ from common.metrics import UNSEEN
 from common.opening import reader
 from common.pipeline import densified, stacked
 from common.predict import predict
+from common.predict_request import PredictRequest
 from common.problems import Problems
 from common.runs import Run
 from common.tags import Scheme, entities
@@ -101,7 +102,7 @@ def found_in(served, texts):
 def written(served, texts, format="json"):
     """What `predict` prints."""
     lines: list[str] = []
-    assert predict(served, texts, None, (), None, lambda line: lines.append(line + "\n"), format) == 0
+    assert predict(served, PredictRequest(tuple(texts), format=format), lambda line: lines.append(line + "\n")) == 0
     return "".join(lines)
 
 
