@@ -199,6 +199,7 @@ class Measures(Protocol):
 class Recipe(Protocol):
     """A task, seen from one replica."""
 
+    assets: Assets
     fields: tuple[Field, ...]  # what an example holds
     inputs: tuple[Field, ...]  # what serving_default takes of it
     formats: Mapping[str, Format]  # ways to write predictions, by name

@@ -11,7 +11,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.optimize import SCALE_START, SCALE_STEPS, AdamW, learning_rate, orthogonalised
+from common.muon import orthogonalised
+from common.optimize import SCALE_START, SCALE_STEPS, AdamW
+from common.schedules import learning_rate
 
 ROWS, WIDTH = 6, 3
 

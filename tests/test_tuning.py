@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from test_train import made, trained
+from training_helpers import made, trained
 
 from common.config import RunConfig
 from common.errors import ConfigError
@@ -112,7 +112,7 @@ def test_rates_and_anchors_move_weights_as_they_say():
     variables = trainer.optimizer.variables
     named = {variable.path: place for place, variable in enumerate(trainer.model.trainable_variables)}
     rates = [0.0 if path.startswith("words") else 1.0 for path in named]
-    trainer.optimizer = AdamW(variables, 0.0, 1.0, 0.0, False, rates=rates)
+    trainer.train_step.optimizer = AdamW(variables, 0.0, 1.0, 0.0, False, lr_multipliers=rates)
     trained(trainer)
     after = model_weights(trainer.model)
     assert (after["words/embeddings"] == first["words/embeddings"]).all()
@@ -126,7 +126,7 @@ def distance(anchor):
     from common.optimize import AdamW
 
     variables = trainer.optimizer.variables
-    trainer.optimizer = AdamW(variables, 0.0, 1.0, 0.0, False, anchored=variables, anchor=anchor)
+    trainer.train_step.optimizer = AdamW(variables, 0.0, 1.0, 0.0, False, l2_sp_variables=variables, l2_sp=anchor)
     trained(trainer)
     return float(((model_weights(trainer.model)["labels/kernel"] - first) ** 2).sum())
 
