@@ -164,28 +164,16 @@ def _search_packed(
 ) -> _FinishedBeams:
     """Search, and take rows that are done out of the batch again and again."""
 
-    def search_and_pack(
-        position: tf.Tensor,
-        state: Nest,
-        active: _ActiveBeams,
-        finished: _FinishedBeams,
-        rows: _Rows,
-        results: _FinishedBeams,
-    ) -> tuple[Nest, ...]:
+    def search_and_pack(*variables: Nest) -> tuple[Nest, ...]:
+        position, state, active, finished, rows, results = variables
         loop = _BeamLoop(step, config, rows, time)
         position, state, active, finished, _ = loop.run(position, state, active, finished, PACK_FRACTION)
         results = _update_rows(results, finished, rows.indices)
         return position, *_pack(state, active, finished, rows, config.num_beams), results
 
+    state_shapes, active_shapes = any_rows_shapes(state), loose_shapes(active, config.num_beams)
     finished_shapes = loose_shapes(finished, config.n_best)
-    shapes = (
-        SCALAR,
-        any_rows_shapes(state),
-        loose_shapes(active, config.num_beams),
-        finished_shapes,
-        any_rows_shapes(rows),
-        finished_shapes,
-    )
+    shapes = (SCALAR, state_shapes, active_shapes, finished_shapes, any_rows_shapes(rows), finished_shapes)
     begin = (position, state, active, finished, rows, finished)
     *_, results = tf.while_loop(lambda *loop: tf.shape(loop[4].indices)[0] > 0, search_and_pack, begin, shapes)
     return results

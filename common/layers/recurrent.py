@@ -57,15 +57,15 @@ class LSTM(keras.layers.LSTM):
         if mask is not None or tf.config.list_logical_devices("GPU"):
             return super().call(sequences, initial_state, mask, training)
         kernel, recurrent, bias = (
-            tf.cast(one.value, self.compute_dtype)
-            for one in (self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias)
+            tf.cast(variable.value, self.compute_dtype)
+            for variable in (self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias)
         )
         by_time = tf.transpose(sequences, [1, 0, 2])
         driven = tf.matmul(tf.reshape(by_time, [-1, by_time.shape[2]]), kernel) + bias
         driven = tf.reshape(driven, tf.concat([tf.shape(by_time)[:2], [4 * self.units]], axis=0))
         if initial_state is None:
             initial_state = [tf.zeros([tf.shape(by_time)[1], self.units], driven.dtype)] * 2
-        first = [tf.cast(one, driven.dtype) for one in initial_state]
+        first = [tf.cast(state, driven.dtype) for state in initial_state]
         states = tf.transpose(_compute_states(driven, recurrent, *first), [1, 0, 2])
         return tf.ensure_shape(states, [*sequences.shape[:2], self.units])
 
