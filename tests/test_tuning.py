@@ -73,8 +73,11 @@ def test_fresh_first_keeps_layers_whose_weights_are_all_kept():
 def test_part_rate_lowers_the_rate_from_part_to_part():
     rates = plan(part_rate=0.5).rates
     assert {path: rates[path] for path in ("a_1/kernel", "a_2/bias", "b/kernel", "c/bias")} == {
-        "a_1/kernel": 0.25, "a_2/bias": 0.25, "b/kernel": 0.5, "c/bias": 1.0,
-    }  # fmt: skip
+        "a_1/kernel": 0.25,
+        "a_2/bias": 0.25,
+        "b/kernel": 0.5,
+        "c/bias": 1.0,
+    }
 
 
 def test_what_cannot_be_is_refused():
@@ -91,8 +94,9 @@ def test_what_cannot_be_is_refused():
 def test_a_warm_up_is_two_phases():
     layer = keras.layers.Dense(1)
     assert [(p.end, list(p.still), p.rate) for p in warmed_up(WarmUp([layer], 0.2, 0.1)).phases] == [
-        (0.2, [layer], 1.0), (1.0, [], 0.1),
-    ]  # fmt: skip
+        (0.2, [layer], 1.0),
+        (1.0, [], 0.1),
+    ]
     assert list(warmed_up(None).phases) == [Phase()]
 
 
