@@ -38,9 +38,9 @@ from common.tensorflow_setup import import_tensorflow  # noqa: E402
 import_tensorflow()
 from common.bootstrap import mean_difference  # noqa: E402
 from common.comparison import (
-    COMPARED,  # noqa: E402
-    NEW,  # noqa: E402
-    OLD,  # noqa: E402
+    COMPARED,
+    NEW,
+    OLD,
 )
 from common.endpoints import load_recipe  # noqa: E402
 from common.files import load_arrays  # noqa: E402

@@ -124,7 +124,7 @@ def answer(value: Any) -> None:
 
 
 def noted_shapes(optimizer: Any) -> list[list[int]]:
-    """Filled, when a step is compiled, with the shapes that its replicas exchange: see common.optimize._summed."""
+    """Filled, when a step is compiled, with the shapes that its replicas exchange: see common.optimize._all_reduce."""
     import tensorflow as tf
 
     shapes: list[list[int]] = []

@@ -53,17 +53,17 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import turns  # noqa: E402
 from benchmarks.translation_peer import (
-    BATCH,  # noqa: E402
-    PACKAGE,  # noqa: E402
-    PIECES,  # noqa: E402
-    UNITS,  # noqa: E402
-    OpenNMT,  # noqa: E402
-    OpenNMTSmall,  # noqa: E402
-    Pairs,  # noqa: E402
-    Row,  # noqa: E402
-    interpreter,  # noqa: E402
-    started,  # noqa: E402
-    words,  # noqa: E402
+    BATCH,
+    PACKAGE,
+    PIECES,
+    UNITS,
+    OpenNMT,
+    OpenNMTSmall,
+    Pairs,
+    Row,
+    interpreter,
+    started,
+    words,
 )
 
 TIMED, ALONE = 512, 100  # sentences of a timed pass, in batches and alone

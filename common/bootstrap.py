@@ -13,7 +13,7 @@ ALIKE = 30  # examples; where so many agree, a tenth of all at most does not, wi
 
 
 def interval(tally: Tally, level: float = 0.95, samples: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """(value, low, high): a measure, and between what it lies at this level; the percentile bootstrap (Efron 1979).
+    """Return (value, low, high): a measure, and its interval at this level, by the percentile bootstrap (Efron 1979).
 
     Samples without a measure, such as the F1 of none, are left out. Of one example, and where all are alike, low and
     high are the value itself. All three are nan without any example.
@@ -23,17 +23,17 @@ def interval(tally: Tally, level: float = 0.95, samples: int = 2000, seed: int =
       samples: of as many examples as there are, drawn with replacement.
 
     >>> hits = np.array([[1.0, 1.0]] * 80 + [[0.0, 1.0]] * 20)
-    >>> found = interval(Tally("accuracy", True, hits, lambda sums: sums[..., 0] / sums[..., 1]))
-    >>> [round(one, 2) for one in found]
+    >>> bounds = interval(Tally("accuracy", True, hits, lambda sums: sums[..., 0] / sums[..., 1]))
+    >>> [round(bound, 2) for bound in bounds]
     [0.8, 0.72, 0.88]
     """
-    return _interval(tally.parts, tally.of, level, samples, seed)
+    return _bootstrap(tally.parts, tally.of, level, samples, seed)
 
 
 def difference(
     new: Tally, old: Tally, level: float = 0.95, samples: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """(value, low, high): how much greater a measure is in `new` than in `old`, see `interval`.
+    """Return (value, low, high): how much greater a measure is in `new` than in `old`, see `interval`.
 
     Both are of the same examples in the same order, and each sample is of both (paired; Koehn 2004), so that what is
     hard for both models cancels out. If 0 is outside of low and high, one of them is better, whichever `higher` says.
@@ -47,7 +47,7 @@ def difference(
 def mean_difference(
     pairs: Sequence[tuple[Tally, Tally]], level: float = 0.95, samples: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """(value, low, high): the mean of the differences of several pairs, such as those of several seeds of training.
+    """Return (value, low, high): the mean difference of several pairs, such as those of several seeds of training.
 
     See `difference`: all are of the same examples, and each sample is of all. What one seed got right by luck another
     one often did not, so that the mean is known better than the difference of one pair; how far those of other seeds
@@ -56,30 +56,30 @@ def mean_difference(
     Raises:
       ValueError: they are of different measures or numbers of examples, or there are none.
     """
-    every = [tally for pair in pairs for tally in pair]
-    if not every:
+    tallies = [tally for pair in pairs for tally in pair]
+    if not tallies:
         raise ValueError("The mean of no differences was asked for.")
-    for tally in every[1:]:
-        if tally.measure != every[0].measure:
+    for tally in tallies[1:]:
+        if tally.measure != tallies[0].measure:
             raise ValueError(
-                f"The difference of {every[0].measure} and {tally.measure} was asked for, which are not the same."
+                f"The difference of {tallies[0].measure} and {tally.measure} was asked for, which are not the same."
             )
-        if len(tally.parts) != len(every[0].parts):
+        if len(tally.parts) != len(tallies[0].parts):
             raise ValueError(
-                f"One {tally.measure} is of {len(every[0].parts)} examples and the other of {len(tally.parts)}: take"
+                f"One {tally.measure} is of {len(tallies[0].parts)} examples and the other of {len(tally.parts)}: take"
                 " the same ones."
             )
-    ends = np.cumsum([tally.parts.shape[1] for tally in every])[:-1]
+    ends = np.cumsum([tally.parts.shape[1] for tally in tallies])[:-1]
 
-    def of(sums: np.ndarray) -> np.ndarray:
-        of_each = [tally.of(own) for tally, own in zip(every, np.split(sums, ends, axis=-1), strict=True)]
-        return np.mean([new - old for new, old in zip(of_each[::2], of_each[1::2], strict=True)], axis=0)
+    def aggregate(sums: np.ndarray) -> np.ndarray:
+        values = [tally.of(parts) for tally, parts in zip(tallies, np.split(sums, ends, axis=-1), strict=True)]
+        return np.mean([new - old for new, old in zip(values[::2], values[1::2], strict=True)], axis=0)
 
-    return _interval(np.concatenate([tally.parts for tally in every], axis=1), of, level, samples, seed)
+    return _bootstrap(np.concatenate([tally.parts for tally in tallies], axis=1), aggregate, level, samples, seed)
 
 
 def tellable(tally: Tally) -> float:
-    """About the smallest difference that the examples can tell: half the width of the interval.
+    """Return about the smallest difference that the examples can tell: half the width of the interval.
 
     Infinite if there are few of which all are alike, such as five that are all right: the interval of these is a
     point, and says nothing of others.
@@ -88,22 +88,22 @@ def tellable(tally: Tally) -> float:
     return (high - low) / 2 if high > low or len(tally.parts) >= ALIKE else float("inf")
 
 
-def _interval(
-    parts: np.ndarray, of: Callable[[np.ndarray], np.ndarray], level: float, samples: int, seed: int
+def _bootstrap(
+    parts: np.ndarray, aggregate: Callable[[np.ndarray], np.ndarray], level: float, samples: int, seed: int
 ) -> tuple[float, float, float]:
     if not len(parts):
         return (float("nan"),) * 3
-    value = float(of(parts.sum(axis=0)))
-    found = of(np.concatenate([weights @ parts for weights in _weights(len(parts), samples, seed)]))
-    found = found[~np.isnan(found)]
-    if not len(found):
+    value = float(aggregate(parts.sum(axis=0)))
+    values = aggregate(np.concatenate([weights @ parts for weights in _draw_weights(len(parts), samples, seed)]))
+    values = values[~np.isnan(values)]
+    if not len(values):
         return value, float("nan"), float("nan")
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return value, float(low), float(high)
 
 
-def _weights(examples: int, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each example is in each sample, float64 [some samples, examples]; some at a time."""
+def _draw_weights(examples: int, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each example is in each sample, float64 [some samples, examples]; some at a time."""
     random = np.random.default_rng(seed)
     step = max(CELLS // examples, 1)
     for first in range(0, samples, step):

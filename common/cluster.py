@@ -24,7 +24,7 @@ class Cluster:
 
 
 def cluster() -> Cluster | None:
-    """What TF_CONFIG names, as Kubeflow and `cli.py launch` set it; None if there are not several workers.
+    """Return what TF_CONFIG names, as Kubeflow and `cli.py launch` set it; None if there are not several workers.
 
     Raises:
       ConfigError: it is no JSON object of a cluster and a task, or has tasks that are not workers.
@@ -33,9 +33,9 @@ def cluster() -> Cluster | None:
     if not text.strip():
         return None
     try:
-        told = json.loads(text)
-        jobs, task = told["cluster"], told["task"]
-        addresses = {str(name): [str(one) for one in jobs[name]] for name in jobs}
+        config = json.loads(text)
+        jobs, task = config["cluster"], config["task"]
+        addresses = {str(name): [str(address) for address in jobs[name]] for name in jobs}
         kind, number = str(task["type"]), int(task["index"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
@@ -46,11 +46,11 @@ def cluster() -> Cluster | None:
         raise ConfigError(f"TF_CONFIG in the environment names parameter servers; {NO_PARAMETER_SERVERS}")
     if kind == "evaluator":
         raise ConfigError("TF_CONFIG makes this process an evaluator, but the workers evaluate: start these alone.")
-    named = [*addresses.get("chief", ()), *addresses.get("worker", ())]
+    workers = [*addresses.get("chief", ()), *addresses.get("worker", ())]
     if kind not in ("chief", "worker") or not 0 <= number < len(addresses.get(kind, ())):
         raise ConfigError(
             f"TF_CONFIG makes this process {kind} {number}, whom its cluster does not have"
-            f" ({', '.join(named) or 'nobody is in it'}). Give each process an index of its own, from 0."
+            f" ({', '.join(workers) or 'nobody is in it'}). Give each process an index of its own, from 0."
         )
-    place = number + (len(addresses.get("chief", ())) if kind == "worker" else 0)
-    return Cluster(tuple(named), place) if len(named) > 1 else None
+    index = number + (len(addresses.get("chief", ())) if kind == "worker" else 0)
+    return Cluster(tuple(workers), index) if len(workers) > 1 else None

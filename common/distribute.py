@@ -15,18 +15,23 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from common.cluster import cluster
+from common.cluster import Cluster, cluster
+from common.devices import select_devices
 from common.errors import ConfigError, DataError, PeersLost, RunError
 from common.signals import handled
 
 Item = TypeVar("Item")
 # How TensorFlow tells that another process is gone.
 _LOST = (
-    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
-)  # fmt: skip
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 REPLICA_SHIFT = 32  # bits by which a replica's number is moved to be added to the seeds of its random streams
 
 
@@ -34,7 +39,7 @@ REPLICA_SHIFT = 32  # bits by which a replica's number is moved to be added to t
 
 
 def strategy(wanted: str = "auto", devices: str | None = None) -> tuple[tf.distribute.Strategy, str]:
-    """(strategy, why it was chosen); to be called before anything else touches TensorFlow's devices.
+    """Return (strategy, why it was chosen); to be called before anything else touches TensorFlow's devices.
 
     Args:
       wanted: auto, one, mirrored or workers. Auto takes workers where the environment names a cluster, mirrored where
@@ -44,32 +49,20 @@ def strategy(wanted: str = "auto", devices: str | None = None) -> tuple[tf.distr
     Raises:
       ConfigError: there are no such devices, or the environment says otherwise.
     """
-    found = cluster()
-    if found and wanted in ("one", "mirrored"):
+    job = cluster()
+    if job and wanted in ("one", "mirrored"):
         raise ConfigError(
             f"--strategy {wanted} trains in one process, but TF_CONFIG in the environment names"
-            f" {len(found.workers)} workers. Unset TF_CONFIG, or leave --strategy out."
+            f" {len(job.workers)} workers. Unset TF_CONFIG, or leave --strategy out."
         )
-    if wanted == "workers" and not found:
+    if wanted == "workers" and not job:
         raise ConfigError(
             "--strategy workers needs several workers, but TF_CONFIG in the environment is not set, or names one alone."
             " Start them by: python cli.py launch --workers 2 run ..."
         )
-    names = _devices(devices, wanted, found is not None)
-    if found:
-        try:
-            with _killable():  # a peer that has not come yet is waited for in here
-                chosen: tf.distribute.Strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        except _LOST as error:
-            raise PeersLost(
-                f"Not all workers came ({error.message.splitlines()[0]}). Start all of them again."
-            ) from None
-        except tf.errors.OpError as error:
-            raise RunError(
-                f"Worker {found.index} cannot speak to the others at {found.workers[found.index]} ({error.message})."
-                " See that this address is this machine's and that no other program uses its port."
-            ) from None
-        return chosen, f"TF_CONFIG makes this worker {found.index} of {len(found.workers)}"
+    names = select_devices(devices, wanted, job is not None)
+    if job:
+        return _join_workers(job), f"TF_CONFIG makes this worker {job.index} of {len(job.workers)}"
     if wanted == "one" or (wanted == "auto" and len(names) < 2):
         return tf.distribute.get_strategy(), "as asked for" if wanted == "one" else f"the only device is {names[0]}"
     if len(names) < 2:
@@ -80,9 +73,22 @@ def strategy(wanted: str = "auto", devices: str | None = None) -> tuple[tf.distr
     return tf.distribute.MirroredStrategy(names), "as asked for" if wanted == "mirrored" else "several devices"
 
 
+def _join_workers(job: Cluster) -> tf.distribute.Strategy:
+    try:
+        with _allow_kill():  # a worker that has not come yet is waited for in here
+            return tf.distribute.MultiWorkerMirroredStrategy()
+    except _LOST as error:
+        raise PeersLost(f"Not all workers came ({error.message.splitlines()[0]}). Start all of them again.") from None
+    except tf.errors.OpError as error:
+        raise RunError(
+            f"Worker {job.index} cannot speak to the others at {job.workers[job.index]} ({error.message})."
+            " See that this address is this machine's and that no other program uses its port."
+        ) from None
+
+
 @contextmanager
-def _killable() -> Iterator[None]:
-    """Within the block Ctrl-C and SIGTERM end the process at once, even in the midst of TensorFlow's code."""
+def _allow_kill() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process at once within the block, even in the midst of TensorFlow's code."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -91,13 +97,13 @@ def _killable() -> Iterator[None]:
 
 
 def local_strategy(devices: str | None) -> tf.distribute.Strategy:
-    """The strategy of a command that is no training: all GPUs of this machine, or the devices that are named."""
-    names = _devices(devices, "auto", in_cluster=False)
+    """Return the strategy of a command that is no training: all GPUs of this machine, or the devices that are named."""
+    names = select_devices(devices, "auto", in_cluster=False)
     return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
 
 
 def described(strategy: tf.distribute.Strategy) -> str:
-    """The strategy and its devices, for people."""
+    """Return the strategy and its devices, for people."""
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return f"{strategy.num_replicas_in_sync} replicas of several workers"
     if strategy.num_replicas_in_sync > 1:
@@ -106,51 +112,13 @@ def described(strategy: tf.distribute.Strategy) -> str:
     return "one device"
 
 
-def _devices(devices: str | None, wanted: str, in_cluster: bool) -> list[str]:
-    """The devices that take part in this process, such as GPU:0; others are hidden, virtual ones are made."""
-    kind, _, number = (devices or "").partition(":")
-    if kind == "cpu":
-        if not number.isdecimal() or not 0 < int(number) <= 64:
-            raise ConfigError(f"--devices {devices}: name virtual CPU devices by cpu:2 or another number up to 64.")
-        if in_cluster:
-            raise ConfigError(f"--devices {devices}: each worker has one CPU device. Start more workers instead.")
-        _divide_cpu(int(number))
-        tf.config.set_visible_devices([], "GPU")  # else operations and LSTM kernels are placed there
-        return [f"CPU:{one}" for one in range(int(number))]
-    gpus = tf.config.list_physical_devices("GPU")
-    if devices is not None:
-        numbers = [one.strip() for one in devices.split(",")]
-        if not all(one.isdecimal() for one in numbers) or len(set(numbers)) < len(numbers):
-            raise ConfigError(f"--devices {devices}: give numbers of GPUs such as 0,1, or cpu:2 for virtual devices.")
-        if missing := [one for one in numbers if int(one) >= len(gpus)]:
-            raise ConfigError(
-                f"--devices {devices}: there is no GPU {missing[0]}; TensorFlow sees {len(gpus) or 'none'}."
-                " See python cli.py doctor."
-            )
-        gpus = [gpus[int(one)] for one in numbers]
-        tf.config.set_visible_devices(gpus, "GPU")
-    elif wanted == "one" and gpus:
-        gpus = gpus[:1]
-        tf.config.set_visible_devices(gpus, "GPU")
-    return [f"GPU:{one}" for one in range(len(gpus))] or ["CPU:0"]
-
-
-def _divide_cpu(count: int) -> None:
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    try:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
-    except (RuntimeError, ValueError):  # this process has begun to use its devices
-        if len(tf.config.list_logical_devices("CPU")) < count:
-            raise ConfigError(f"--devices cpu:{count}: TensorFlow has begun with other devices.") from None
-
-
 def kernel() -> str:
-    """Which implementation of LSTMs runs here."""
+    """Return which implementation of LSTMs runs here."""
     return "cuDNN" if tf.config.get_visible_devices("GPU") else "plain (a while loop of matrix products on the CPU)"
 
 
-def spread_random_states(strategy: tf.distribute.Strategy, states: Sequence[Any]) -> None:
-    """Gives each replica random streams of its own: those of (seed + replica * 2**32, step).
+def spread_random_states(strategy: tf.distribute.Strategy, states: Sequence[keras.Variable]) -> None:
+    """Give each replica random streams of its own: those of (seed + replica * 2**32, step).
 
     A replica draws as often as the others, so that its numbers depend on the seed, the step and its place alone. The
     first replica's are those of training on one device.
@@ -186,10 +154,10 @@ class Peers:
     def __init__(self, strategy: tf.distribute.Strategy):
         self.strategy = strategy
         several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        found = cluster() if several else None
-        self.index, self.count = (found.index, len(found.workers)) if found else (0, 1)
+        job = cluster() if several else None
+        self.index, self.count = (job.index, len(job.workers)) if job else (0, 1)
         self.local = strategy.num_replicas_in_sync // self.count  # replicas in this process
-        self._sum = tf.function(self._summed, autograph=False)
+        self._sum = tf.function(self._all_reduce, autograph=False)
 
     def lost(self, error: BaseException) -> bool:
         """Whether this is how TensorFlow tells that another process is gone."""
@@ -201,68 +169,68 @@ class Peers:
         return self.index == 0
 
     def replica(self) -> int:
-        """Which of this process's replicas it is in whose context this is called, from 0."""
+        """Return which of this process's replicas it is in whose context this is called, from 0."""
         context = tf.distribute.get_replica_context()
         number = tf.get_static_value(tf.convert_to_tensor(context.replica_id_in_sync_group))
         return int(number) - self.index * self.local
 
-    def on_replicas(self, function: Any, arguments: Sequence[Any]) -> list[Any]:
-        """What `function` makes of each argument, the first on the first replica here and so on; in graph."""
+    def on_replicas(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+        """Return what `function` makes of each argument, the first on the first replica here and so on; in graph."""
         results = self.strategy.run(lambda: function(arguments[self.replica()]))
-        flat = [self.strategy.experimental_local_results(one) for one in tf.nest.flatten(results)]
-        return [tf.nest.pack_sequence_as(results, [one[at] for one in flat]) for at in range(self.local)]
+        columns = [self.strategy.experimental_local_results(value) for value in tf.nest.flatten(results)]
+        return [tf.nest.pack_sequence_as(results, values) for values in zip(*columns, strict=True)]
 
-    def _summed(self, words: tf.Tensor) -> tf.Tensor:
+    def _all_reduce(self, words: tf.Tensor) -> tf.Tensor:
         def on_replica() -> tf.Tensor:
-            mine = tf.identity(words) if self.replica() == 0 else tf.zeros_like(words)
-            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, mine)
+            value = tf.identity(words) if self.replica() == 0 else tf.zeros_like(words)
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
         return self.strategy.experimental_local_results(self.strategy.run(on_replica))[0]
 
-    def _gathered(self, words: np.ndarray, place: int, size: int) -> np.ndarray:
-        """Words of 8 bytes of all processes, each at a place of its own among `size`."""
+    def _gather(self, words: np.ndarray, place: int, size: int) -> np.ndarray:
+        """Return words of 8 bytes of all processes, each at a place of its own among `size`."""
         whole = np.zeros(size, np.int64)
         whole[place : place + len(words)] = words
         return self._sum(tf.constant(whole)).numpy()
 
     def agreed(self, *numbers: float) -> tuple[float, ...]:
-        """Worker 0's numbers."""
+        """Return worker 0's numbers."""
         if self.count == 1:
             return numbers
-        mine = np.array(numbers, np.float64).view(np.int64) if self.chief else np.zeros(0, np.int64)
-        return tuple(self._gathered(mine, 0, len(numbers)).view(np.float64).tolist())
+        words = np.array(numbers, np.float64).view(np.int64) if self.chief else np.zeros(0, np.int64)
+        return tuple(self._gather(words, 0, len(numbers)).view(np.float64).tolist())
 
     def any(self, flag: bool) -> bool:
         """Whether it holds in any process."""
-        return flag if self.count == 1 else bool(self._gathered(np.array([flag], np.int64), 0, 1)[0])
+        return flag if self.count == 1 else bool(self._gather(np.array([flag], np.int64), 0, 1)[0])
 
     def exchanged(self, data: bytes) -> list[bytes]:
-        """What each process gives, in order of the workers."""
+        """Return what each process gives, in order of the workers."""
         if self.count == 1:
             return [data]
-        lengths = self._gathered(np.array([len(data)], np.int64), self.index, self.count)
+        lengths = self._gather(np.array([len(data)], np.int64), self.index, self.count)
         words = -(-lengths // 8)
         starts = np.concatenate([[0], np.cumsum(words)])
         # The sum of words of which all but one are 0; few sizes, for each is compiled.
-        mine = np.frombuffer(data.ljust(int(words[self.index]) * 8, b"\0"), np.int64)
+        own = np.frombuffer(data.ljust(int(words[self.index]) * 8, b"\0"), np.int64)
         size = 1 << int(starts[-1]).bit_length()
-        whole = self._gathered(mine, int(starts[self.index]), size).tobytes()
+        whole = self._gather(own, int(starts[self.index]), size).tobytes()
         return [whole[8 * start : 8 * start + length] for start, length in zip(starts, lengths, strict=False)]
 
     def told(self, value: Any) -> Any:
-        """Worker 0's value, which JSON can hold."""
+        """Return worker 0's value, which JSON can hold."""
         return json.loads(self.exchanged(json.dumps(value).encode() if self.chief else b"")[0])
 
     def check_alike(self, facts: Mapping[str, str]) -> None:
-        """Before training: whether the processes have been started alike.
+        """Check before training whether the processes have been started alike.
 
         Raises:
           RunError: they differ in one of the facts, which is named.
         """
-        found = [json.loads(one) for one in self.exchanged(json.dumps(facts).encode())]
-        for number, other in enumerate(found):
-            for name in sorted(found[0].keys() | other.keys()):
-                first, second = found[0].get(name, "none"), other.get(name, "none")
+        all_facts = [json.loads(data) for data in self.exchanged(json.dumps(facts).encode())]
+        for number, worker_facts in enumerate(all_facts):
+            for name in sorted(all_facts[0].keys() | worker_facts.keys()):
+                first, second = all_facts[0].get(name, "none"), worker_facts.get(name, "none")
                 if first != second:
                     raise RunError(
                         f"Worker {number} differs from worker 0 in {name}: {second}, not {first}. Start all workers by"
@@ -272,7 +240,7 @@ class Peers:
     def spread(
         self, items: Iterable[Item], compute: Callable[[list[Item]], list[list[np.ndarray]]]
     ) -> Iterator[tuple[Item, list[np.ndarray]]]:
-        """(item, what it gives), in order; each item is one replica's, and every process has all that they give.
+        """Yield (item, what it gives), in order; each item is one replica's, and every process has all that they give.
 
         Args:
           items: alike in all processes.
@@ -283,60 +251,60 @@ class Peers:
             places = range(first, first + self.local)
             # Replicas for which nothing is left do the last one's work again, in vain.
             results = compute([group[min(place, len(group) - 1)] for place in places])
-            mine = [result for place, result in zip(places, results, strict=True) if place < len(group)]
+            own = [result for place, result in zip(places, results, strict=True) if place < len(group)]
             if self.count > 1:
-                mine = [result for data in self.exchanged(packed(mine)) for result in unpacked(data)]
-            yield from zip(group, mine, strict=True)
+                own = [result for data in self.exchanged(packed(own)) for result in unpacked(data)]
+            yield from zip(group, own, strict=True)
 
     def together(self, work: Callable[[], Item]) -> Item:
-        """What the work gives here; where it fails in one process with an error for people, it fails in all.
+        """Return what the work gives here; where it fails in one process with an error for people, it fails in all.
 
         Raises:
           RunError: it failed in another process, whose words these are.
         """
         if self.count == 1:
             return work()
-        failed, found = None, None
+        failure, result = None, None
         try:
-            found = work()
+            result = work()
         except (ConfigError, DataError, RunError, OSError) as error:
-            failed = error
-        told = [one.decode() for one in self.exchanged(str(failed).encode() if failed else b"")]
-        if failed:
-            raise failed
-        for number, words in enumerate(told):
-            if words:
-                raise RunError(f"Worker {number} has failed: {words}")
-        return found  # type: ignore[return-value]  # None is what the work gave
+            failure = error
+        messages = [data.decode() for data in self.exchanged(str(failure).encode() if failure else b"")]
+        if failure:
+            raise failure
+        for number, message in enumerate(messages):
+            if message:
+                raise RunError(f"Worker {number} has failed: {message}")
+        return result  # type: ignore[return-value]  # None is what the work gave
 
-    def broadcast(self, variables: Sequence[Any]) -> None:
-        """Gives all processes worker 0's values of these variables."""
+    def broadcast(self, variables: Sequence[keras.Variable]) -> None:
+        """Give all processes worker 0's values of these variables."""
         if self.count == 1 or not variables:
             return
-        mine = packed([[variable.numpy() for variable in variables]]) if self.chief else b""
-        [values] = unpacked(self.exchanged(mine)[0])
+        data = packed([[variable.numpy() for variable in variables]]) if self.chief else b""
+        [values] = unpacked(self.exchanged(data)[0])
         if not self.chief:
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
 
 def packed(groups: Sequence[Sequence[np.ndarray]]) -> bytes:
-    """Groups of arrays, of strings too, as bytes.
+    """Return groups of arrays, of strings too, as bytes.
 
-    >>> [[one.tolist() for one in group] for group in unpacked(packed([[np.array([b"a", b"bc"])], [np.arange(2)]]))]
+    >>> [[array.tolist() for array in group] for group in unpacked(packed([[np.array([b"a", b"bc"])], [np.arange(2)]]))]
     [[[b'a', b'bc']], [[0, 1]]]
     """
     tensors = [[tf.constant(array) for array in group] for group in groups]
-    blobs = [[tf.io.serialize_tensor(one).numpy() for one in group] for group in tensors]
+    blobs = [[tf.io.serialize_tensor(tensor).numpy() for tensor in group] for group in tensors]
     head = [
-        [(one.dtype.name, len(blob)) for one, blob in zip(group, of_group, strict=True)]
-        for group, of_group in zip(tensors, blobs, strict=True)
+        [(tensor.dtype.name, len(blob)) for tensor, blob in zip(group, group_blobs, strict=True)]
+        for group, group_blobs in zip(tensors, blobs, strict=True)
     ]
     return json.dumps(head).encode() + b"\n" + b"".join(blob for group in blobs for blob in group)
 
 
 def unpacked(data: bytes) -> Iterator[list[np.ndarray]]:
-    """The groups again."""
+    """Yield the groups of arrays that `packed` has made bytes of."""
     head, _, rest = data.partition(b"\n")
     start = 0
     for group in json.loads(head):

@@ -10,7 +10,7 @@ import tensorflow as tf
 def cross_entropy(
     labels: tf.Tensor, logits: tf.Tensor, smoothing: float = 0.0, class_weights: Sequence[float] | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cross entropy in nats and its weight for each example, both [batch].
+    """Return cross entropy in nats and its weight for each example, both [batch].
 
     Args:
       labels: int [batch]; -1 is a label never seen in training, which weighs 0.
@@ -41,7 +41,7 @@ def sequence_cross_entropy(
     smoothing: float = 0.0,
     drawn: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cross entropy in nats and its weight, the number of steps, for each sequence, both [batch].
+    """Return cross entropy in nats and its weight, the number of steps, for each sequence, both [batch].
 
     Scores are made for real steps only, which spares padding, and one operation takes loss and gradient of them: they
     are by far the largest tensor of a step. What smoothing adds needs just the label's score and the mean of all,
@@ -63,33 +63,34 @@ def sequence_cross_entropy(
     ([0.6931], [1.0])
     """
     places = tf.where(labels > 0)
-    wanted = tf.gather_nd(labels, places)
-    asked = tf.gather_nd(states, places)  # [real steps, units]
-    rows, shifts, columns = (table, bias, wanted) if drawn is None else _some_classes(table, bias, wanted, drawn)
-    scores = tf.matmul(asked, tf.cast(rows, asked.dtype), transpose_b=True) + tf.cast(shifts, asked.dtype)
-    found = tf.nn.sparse_softmax_cross_entropy_with_logits(columns, tf.cast(scores, tf.float32))
+    targets = tf.gather_nd(labels, places)
+    inputs = tf.gather_nd(states, places)  # [real steps, units]
+    weights, shifts, columns = (table, bias, targets) if drawn is None else _sample_classes(table, bias, targets, drawn)
+    scores = tf.matmul(inputs, tf.cast(weights, inputs.dtype), transpose_b=True) + tf.cast(shifts, inputs.dtype)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(columns, tf.cast(scores, tf.float32))
     if smoothing:
-        exact = tf.cast(asked, tf.float32)
-        apart = tf.gather(table, wanted) - tf.reduce_mean(table, axis=0)
-        spread = tf.gather(bias, wanted) - tf.reduce_mean(bias)
-        found += smoothing * (tf.reduce_sum(exact * apart, axis=1) + spread)
+        exact = tf.cast(inputs, tf.float32)
+        difference = tf.gather(table, targets) - tf.reduce_mean(table, axis=0)
+        bias_difference = tf.gather(bias, targets) - tf.reduce_mean(bias)
+        losses += smoothing * (tf.reduce_sum(exact * difference, axis=1) + bias_difference)
     count = tf.shape(labels, tf.int64)[0]
-    sums = tf.math.unsorted_segment_sum(found, places[:, 0], count)
+    sums = tf.math.unsorted_segment_sum(losses, places[:, 0], count)
     return sums, tf.reduce_sum(tf.cast(labels > 0, tf.float32), axis=1)
 
 
-def _some_classes(
-    table: tf.Tensor, bias: tf.Tensor, wanted: tf.Tensor, drawn: tf.Tensor
+def _sample_classes(
+    table: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor, drawn: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """(table, bias) of the classes wanted and of those drawn that are others, and where the wanted ones stand there."""
-    own, columns = tf.unique(tf.cast(wanted, drawn.dtype))
-    classes = tf.shape(bias)[0]
-    there = tf.scatter_nd(own[:, None], tf.ones_like(own, tf.bool), tf.cast(classes, own.dtype)[None])
-    others = tf.boolean_mask(drawn, ~tf.gather(there, drawn))
-    left = tf.cast(classes - tf.size(own), tf.float32)
-    each = tf.math.log(left / tf.maximum(tf.cast(tf.size(others), tf.float32), 1.0))
-    among = tf.concat([own, others], axis=0)
-    shifts = tf.concat([tf.zeros_like(own, tf.float32), tf.fill([tf.size(others)], each)], axis=0)
+    """Return (table, bias) of the targets' classes and of others drawn, and where the targets stand among them."""
+    target_classes, columns = tf.unique(tf.cast(targets, drawn.dtype))
+    num_classes = tf.shape(bias)[0]
+    shape = tf.cast(num_classes, target_classes.dtype)[None]
+    is_target = tf.scatter_nd(target_classes[:, None], tf.ones_like(target_classes, tf.bool), shape)
+    others = tf.boolean_mask(drawn, ~tf.gather(is_target, drawn))
+    num_left = tf.cast(num_classes - tf.size(target_classes), tf.float32)
+    shift = tf.math.log(num_left / tf.maximum(tf.cast(tf.size(others), tf.float32), 1.0))
+    classes = tf.concat([target_classes, others], axis=0)
+    shifts = tf.concat([tf.zeros_like(target_classes, tf.float32), tf.fill([tf.size(others)], shift)], axis=0)
     # The gradient of what is reshaped is dense, as without a sample: all rows are updated at every step.
     table, bias = tf.reshape(table, tf.shape(table)), tf.reshape(bias, tf.shape(bias))
-    return tf.gather(table, among), tf.gather(bias, among) + shifts, columns
+    return tf.gather(table, classes), tf.gather(bias, classes) + shifts, columns

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,10 @@ from common.languages import main_script
 from common.runs import Run, export_folder, shown_value
 from common.types import Assets, Example, Field, Splits
 
-LOOKED_AT = 200  # examples whose script is looked at
+if TYPE_CHECKING:
+    from common.recipe import Recipe
+
+MAX_EXAMPLES = 200  # examples whose script is looked at
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Origin:
 
 
 def opened(spec: str, recipe: str) -> Origin:
-    """What `--init-from` names: a run, an export that has its weights, or an .npz file of weights.
+    """Load what `--init-from` names: a run, an export that has its weights, or an .npz file of weights.
 
     Raises:
       RunError: it is none of these, damaged, or of another recipe.
@@ -62,53 +65,58 @@ def opened(spec: str, recipe: str) -> Origin:
         path = path.parent
     folder = export_folder(path)
     run = Run.open(folder / "assets.extra" if folder else path)
-    mine = recipes.identity(recipe)
-    if run.about["recipe"] != mine:
+    identity = recipes.identity(recipe)
+    if run.about["recipe"] != identity:
         raise RunError(
-            f"--init-from is {spec}, a run of {run.about['recipe']}, and this is one of {mine}. Give a run of {mine}."
+            f"--init-from is {spec}, a run of {run.about['recipe']}, and this is one of {identity}. Give a run of"
+            f" {identity}."
         )
     config = run.config(recipes.load_config(recipe).Config)
-    return Origin(path, _exported(folder) if folder else run.load_best(), run, config, run.assets())
+    return Origin(path, _load_exported_weights(folder) if folder else run.load_best(), run, config, run.assets())
 
 
-def data_of(origin: Origin, recipe_class: Any) -> Splits:
-    """The data that a source was trained on.
+def data_of(origin: Origin, recipe_class: type[Recipe]) -> Splits:
+    """Return the data that a source was trained on.
 
     Raises:
       DataError, ConfigError: it cannot be read, or is another by now.
     """
     assert origin.config is not None and origin.run is not None
-    found: Splits = recipe_class.load_data(origin.config)
+    splits: Splits = recipe_class.load_data(origin.config)
     # That of a source that trained on another's data, too, has a fingerprint of both.
-    if not origin.config.replay and found.fingerprint != origin.run.about.get("data", {}).get("fingerprint"):
+    if not origin.config.replay and splits.fingerprint != origin.run.about.get("data", {}).get("fingerprint"):
         raise DataError(f"the data of {origin.path} has changed since it was trained on. Give it the same files.")
-    return found
+    return splits
 
 
 def doubts(origin: Origin, train: Iterable[Example], fields: Sequence[Field]) -> list[str]:
-    """What speaks against training on with such examples, for people: a text in another script."""
+    """Return what speaks against training on with such examples, for people: a text in another script."""
     if origin.run is None or not (origin.run.path / "samples.json").exists():
         return []
-    samples, found = read_json(origin.run.path / "samples.json")["examples"], []
-    some = list(islice(train, LOOKED_AT))
-    for field in (one for one in fields if one.kind in ("text", "tokens")):
-        theirs, mine = (main_script(_texts(examples, field.name)) for examples in (samples, some))
-        if theirs and mine and theirs != mine:
-            found.append(
-                f"Most of {field.name} is written in {mine.capitalize()}, and that of {origin.path} in"
-                f" {theirs.capitalize()}: little of what it knows will be of use."
+    old_examples, warnings = read_json(origin.run.path / "samples.json")["examples"], []
+    new_examples = list(islice(train, MAX_EXAMPLES))
+    for field in fields:
+        old, new = (main_script(_iter_texts(examples, field.name)) for examples in (old_examples, new_examples))
+        if old and new and old != new:
+            warnings.append(
+                f"Most of {field.name} is written in {new.capitalize()}, and that of {origin.path} in"
+                f" {old.capitalize()}: little of what it knows will be of use."
             )
-    return found
+    return warnings
 
 
-def _texts(examples: Iterable[Example], name: str) -> Iterator[str]:
+def _iter_texts(examples: Iterable[Example], name: str) -> Iterator[str]:
+    """Yield the texts of a field, a list of strings as one; none for what is no text."""
     for example in examples:
-        value = example.get(name, "")
-        yield " ".join(value) if isinstance(value, list) else value if isinstance(value, str) else ""
+        value = example.get(name)
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list) and all(isinstance(token, str) for token in value):
+            yield " ".join(value)
 
 
-def _exported(folder: Path) -> dict[str, np.ndarray]:
-    """The weights of an export, by path.
+def _load_exported_weights(folder: Path) -> dict[str, np.ndarray]:
+    """Return the weights of an export, by path.
 
     Raises:
       RunError: it is damaged, or of a version that did not note their paths.
@@ -129,13 +137,13 @@ def _exported(folder: Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-def tuned_defaults(recipe: str) -> dict[str, Any]:
-    """A recipe's defaults where a run is fine-tuned, which take the place of its others."""
+def tuned_defaults(recipe: str) -> dict[str, object]:
+    """Return a recipe's defaults where a run is fine-tuned, which take the place of its others."""
     return dict(getattr(recipes.load_config(recipe), "TUNED", {}))
 
 
-def tuned(recipe: str, given: Mapping[str, Any], origin: Origin) -> tuple[dict[str, Any], dict[str, str]]:
-    """The settings of a run that is fine-tuned: those given, the source's, and defaults for fine-tuning.
+def tuned(recipe: str, explicit: Mapping[str, object], origin: Origin) -> tuple[dict[str, object], dict[str, str]]:
+    """Return the settings of a run that is fine-tuned: those given, the source's, and defaults for fine-tuning.
 
     Returns:
       The values, and where each came from that was not given, for people.
@@ -144,16 +152,16 @@ def tuned(recipe: str, given: Mapping[str, Any], origin: Origin) -> tuple[dict[s
       ConfigError: one that weights depend on is given, and differs.
     """
     values = tuned_defaults(recipe)
-    where = dict.fromkeys(values, "default of fine-tuning")
+    sources = dict.fromkeys(values, "default of fine-tuning")
     if origin.config is not None:
         for name, setting in settings(type(origin.config)).items():
-            kind, theirs = setting.metadata["source"], getattr(origin.config, name)
+            kind, value = setting.metadata["source"], getattr(origin.config, name)
             if kind == OWN:
                 continue
-            if kind == KEPT and name in given and given[name] != theirs:
+            if kind == KEPT and name in explicit and explicit[name] != value:
                 raise ConfigError(
-                    f"{setting.flag} is {shown_value(given[name])}, but {origin.path} has {shown_value(theirs)}, and"
+                    f"{setting.flag} is {shown_value(explicit[name])}, but {origin.path} has {shown_value(value)}, and"
                     f" its weights depend on it. Leave {setting.flag} out, or train without --init-from."
                 )
-            values[name], where[name] = theirs, str(origin.path)
-    return values | dict(given), where
+            values[name], sources[name] = value, str(origin.path)
+    return values | dict(explicit), sources

@@ -5,17 +5,18 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping
-from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from common.optimize import AdamW
 
-TIMED = 5  # steps
+TIMED_STEPS = 5  # steps
 
 
-def examples_per_second(model: Any, inputs: Mapping[str, Any], output: str, optimizer: AdamW) -> float:
-    """How many examples a second are trained on, updates included; takes some seconds, most of them to compile.
+def examples_per_second(model: keras.Model, inputs: Mapping[str, np.ndarray], output: str, optimizer: AdamW) -> float:
+    """Measure how many examples a second are trained on, updates included; takes some seconds, most of them to compile.
 
     Args:
       inputs: a batch of what the model takes.
@@ -34,8 +35,8 @@ def examples_per_second(model: Any, inputs: Mapping[str, Any], output: str, opti
     batch = {name: tf.constant(value) for name, value in inputs.items()}
     step(batch)
     seconds = []
-    for _ in range(TIMED):
-        began = time.perf_counter()
+    for _ in range(TIMED_STEPS):
+        start = time.perf_counter()
         step(batch).numpy()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start)
     return len(next(iter(inputs.values()))) / statistics.median(seconds)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
 from common.errors import RunError
@@ -13,12 +14,15 @@ from common.files import read_json
 from common.origin import Origin
 from common.runs import Run
 from common.similar_names import match_similar_names
-from common.types import Axis
+from common.types import Axis, JsonObject
 from common.weights import named_weights
+
+if TYPE_CHECKING:
+    from common.recipe import Recipe
 
 Axes = Mapping[str, Mapping[int, Axis]]
 FILE = "transfer.json"  # the report of a run, in its folder
-MOST_SHOWN = 4  # weights that are named of each kind
+MAX_SHOWN = 4  # weights that are named of each kind
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,10 @@ class Report:
     unlike: list[tuple[str, str]] = field(default_factory=list)
 
     def kinds(self) -> dict[str, dict[str, int]]:
-        """Values of each weight, by kind."""
-        kept = {path: one.kept for path, one in self.moved.items() if not one.fresh}
-        extended = {path: one.kept + one.fresh for path, one in self.moved.items() if one.kept and one.fresh}
-        fresh = {path: one.fresh for path, one in self.moved.items() if not one.kept}
+        """Return values of each weight, by kind."""
+        kept = {path: moved.kept for path, moved in self.moved.items() if not moved.fresh}
+        extended = {path: moved.kept + moved.fresh for path, moved in self.moved.items() if moved.kept and moved.fresh}
+        fresh = {path: moved.fresh for path, moved in self.moved.items() if not moved.kept}
         return {"kept": kept, "extended": extended, "fresh": fresh, "dropped": self.dropped}
 
     @property
@@ -68,26 +72,27 @@ class Report:
         return frozenset(self.kinds()["extended"])
 
     def lines(self) -> list[str]:
-        """For people."""
-
-        def told(path: str) -> str:
-            one = self.moved.get(path)
-            rows = " x ".join(f"{old:,} kept and {new:,} new" for old, new in one.rows) if one and one.fresh else ""
-            return f"{path} ({rows})" if rows and one and one.kept else path
-
+        """Return the report for people."""
         lines = []
         for kind, counts in self.kinds().items():
             largest = sorted(counts, key=lambda path: -counts[path])
-            named = ", ".join(told(path) for path in largest[:MOST_SHOWN])
-            more = f" and {len(counts) - MOST_SHOWN} more" if len(counts) > MOST_SHOWN else ""
-            lines.append(f"  {kind:9}{sum(counts.values()):>12,}  {named}{more}".rstrip())
+            names = ", ".join(self._format_weight(path) for path in largest[:MAX_SHOWN])
+            more = f" and {len(counts) - MAX_SHOWN} more" if len(counts) > MAX_SHOWN else ""
+            lines.append(f"  {kind:9}{sum(counts.values()):>12,}  {names}{more}".rstrip())
         return lines
 
-    def as_json(self) -> dict[str, Any]:
+    def _format_weight(self, path: str) -> str:
+        moved = self.moved.get(path)
+        if not (moved and moved.kept and moved.fresh and moved.rows):
+            return path
+        rows = " x ".join(f"{old:,} kept and {new:,} new" for old, new in moved.rows)
+        return f"{path} ({rows})"
+
+    def as_json(self) -> JsonObject:
         extended = {
-            path: {"kept": one.kept, "fresh": one.fresh, "rows": [list(pair) for pair in one.rows]}
-            for path, one in self.moved.items()
-            if one.kept and one.fresh
+            path: {"kept": moved.kept, "fresh": moved.fresh, "rows": [list(pair) for pair in moved.rows]}
+            for path, moved in self.moved.items()
+            if moved.kept and moved.fresh
         }
         totals = {kind: sum(counts.values()) for kind, counts in self.kinds().items()}
         return {"weights": totals, **self.kinds(), "extended": extended, "unlike": [list(pair) for pair in self.unlike]}
@@ -103,7 +108,7 @@ class Inherited:
 
     def __init__(self, origin: Origin, axes: Axes | None):
         self.origin, self.axes = origin, axes
-        self.places: dict[str, list[_Places]] = {}
+        self.matches: dict[str, list[_AxisMatch]] = {}
         self.report = Report()
 
     @property
@@ -114,33 +119,34 @@ class Inherited:
     def extended(self) -> frozenset[str]:
         return self.report.extended
 
-    def plan(self, recipe: Any, model: Any) -> frozenset[str]:
-        """Works out what becomes of each weight; returns the paths of those that are wholly kept.
+    def plan(self, recipe: Recipe, model: keras.Model) -> frozenset[str]:
+        """Work out what becomes of each weight; return the paths of those that are wholly kept.
 
         Raises:
           RunError: nothing could be kept.
         """
-        mine, theirs = recipe.axes(), self.axes or {}
+        new_axes, old_axes = recipe.axes(), self.axes or {}
         weights, report = self.origin.weights, Report()
         used = dict.fromkeys(weights, 0)
         unlike: dict[str, str] = {}
         for path, variable in named_weights(model):
-            shape, old = tuple(variable.shape), weights.get(path)
-            places = None if old is None else _places(shape, old.shape, mine.get(path, {}), theirs.get(path))
-            for axis, new in mine.get(path, {}).items():
-                if new.labels and path in theirs:
-                    unlike |= match_similar_names(new.labels, theirs[path][axis].labels)
+            shape, old, axes = tuple(variable.shape), weights.get(path), new_axes.get(path, {})
+            matches = None if old is None else _match_axes(shape, old.shape, axes, old_axes.get(path))
+            for number, axis in axes.items():
+                if axis.labels and path in old_axes:
+                    unlike |= match_similar_names(axis.labels, old_axes[path][number].labels)
             total = int(np.prod(shape))
-            if places is None:
+            if matches is None:
                 report.moved[path] = Moved(0, total)
                 continue
-            kept = int(np.prod([one.kept for one in places]))
-            report.moved[path] = Moved(kept, total - kept, tuple((p.kept, p.new) for p in places if p.named))
-            self.places[path] = places
+            kept = int(np.prod([match.kept for match in matches]))
+            rows = tuple((match.kept, match.new) for match in matches if match.named)
+            report.moved[path] = Moved(kept, total - kept, rows)
+            self.matches[path] = matches
             used[path] = kept
         report.unlike = sorted(unlike.items())
         report.dropped = {path: int(old.size) - used[path] for path, old in weights.items() if old.size > used[path]}
-        if not any(one.kept for one in report.moved.values()):
+        if not any(moved.kept for moved in report.moved.values()):
             raise RunError(
                 f"Nothing of {self.origin.path} could be kept: no weight has the name and the shape of one here. Give"
                 " --init-from a run with the same network."
@@ -148,38 +154,39 @@ class Inherited:
         self.report = report
         return report.kept
 
-    def apply(self, model: Any, shares: Mapping[str, np.ndarray] | None = None) -> None:
-        """Gives the model the source's values, where `plan` has found a place for them.
+    def apply(self, model: keras.Model, fractions: Mapping[str, np.ndarray] | None = None) -> None:
+        """Give the model the source's values, where `plan` has found a place for them.
 
         Args:
-          shares: as `common.recipe.Recipe.begin` gives them. Of a row of zeros, of which the source learned nothing,
+          fractions: as `common.recipe.Recipe.begin` gives them. Of a row of zeros, of which the source learned nothing,
             nothing stays.
         """
         for path, variable in named_weights(model):
-            if path not in self.places:
+            if path not in self.matches:
                 continue
             old, value = self.origin.weights[path], variable.numpy()
             if value.ndim == 0:
                 variable.assign(old)
                 continue
-            here = [np.flatnonzero(one.source >= 0) for one in self.places[path]]
-            there = [one.source[at] for one, at in zip(self.places[path], here, strict=True)]
-            new, known = value[np.ix_(*here)], old[np.ix_(*there)]
-            if shares and path in shares:
-                known = _mixed(known, new, shares[path][here[0]])
-            value[np.ix_(*here)] = known
+            matches = self.matches[path]
+            new_places = [np.flatnonzero(match.source >= 0) for match in matches]
+            old_places = [match.source[places] for match, places in zip(matches, new_places, strict=True)]
+            fresh, known = value[np.ix_(*new_places)], old[np.ix_(*old_places)]
+            if fractions and path in fractions:
+                known = _mix_rows(known, fresh, fractions[path][new_places[0]])
+            value[np.ix_(*new_places)] = known
             variable.assign(value)
 
 
-def _mixed(known: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Rows of which `share` is `known`, and the rest `new`; all is `new` where `known` is zero."""
-    row = (len(share), *[1] * (known.ndim - 1))
-    stays = share.reshape(row) * known.any(axis=tuple(range(1, known.ndim)), keepdims=True)
-    return stays * known + (1 - stays) * new
+def _mix_rows(known: np.ndarray, fresh: np.ndarray, fraction: np.ndarray) -> np.ndarray:
+    """Return rows of which a fraction is `known`, and the rest `fresh`; all is `fresh` where `known` is zero."""
+    row_shape = (len(fraction), *[1] * (known.ndim - 1))
+    weight = fraction.reshape(row_shape) * known.any(axis=tuple(range(1, known.ndim)), keepdims=True)
+    return weight * known + (1 - weight) * fresh
 
 
 @dataclass(frozen=True)
-class _Places:
+class _AxisMatch:
     """Where the values along an axis come from.
 
     Args:
@@ -194,48 +201,48 @@ class _Places:
     named: bool
 
 
-def _places(
-    shape: Sequence[int], old: Sequence[int], mine: Mapping[int, Axis], theirs: Mapping[int, Axis] | None
-) -> list[_Places] | None:
-    """Along each axis; None if nothing fits."""
-    if len(shape) != len(old) or (mine and theirs is None):
+def _match_axes(
+    shape: Sequence[int], old_shape: Sequence[int], axes: Mapping[int, Axis], old_axes: Mapping[int, Axis] | None
+) -> list[_AxisMatch] | None:
+    """Return where the values along each axis come from; None if nothing fits."""
+    if len(shape) != len(old_shape) or (axes and old_axes is None):
         return None
-    found = []
-    for axis, size in enumerate(shape):
-        if axis not in mine:
-            if size != old[axis]:
+    matches = []
+    for number, size in enumerate(shape):
+        if number not in axes:
+            if size != old_shape[number]:
                 return None
-            found.append(_Places(np.arange(size), size, 0, False))
+            matches.append(_AxisMatch(np.arange(size), size, 0, False))
             continue
-        assert theirs is not None
-        known = {name: place for place, name in enumerate(theirs[axis].names)}
-        like = known.get(mine[axis].like or "", -1)
-        names = mine[axis].names
+        assert old_axes is not None
+        known = {name: place for place, name in enumerate(old_axes[number].names)}
+        default = known.get(axes[number].like or "", -1)
+        names = axes[number].names
         kept = sum(name in known for name in names)
         if not kept:
             return None
-        source = np.array([known.get(name, like) for name in names], np.int64)
-        found.append(_Places(source, kept, len(names) - kept, True))
-    return found
+        source = np.array([known.get(name, default) for name in names], np.int64)
+        matches.append(_AxisMatch(source, kept, len(names) - kept, True))
+    return matches
 
 
-def recipe_of(origin: Origin | None, recipe_class: Any) -> Any:
-    """The recipe of a source, with its settings and assets; None of weights alone.
+def recipe_of(origin: Origin | None, recipe_class: type[Recipe]) -> Recipe | None:
+    """Return the recipe of a source, with its settings and assets; None of weights alone.
 
     Raises:
       RunError: it is damaged.
     """
-    if origin is None or origin.config is None:
+    if origin is None or origin.config is None or origin.assets is None:
         return None
     try:
         return recipe_class(origin.config, origin.assets)
     except (KeyError, TypeError) as error:
-        what = f"lack {error}" if isinstance(error, KeyError) else f"do not fit ({error})"
-        raise RunError(f"{origin.path} is damaged: its assets {what}. Restore it, or name another run.") from None
+        problem = f"lack {error}" if isinstance(error, KeyError) else f"do not fit ({error})"
+        raise RunError(f"{origin.path} is damaged: its assets {problem}. Restore it, or name another run.") from None
 
 
 def of_run(run: Run) -> Inherited:
-    """What a run that goes on has to know of its source: which weights are from there, wholly or in part.
+    """Return what a run that goes on has to know of its source: which weights are from there, wholly or in part.
 
     Raises:
       RunError: its report is missing or damaged.
@@ -244,8 +251,8 @@ def of_run(run: Run) -> Inherited:
     kept, extended = report.get("kept"), report.get("extended")
     if not (isinstance(kept, dict) and isinstance(extended, dict)):
         raise RunError(f"{run.path / FILE} is damaged: it does not tell which weights were kept. Restore it.")
-    found = Inherited(Origin(run.path, {}), None)
+    inherited = Inherited(Origin(run.path, {}), None)
     moved = {path: Moved(int(count), 0) for path, count in kept.items()}
     moved |= {path: Moved(int(counts["kept"]), int(counts["fresh"])) for path, counts in extended.items()}
-    found.report = Report(moved)
-    return found
+    inherited.report = Report(moved)
+    return inherited

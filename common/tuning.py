@@ -6,7 +6,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from typing import Any
+
+import keras
 
 from common.config import RunConfig
 from common.errors import ConfigError, suggestion
@@ -25,7 +26,7 @@ class Phase:
     """
 
     end: float = 1.0
-    still: Sequence[Any] = ()
+    still: Sequence[keras.layers.Layer] = ()
     rate: float = 1.0
 
 
@@ -45,14 +46,14 @@ class Plan:
 
 
 def warmed_up(warm_up: WarmUp | None) -> Plan:
-    """Some layers as they are at first, then all."""
+    """Return the plan of some layers as they are at first, then all."""
     if warm_up is None:
         return Plan()
     return Plan((Phase(warm_up.share, list(warm_up.layers)), Phase(1.0, (), warm_up.rate)))
 
 
-def parts_of(model: Any, parts: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
-    """The layers with weights of each part, in the order of parts; a part without any is left out.
+def parts_of(model: keras.Model, parts: Mapping[str, Sequence[str]]) -> dict[str, list[keras.layers.Layer]]:
+    """Return the layers with weights of each part, in the order of parts; a part without any is left out.
 
     Args:
       parts: patterns of layer names, as of files; a layer is in the last part that it fits.
@@ -60,20 +61,20 @@ def parts_of(model: Any, parts: Mapping[str, Sequence[str]]) -> dict[str, list[A
     Raises:
       ValueError: a layer with weights is in no part.
     """
-    found: dict[str, list[Any]] = {name: [] for name in parts}
-    learned = {id(variable) for _, variable in named_weights(model)}
+    grouped: dict[str, list[keras.layers.Layer]] = {name: [] for name in parts}
+    weight_ids = {id(variable) for _, variable in named_weights(model)}
     for layer in model.layers:
-        if not any(id(variable) in learned for variable in layer.variables):
+        if not any(id(variable) in weight_ids for variable in layer.variables):
             continue
-        names = [name for name, patterns in parts.items() if any(fnmatch(layer.name, one) for one in patterns)]
+        names = [name for name, patterns in parts.items() if any(fnmatch(layer.name, pattern) for pattern in patterns)]
         if not names:
             raise ValueError(f"the layer {layer.name} is in none of the parts {', '.join(parts)}")
-        found[names[-1]].append(layer)
-    return {name: layers for name, layers in found.items() if layers}
+        grouped[names[-1]].append(layer)
+    return {name: layers for name, layers in grouped.items() if layers}
 
 
 def check_plan(config: RunConfig, parts: Sequence[str]) -> None:
-    """Whether there can be a plan for a network with such parts, before any data is read.
+    """Check whether there can be a plan for a network with such parts, before any data is read.
 
     Raises:
       ConfigError: a part does not exist, or nothing is left that could learn.
@@ -92,10 +93,14 @@ def check_plan(config: RunConfig, parts: Sequence[str]) -> None:
 
 
 def fine_tuned(
-    config: RunConfig, model: Any, parts: Mapping[str, Sequence[str]], kept: Collection[str],
-    extended: Collection[str] = (), rate: float = 1.0,
-) -> Plan:  # fmt: skip
-    """The plan of a training that begins with the weights of another.
+    config: RunConfig,
+    model: keras.Model,
+    parts: Mapping[str, Sequence[str]],
+    kept: Collection[str],
+    extended: Collection[str] = (),
+    rate: float = 1.0,
+) -> Plan:
+    """Return the plan of a training that begins with the weights of another.
 
     Frozen parts stay as they are (`--freeze`). First only layers that are not wholly kept learn (`--fresh-first`), then
     the parts begin to learn from the last one on (`--unfreeze`; gradual unfreezing, Howard and Ruder 2018), each more
@@ -111,38 +116,42 @@ def fine_tuned(
     Raises:
       ConfigError: a part does not exist, or nothing is left that could learn.
     """
-    found = parts_of(model, parts)
-    names = list(found)
+    grouped = parts_of(model, parts)
+    names = list(grouped)
     check_plan(config, names)
-    first = names.index(config.freeze) + 1 if config.freeze is not None else 0
-    frozen = [layer for name in names[:first] for layer in found[name]]
-    moving = names[first:]
-    phases = []
-    learning = [layer for name in moving for layer in found[name]]
+    num_frozen = names.index(config.freeze) + 1 if config.freeze is not None else 0
+    frozen = [layer for name in names[:num_frozen] for layer in grouped[name]]
+    learning_names = names[num_frozen:]
+    learning = [layer for name in learning_names for layer in grouped[name]]
     paths = {id(variable): path for path, variable in named_weights(model)}
-    whole = [layer for layer in learning if all(paths[id(one)] in kept for one in layer.variables if id(one) in paths)]
+    kept_layers = [
+        layer
+        for layer in learning
+        if all(paths[id(variable)] in kept for variable in layer.variables if id(variable) in paths)
+    ]
+    phases = []
     end = 0.0
-    if config.fresh_first and 0 < len(whole) < len(learning):
+    if config.fresh_first and 0 < len(kept_layers) < len(learning):
         end = config.fresh_first
-        phases.append(Phase(end, [*frozen, *whole]))
-    for count in range(1, len(moving) if config.unfreeze else 1):
-        end += config.unfreeze / (len(moving) - 1)
-        phases.append(Phase(end, [*frozen, *(layer for name in moving[:-count] for layer in found[name])]))
+        phases.append(Phase(end, [*frozen, *kept_layers]))
+    for count in range(1, len(learning_names) if config.unfreeze else 1):
+        end += config.unfreeze / (len(learning_names) - 1)
+        phases.append(Phase(end, [*frozen, *(layer for name in learning_names[:-count] for layer in grouped[name])]))
     phases.append(Phase(1.0, frozen, rate))
     rates = {
-        paths[id(variable)]: config.part_rate ** (len(names) - 1 - place)
-        for place, name in enumerate(names)
-        for layer in found[name]
+        paths[id(variable)]: config.part_rate ** (len(names) - 1 - index)
+        for index, name in enumerate(names)
+        for layer in grouped[name]
         for variable in layer.trainable_variables
     }
     return Plan(phases, rates if config.part_rate != 1 else {}, {*kept, *extended} if config.anchor else ())
 
 
-def phase_at(phases: Sequence[Phase], share: float) -> int:
-    """Which phase a share of the training lies in."""
-    return next((number for number, phase in enumerate(phases) if share < phase.end), len(phases) - 1)
+def phase_at(phases: Sequence[Phase], progress: float) -> int:
+    """Return the phase that a fraction of the training lies in."""
+    return next((number for number, phase in enumerate(phases) if progress < phase.end), len(phases) - 1)
 
 
 def first_step(phases: Sequence[Phase], number: int, total: int) -> int:
-    """The step at which a phase begins, of `total` steps."""
+    """Return the step at which a phase begins, of `total` steps."""
     return math.ceil(phases[number - 1].end * total) if number else 0

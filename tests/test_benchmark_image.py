@@ -44,7 +44,7 @@ def test_missing_data_is_one_sentence(tmp_path):
 def test_peers_follow_the_schedule_of_the_recipe():
     import tensorflow as tf
 
-    from common.optimize import learning_rate
+    from common.schedules import learning_rate
     from recipes.image_classification.config import Config
 
     module, config = benchmark(), Config()

@@ -37,9 +37,14 @@ def test_interval_of_a_ratio_is_that_of_scipy():
     parts = random.integers(0, 6, (60, 2)).astype(float)
     parts[:, 1] += parts[:, 0]
     expected = stats.bootstrap(
-        (parts[:, 0], parts[:, 1]), lambda above, below, axis: above.sum(axis) / below.sum(axis), paired=True,
-        method="percentile", n_resamples=20_000, vectorized=True, rng=np.random.default_rng(2),
-    ).confidence_interval  # fmt: skip
+        (parts[:, 0], parts[:, 1]),
+        lambda above, below, axis: above.sum(axis) / below.sum(axis),
+        paired=True,
+        method="percentile",
+        n_resamples=20_000,
+        vectorized=True,
+        rng=np.random.default_rng(2),
+    ).confidence_interval
     value, low, high = bootstrap.interval(f1(parts), samples=20_000)
     assert value == pytest.approx(parts[:, 0].sum() / parts[:, 1].sum())
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.004)

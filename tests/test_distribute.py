@@ -74,6 +74,7 @@ def test_cluster_that_cannot_be_read_is_an_error(monkeypatch, text):
 )
 def test_strategy_without_its_devices_is_an_error(monkeypatch, wanted, devices, said):
     monkeypatch.delenv("TF_CONFIG", raising=False)
+    tf.config.list_logical_devices()  # TensorFlow begins with those that there are
     with pytest.raises(ConfigError, match=said):
         strategy(wanted, devices)
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_train import SMALL_OF, assert_same_weights, made_up, trained
+from training_helpers import SMALL_OF, assert_same_weights, made_up, trained
 
 import recipes
 from common import comparison, frames, pipeline, workflow
@@ -224,7 +224,9 @@ def test_new_words_begin_as_unknown_ones(name):
     tuned = built(name, examples, origin_of(source))
     if name in LSTM_ALONE:
         first, second = (
-            trainer.model(trainer._inputs(_rows(trainer, examples)), training=False)[LSTM_ALONE[name]].numpy()
+            trainer.model(trainer.train_step.get_inputs(_rows(trainer, examples)), training=False)[
+                LSTM_ALONE[name]
+            ].numpy()
             for trainer in (source, tuned)
         )
         np.testing.assert_allclose(first, second, atol=1e-5)
@@ -247,7 +249,7 @@ def test_a_fine_tuned_training_goes_on_as_if_it_had_not_stopped(name):
     whole = built(name, other_examples(name), origin, **more)
     trained(whole)
     cut = built(name, other_examples(name), origin, **more)
-    cut._call_steps = lambda: 1
+    cut._count_steps = lambda: 1
     for number, _ in enumerate(cut.fit(), 1):
         if number == 3:
             break

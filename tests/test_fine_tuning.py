@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from calls import SMALL, call, fails, good, small_data, tiny_texts, write
 from conftest import ROOT
-from test_train import SMALL_OF, assert_same_weights, made_up
+from training_helpers import SMALL_OF, assert_same_weights, made_up
 
 import recipes
 from common.comparison import COMPARED

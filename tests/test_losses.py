@@ -114,9 +114,7 @@ def test_cross_entropy_of_half_precision_logits_is_float32():
 def test_sequence_cross_entropy_and_its_gradients_equal_those_of_each_step(smoothing, drawn):
     random = np.random.default_rng(3)
     labels = tf.constant([[3, 1, 0], [2, 0, 0], [4, 4, 1]])
-    states, table, bias = (
-        tf.constant(random.normal(size=shape), tf.float32) for shape in ((3, 3, 6), (5, 6), (5,))
-    )  # fmt: skip
+    states, table, bias = (tf.constant(random.normal(size=shape), tf.float32) for shape in ((3, 3, 6), (5, 6), (5,)))
     found = []
     for plain in (False, True):
         with tf.GradientTape() as tape:

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from decoding_helpers import decode_greedily, draw_samples, search_beams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.decode import beam_search, greedy, sample
 from common.obligations import obliged
 
-END, VOCABULARY, LONGEST = 0, 6, 30
+END, VOCABULARY, MAX_LENGTH = 0, 6, 30
 HELD = np.array([[0, 0], [0, 0], [1, 0], [0, 1], [1, 0], [1, 1]], np.float32)  # by token, of two things
 
 
@@ -27,51 +27,60 @@ def stepper(table, owed):
     return obliged(step, tf.zeros([len(owed), 1]), tf.constant(HELD), tf.constant(owed, tf.float32), END)
 
 
-def check(found, owed):
+def check(result, owed):
     """Whether the best hypothesis of each row holds all that is owed; or not more, where it had to end."""
-    for tokens, (length, *_), row in zip(found.tokens.numpy(), found.lengths.numpy(), owed, strict=True):
+    for tokens, (length, *_), row in zip(result.tokens.numpy(), result.lengths.numpy(), owed, strict=True):
         held = HELD[tokens[0, :length]].sum(axis=0)
         assert (held <= row).all()
-        assert length == LONGEST or (held == row).all()
+        assert length == MAX_LENGTH or (held == row).all()
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 999), owed=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=3))
 def test_what_is_owed_comes_and_no_more(seed, owed):
-    common = {"start": 1, "end": END, "longest": LONGEST}
+    common = {"start": 1, "end": END, "max_length": MAX_LENGTH}
     beams = np.repeat(owed, 3, axis=0)
-    check(beam_search(*stepper(tables(seed), beams), len(owed), beam=3, **common), owed)
-    check(greedy(*stepper(tables(seed), owed), len(owed), **common), owed)
+    check(search_beams(*stepper(tables(seed), beams), len(owed), num_beams=3, **common), owed)
+    check(decode_greedily(*stepper(tables(seed), owed), len(owed), **common), owed)
     # An end may be drawn before its time, in one draw of e ** 20.
-    check(sample(*stepper(tables(seed), owed), len(owed), seed=tf.constant([seed, 1]), **common), owed)
+    check(draw_samples(*stepper(tables(seed), owed), len(owed), seed=tf.constant([seed, 1]), **common), owed)
 
 
 def test_an_end_gives_way_to_what_is_missing():
     # Token 1 ends next in all likelihood, and so does token 2, which holds what is owed and is rarer than others.
     table = tf.math.log(tf.constant([[0.90, 0.06, 0.04, 1e-9, 1e-9, 1e-9]] * VOCABULARY))
-    found = greedy(*stepper(table, [[1, 0], [0, 0]]), 2, start=1, end=END, longest=LONGEST)
-    assert found.tokens[:, 0, 0].numpy().tolist() == [2, 0]
-    assert found.lengths[:, 0].numpy().tolist() == [1, 0]
+    result = decode_greedily(*stepper(table, [[1, 0], [0, 0]]), 2, start=1, end=END, max_length=MAX_LENGTH)
+    assert result.tokens[:, 0, 0].numpy().tolist() == [2, 0]
+    assert result.lengths[:, 0].numpy().tolist() == [1, 0]
     # 0.90 of the end and its own 0.04 of all but the tokens that hold the other thing; then the end, with 0.9 of 0.96.
-    assert float(found.log_probs[0, 0]) == pytest.approx(np.log(0.94 * 0.90 / 0.96), abs=1e-5)
+    assert float(result.log_probs[0, 0]) == pytest.approx(np.log(0.94 * 0.90 / 0.96), abs=1e-5)
 
 
 def test_without_a_place_for_it_a_hypothesis_ends_all_the_same():
     # Only tokens 0 and 1 can come, neither of which holds what is owed.
     table = tf.constant(np.where(np.arange(VOCABULARY) < 2, 0.0, -np.inf)[None].repeat(VOCABULARY, 0), tf.float32)
-    found = beam_search(*stepper(table, [[1, 0]] * 2), 1, start=1, end=END, longest=4, beam=2)
-    assert np.isfinite(found.scores.numpy()).all()
+    result = search_beams(*stepper(table, [[1, 0]] * 2), 1, start=1, end=END, max_length=4, num_beams=2)
+    assert np.isfinite(result.scores.numpy()).all()
 
 
 def test_with_nothing_owed_and_nothing_held_the_step_is_the_models():
     table = tables(3)
-    plain = greedy(lambda state, tokens, position: (state, tf.gather(table, tokens)), tf.zeros([1, 1]), 1, start=1,
-                   end=END, longest=9)  # fmt: skip
+    plain = decode_greedily(
+        lambda state, tokens, position: (state, tf.gather(table, tokens)),
+        tf.zeros([1, 1]),
+        1,
+        start=1,
+        end=END,
+        max_length=9,
+    )
     step, state = obliged(
-        lambda state, tokens, position: (state, tf.gather(table, tokens)), tf.zeros([1, 1]),
-        tf.zeros([VOCABULARY, 2]), tf.zeros([1, 2]), END,
-    )  # fmt: skip
-    heeding = greedy(step, state, 1, start=1, end=END, longest=9)
+        lambda state, tokens, position: (state, tf.gather(table, tokens)),
+        tf.zeros([1, 1]),
+        tf.zeros([VOCABULARY, 2]),
+        tf.zeros([1, 2]),
+        END,
+    )
+    heeding = decode_greedily(step, state, 1, start=1, end=END, max_length=9)
     np.testing.assert_array_equal(plain.tokens, heeding.tokens)
     np.testing.assert_array_equal(plain.scores, heeding.scores)
 
@@ -83,10 +92,15 @@ def test_what_no_token_holds_is_not_asked_for():
     def step(state, tokens, position):
         return state, tf.gather(table, tokens)
 
-    found = [
-        greedy(*obliged(step, tf.zeros([1, 1]), tf.constant(held), tf.constant([owed], tf.float32), END), 1, start=1,
-               end=END, longest=9)
+    result = [
+        decode_greedily(
+            *obliged(step, tf.zeros([1, 1]), tf.constant(held), tf.constant([owed], tf.float32), END),
+            1,
+            start=1,
+            end=END,
+            max_length=9,
+        )
         for owed in ([1, 0, 0], [1, 0, 5])
-    ]  # fmt: skip
-    np.testing.assert_array_equal(found[0].tokens, found[1].tokens)
-    np.testing.assert_array_equal(found[0].scores, found[1].scores)
+    ]
+    np.testing.assert_array_equal(result[0].tokens, result[1].tokens)
+    np.testing.assert_array_equal(result[0].scores, result[1].scores)

@@ -11,7 +11,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.optimize import SCALE_START, SCALE_STEPS, AdamW, learning_rate, orthogonalised
+from common.muon import orthogonalised
+from common.optimize import SCALE_START, SCALE_STEPS, AdamW
+from common.schedules import learning_rate
 
 ROWS, WIDTH = 6, 3
 
@@ -28,8 +30,11 @@ def applied(optimizer, gradients, weight=1.0, rate=0.1):
     def step(gradients, weight, rate):
         tf.distribute.get_strategy().run(optimizer.apply, args=(gradients, weight, rate))
 
-    step([g if isinstance(g, tf.IndexedSlices) else tf.constant(g, tf.float32) for g in gradients],
-         tf.constant(weight, tf.float32), tf.constant(rate, tf.float32))  # fmt: skip
+    step(
+        [g if isinstance(g, tf.IndexedSlices) else tf.constant(g, tf.float32) for g in gradients],
+        tf.constant(weight, tf.float32),
+        tf.constant(rate, tf.float32),
+    )
 
 
 def sparse(rows, values):
@@ -214,8 +219,9 @@ def test_scale_is_one_unless_scaled():
 
 def after_some_steps(average=0.0):
     """An optimizer with a dense and a sparse variable and no zero moment."""
-    optimizer = adam(numbers(1, 2, 2), numbers(2, ROWS, WIDTH), weight_decay=0.1, clip_norm=1.0, average=average,
-                     scaled=True)  # fmt: skip
+    optimizer = adam(
+        numbers(1, 2, 2), numbers(2, ROWS, WIDTH), weight_decay=0.1, clip_norm=1.0, average=average, scaled=True
+    )
     for step in range(3):
         scaled = SCALE_START * numbers(step, 2, 2), SCALE_START * numbers(step + 9, ROWS, WIDTH)
         applied(optimizer, [scaled[0], sparse(range(ROWS), scaled[1])])

@@ -6,103 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from calls import tagged_sentences, tiny_images, tiny_pairs, tiny_texts, tiny_tunes
+from training_helpers import EACH, SMALL_OF, assert_same_training, assert_same_weights, made, trained
 
 import recipes
-from common import pipeline, workflow
 from common.errors import RunError, TrainingError
-from common.store import StoreWriter
-from common.train import EpochEnd, Trainer, peak_rate
-from common.types import Source, WarmUp
+from common.schedules import peak_rate
+from common.train import EpochEnd, Trainer
 from common.weights import model_weights, set_model_weights
-
-SMALL = {"embedding_units": 8, "lstm_units": 8, "learning_rate": 0.01, "batch_size": 16, "patience": 0}
-SMALL_OF = {
-    "sentiment": SMALL,
-    "ner": {**SMALL, "character_filters": 4, "wide_buckets": 500},
-    "image_classification": {"width": 2, "learning_rate": 0.01, "batch_size": 16},
-    "translation": {
-        "units": 8,
-        "layers": 1,
-        "heads": 2,
-        "inner": 8,
-        "pieces": 400,
-        "learning_rate": 0.01,
-        "batch_type": "examples",
-        "batch_size": 16,
-        "average": 0,
-    },
-    "music": {
-        "units": 8,
-        "note_units": 8,
-        "layers": 1,
-        "learning_rate": 0.01,
-        "batch_type": "examples",
-        "batch_size": 16,
-        "average": 0,
-    },
-}
-OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SMALL_OF if name != "sentiment"]
-EACH = pytest.mark.parametrize("name", ["sentiment", *OTHERS])
-
-
-def made_up(name, count):
-    if name == "sentiment":
-        return [{"text": text, "label": label} for text, label in tiny_texts(count)]
-    if name == "image_classification":
-        return [{"image_bytes": file, "label": label} for file, label in tiny_images(count)]
-    if name == "translation":
-        return [{"text": text, "target": target} for text, target in tiny_pairs(count)]
-    if name == "music":
-        tunes = [np.array([[at, 1, pitch] for at, (pitch,) in enumerate(tune)], np.int32) for tune in tiny_tunes(count)]
-        return [{"events": events, "steps": len(events), "bar": 4, "key": 1} for events in tunes]
-    return [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(count)]
-
-
-def made(count=50, strategy=None, valid=True, name="sentiment", warm_up=None, **settings):
-    """A trainer of a small model on made-up examples.
-
-    Args:
-      warm_up: (name of a layer that stays as it is at first, share of the training, rate after it).
-    """
-    examples = made_up(name, count)
-    config = recipes.load_config(name).Config(**{"epochs": 2, **SMALL_OF[name], **settings})
-    keras.backend.clear_session()
-    workflow.seed(config.seed)
-    recipe_class = recipes.load(name)
-    assets = recipe_class.learn(config, Source("made up", lambda: iter(examples)))
-    config = recipe_class.settle(config, assets)
-    recipe = recipe_class(config, assets)
-
-    def encode(batch):
-        inputs = {f"feature/{name}": value for name, value in recipe.encode(batch).items()}
-        return inputs | {f"target/{name}": value for name, value in recipe.encode_target(batch).items()}
-
-    if warm_up:
-        layer, *rest = warm_up
-        recipe.warm_up = lambda model: WarmUp([model.get_layer(layer)], *rest)
-    encoder = pipeline.Encoder(encode, [field.name for field in recipe.fields])
-    store = pipeline.encoded(examples, encoder, StoreWriter())
-    return Trainer(recipe, config, store, store if valid else None, strategy or tf.distribute.get_strategy())
-
-
-def trained(trainer):
-    """The epochs' facts."""
-    return [fact.facts for fact in trainer.fit() if isinstance(fact, EpochEnd)]
-
-
-def assert_same_weights(first, second, tolerance=0.0):
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        np.testing.assert_allclose(value, second[name], rtol=0, atol=tolerance, err_msg=name)
-
-
-def assert_same_training(one, other):
-    """Trains both; they have the losses of each epoch and the weights in common, up to the order of sums."""
-    for first, second in zip(trained(one), trained(other), strict=True):
-        assert first["steps"] == second["steps"]
-        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
-    assert_same_weights(one.weights(), other.weights(), tolerance=1e-4)
 
 
 def test_fit_learns_and_tells_the_facts_of_each_epoch():
@@ -153,7 +63,7 @@ def test_restore_goes_on_to_the_same_weights(stop_at, uninterrupted):
     cut = made(**RESUMED)
     states = []
     # One step a call, so that the cut may fall within an epoch.
-    cut._call_steps = lambda: 1
+    cut._count_steps = lambda: 1
     for number, fact in enumerate(cut.fit(), 1):
         del fact
         if number == stop_at:
@@ -190,11 +100,13 @@ def test_layers_stay_as_they_are_in_the_warm_up_and_learn_after_it():
 
 def test_rate_after_the_warm_up_has_a_schedule_of_its_own():
     trainer = made(**WARMED, learning_rate=0.5, warmup=0.5, schedule="linear")
-    assert [float(trainer._rate(tf.constant(p))) for p in (0.125, 0.25, 0.4)] == pytest.approx([0.25, 0.5, 0.5])
-    trainer._begin_phase(1)
-    assert [float(trainer._rate(tf.constant(p))) for p in (0.5, 0.625, 0.75, 0.875, 1.0)] == pytest.approx(
-        [0, 0.025, 0.05, 0.025, 0]
+    assert [float(trainer.train_step.get_learning_rate(tf.constant(p))) for p in (0.125, 0.25, 0.4)] == pytest.approx(
+        [0.25, 0.5, 0.5]
     )
+    trainer.train_step.begin_phase(1)
+    assert [
+        float(trainer.train_step.get_learning_rate(tf.constant(p))) for p in (0.5, 0.625, 0.75, 0.875, 1.0)
+    ] == pytest.approx([0, 0.025, 0.05, 0.025, 0])
 
 
 @pytest.mark.parametrize("stop_at", [2, 3, 5], ids=["in the warm-up", "at its end", "after it"])
@@ -202,7 +114,7 @@ def test_restore_goes_on_in_and_after_a_warm_up(stop_at):
     whole = made(**WARMED)
     trained(whole)
     cut = made(**WARMED)
-    cut._call_steps = lambda: 1
+    cut._count_steps = lambda: 1
     for number, _ in enumerate(cut.fit(), 1):
         if number == stop_at:
             break
@@ -291,7 +203,7 @@ def test_max_minutes_alone_lifts_epochs_and_patience():
     for fact in trainer.fit():
         if isinstance(fact, EpochEnd):
             epochs += 1
-            trainer.seconds += 120  # as if it had taken two minutes more
+            trainer.budget.seconds += 120  # as if it had taken two minutes more
     assert epochs == 5
 
 
@@ -385,7 +297,7 @@ def test_restore_on_replicas_goes_on_with_their_own_noise(three_replicas):
     whole = made(53, **settings)
     trained(whole)
     cut = made(53, **settings)
-    cut._call_steps = lambda: 1
+    cut._count_steps = lambda: 1
     for number, _ in enumerate(cut.fit(), 1):
         if number == 2:
             break

@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from test_train import made, trained
+from training_helpers import made, trained
 
 from common.config import RunConfig
 from common.errors import ConfigError
@@ -73,8 +73,11 @@ def test_fresh_first_keeps_layers_whose_weights_are_all_kept():
 def test_part_rate_lowers_the_rate_from_part_to_part():
     rates = plan(part_rate=0.5).rates
     assert {path: rates[path] for path in ("a_1/kernel", "a_2/bias", "b/kernel", "c/bias")} == {
-        "a_1/kernel": 0.25, "a_2/bias": 0.25, "b/kernel": 0.5, "c/bias": 1.0,
-    }  # fmt: skip
+        "a_1/kernel": 0.25,
+        "a_2/bias": 0.25,
+        "b/kernel": 0.5,
+        "c/bias": 1.0,
+    }
 
 
 def test_what_cannot_be_is_refused():
@@ -91,8 +94,9 @@ def test_what_cannot_be_is_refused():
 def test_a_warm_up_is_two_phases():
     layer = keras.layers.Dense(1)
     assert [(p.end, list(p.still), p.rate) for p in warmed_up(WarmUp([layer], 0.2, 0.1)).phases] == [
-        (0.2, [layer], 1.0), (1.0, [], 0.1),
-    ]  # fmt: skip
+        (0.2, [layer], 1.0),
+        (1.0, [], 0.1),
+    ]
     assert list(warmed_up(None).phases) == [Phase()]
 
 
@@ -112,7 +116,7 @@ def test_rates_and_anchors_move_weights_as_they_say():
     variables = trainer.optimizer.variables
     named = {variable.path: place for place, variable in enumerate(trainer.model.trainable_variables)}
     rates = [0.0 if path.startswith("words") else 1.0 for path in named]
-    trainer.optimizer = AdamW(variables, 0.0, 1.0, 0.0, False, rates=rates)
+    trainer.train_step.optimizer = AdamW(variables, 0.0, 1.0, 0.0, False, lr_multipliers=rates)
     trained(trainer)
     after = model_weights(trainer.model)
     assert (after["words/embeddings"] == first["words/embeddings"]).all()
@@ -126,7 +130,7 @@ def distance(anchor):
     from common.optimize import AdamW
 
     variables = trainer.optimizer.variables
-    trainer.optimizer = AdamW(variables, 0.0, 1.0, 0.0, False, anchored=variables, anchor=anchor)
+    trainer.train_step.optimizer = AdamW(variables, 0.0, 1.0, 0.0, False, l2_sp_variables=variables, l2_sp=anchor)
     trained(trainer)
     return float(((model_weights(trainer.model)["labels/kernel"] - first) ** 2).sum())
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from calls import SMALL, fails, good, tiny_texts, write
 from conftest import ROOT
-from test_train import SMALL_OF, assert_same_weights, made, made_up, trained
+from training_helpers import SMALL_OF, assert_same_weights, made, made_up, trained
 
 from common import endpoints
 from common.launching import cluster, free_addresses, processors

@@ -17,7 +17,11 @@ from common.tensorflow_setup import import_tensorflow
 import_tensorflow()
 STRATEGY, _ = distribute.strategy()
 
-from test_train import made, made_up, trained  # noqa: E402  the strategy comes first
+from training_helpers import (
+    made,
+    made_up,
+    trained,
+)
 
 from common import endpoints  # noqa: E402
 from common.errors import RunError  # noqa: E402

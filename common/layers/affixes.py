@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from common.layers.embedding import Embedding
 
+Shape = tuple[int | None, ...]
+
 
 @keras.saving.register_keras_serializable("kerasserole")
 class AffixEmbedding(keras.layers.Layer):
@@ -32,17 +34,17 @@ class AffixEmbedding(keras.layers.Layer):
         start = keras.initializers.RandomUniform(-0.1, 0.1)
         self.rows = Embedding(buckets + 1, units, embeddings_initializer=start, name="rows")
 
-    def build(self, shape: Any) -> None:
+    def build(self, shape: Shape) -> None:
         self.rows.build(shape)
 
-    def call(self, affixes: Any) -> Any:
+    def call(self, affixes: tf.Tensor) -> tf.Tensor:
         affixes = tf.cast(affixes, tf.int32)
         vectors = self.rows(affixes)  # [batch, time, kinds, units]
         present = tf.cast(affixes > 0, vectors.dtype)
         count = tf.reduce_sum(present, axis=-1, keepdims=True)
         return tf.reduce_sum(vectors * present[..., None], axis=2) / tf.sqrt(tf.maximum(count, 1))
 
-    def compute_output_shape(self, shape: Any) -> Any:
+    def compute_output_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +10,8 @@ import tensorflow as tf
 
 PULL = 10  # towards weights of 1; with 1, fifty examples left out a linear part that helps with other texts
 STEPS = 50  # of Newton's method; a handful is enough
+
+Shape = tuple[int | None, ...]
 
 
 @keras.saving.register_keras_serializable("kerasserole")
@@ -27,18 +28,18 @@ class Blend(keras.layers.Layer):
     Returns: [batch, labels].
     """
 
-    def build(self, shapes: Sequence[Any]) -> None:
+    def build(self, shapes: Sequence[Shape]) -> None:
         self.shares = self.add_weight(shape=(len(shapes),), initializer="ones", trainable=False, name="shares")
 
-    def call(self, heads: Sequence[Any]) -> Any:
+    def call(self, heads: Sequence[tf.Tensor]) -> tf.Tensor:
         return tf.einsum("h,hbl->bl", self.shares.value, tf.stack(heads))
 
-    def compute_output_shape(self, shapes: Sequence[Any]) -> Any:
+    def compute_output_shape(self, shapes: Sequence[Shape]) -> Shape:
         return shapes[0]
 
 
 def fitted_shares(heads: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The weights, [heads], none below 0, of the blend that fits the targets best.
+    """Return the weights, [heads], none below 0, of the blend that fits the targets best.
 
     Least cross entropy, with a pull towards 1, so that few examples cannot say much: the sum of squared distances from
     it times half of `PULL` is added. The problem is convex; projected Newton's method with halved steps (Bertsekas
@@ -56,31 +57,35 @@ def fitted_shares(heads: np.ndarray, target: np.ndarray) -> np.ndarray:
     known = target >= 0
     logits = heads[:, known].astype(np.float64)
     logits -= logits.mean(axis=2, keepdims=True)
-    wanted = np.eye(heads.shape[2])[target[known]]  # [examples, labels]
+    targets = np.eye(heads.shape[2])[target[known]]  # [examples, labels]
 
-    def shared(shares: np.ndarray) -> tuple[float, np.ndarray]:
+    def evaluate(shares: np.ndarray) -> tuple[float, np.ndarray]:
         mixed = np.tensordot(shares, logits, axes=1)
         mixed -= mixed.max(axis=1, keepdims=True)
         sums = np.exp(mixed).sum(axis=1)
-        loss = float((np.log(sums) - (mixed * wanted).sum(axis=1)).sum() + PULL * ((shares - 1) ** 2).sum() / 2)
+        loss = float((np.log(sums) - (mixed * targets).sum(axis=1)).sum() + PULL * ((shares - 1) ** 2).sum() / 2)
         return loss, np.exp(mixed) / sums[:, None]
 
     shares = np.ones(len(heads))
-    loss, likely = shared(shares)
+    loss, probabilities = evaluate(shares)
     for _ in range(STEPS):
-        expected = (logits * likely).sum(axis=2)  # [heads, examples]
-        slope = ((likely - wanted) * logits).sum(axis=(1, 2)) + PULL * (shares - 1)
-        curve = np.einsum("hel,el,gel->hg", logits, likely, logits) - expected @ expected.T + PULL * np.eye(len(heads))
+        expected = (logits * probabilities).sum(axis=2)  # [heads, examples]
+        slope = ((probabilities - targets) * logits).sum(axis=(1, 2)) + PULL * (shares - 1)
+        curve = (
+            np.einsum("hel,el,gel->hg", logits, probabilities, logits)
+            - expected @ expected.T
+            + PULL * np.eye(len(heads))
+        )
         free = (shares > 0) | (slope < 0)  # a weight stays at 0 as long as it would go below
         step, size = np.zeros(len(heads)), 1.0
         step[free] = np.linalg.solve(curve[np.ix_(free, free)], slope[free])
         while size > 1e-6:
             tried = np.maximum(shares - size * step, 0)
-            tried_loss, tried_likely = shared(tried)
+            tried_loss, tried_probabilities = evaluate(tried)
             if tried_loss < loss - 1e-12:
                 break
             size /= 2
         else:
             break
-        shares, loss, likely = tried, tried_loss, tried_likely
+        shares, loss, probabilities = tried, tried_loss, tried_probabilities
     return shares

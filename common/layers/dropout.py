@@ -10,9 +10,11 @@ import tensorflow as tf
 STEPS = 256  # a byte decides over each value
 SHARE = "dropout_share"
 
+Shape = tuple[int | None, ...]
+
 
 def set_dropout(model: keras.Model, share: float) -> None:
-    """Lets the layers of this kind in a model drop only this share of what they else do, from 0 to 1."""
+    """Let the layers of this kind in a model drop only this share of what they else do, from 0 to 1."""
     for variable in model.variables:
         if variable.path.endswith(SHARE):
             variable.assign(share)
@@ -45,10 +47,10 @@ class Dropout(keras.layers.Layer):
         self.share = self.add_weight(shape=(), initializer="ones", trainable=False, autocast=False, name=name)
         self.supports_masking = True
 
-    def build(self, inputs_shape: Any = None) -> None:
+    def build(self, inputs_shape: Shape | None = None) -> None:
         pass
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or not self.rate:
             return inputs
         dropped = tf.clip_by_value(tf.round(self.rate * self.share.value * STEPS), 0, STEPS - 1)
@@ -56,10 +58,10 @@ class Dropout(keras.layers.Layer):
         count = tf.reduce_prod(shape)
         words = tf.random.stateless_uniform([count // 8 + 1], self.seed.next(), None, None, tf.uint64)
         drawn = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:count], shape)
-        kept = tf.cast(drawn >= tf.cast(dropped, tf.uint8), inputs.dtype)
-        return inputs * (kept * tf.cast(STEPS / (STEPS - dropped), inputs.dtype))
+        mask = tf.cast(drawn >= tf.cast(dropped, tf.uint8), inputs.dtype)
+        return inputs * (mask * tf.cast(STEPS / (STEPS - dropped), inputs.dtype))
 
-    def compute_output_shape(self, inputs_shape: Any) -> Any:
+    def compute_output_shape(self, inputs_shape: Shape) -> Shape:
         return inputs_shape
 
     def get_config(self) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -16,7 +14,7 @@ class Embedding(keras.layers.Embedding):
     the whole table at each such read. Of mixed precision Keras takes care, with a cast of the table.
     """
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         if self.compute_dtype != self.variable_dtype:
             return super().call(inputs)
         return tf.gather(self.embeddings.value, tf.cast(inputs, tf.int32))

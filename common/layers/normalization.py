@@ -14,8 +14,8 @@ _COUNTED = threading.local()  # replicas of a process are traced by a thread eac
 
 
 @contextmanager
-def counting(rows: Any) -> Iterator[None]:
-    """Within it, and in this thread, statistics of batches are of some of a replica's rows alone.
+def counting(rows: tf.Tensor | None) -> Iterator[None]:
+    """Within it, and in this thread, take statistics of batches of some of a replica's rows alone.
 
     Args:
       rows: float32 [batch], 1 for a row that counts and 0 for one that does not; None if all count.
@@ -38,22 +38,33 @@ class BatchNormalization(keras.layers.BatchNormalization):
       inputs: [batch, height, width, channels].
     """
 
-    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-3, name: str | None = None, dtype: Any = None):
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        epsilon: float = 1e-3,
+        name: str | None = None,
+        dtype: str | keras.DTypePolicy | None = None,
+    ):
         super().__init__(momentum=momentum, epsilon=epsilon, synchronized=True, name=name, dtype=dtype)
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         replicas = tf.distribute.get_replica_context()
         alone = replicas is not None and replicas.num_replicas_in_sync == 1
         if mask is not None or not alone or self.compute_dtype == "float16":
             return super().call(inputs, training, mask)
         learning = bool(training and self.trainable)
-        kept = [tf.cast(v.value, tf.float32) for v in (self.gamma, self.beta, self.moving_mean, self.moving_variance)]
-        scale, offset, mean, variance = kept
+        variables = (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        scale, offset, mean, variance = (tf.cast(variable.value, tf.float32) for variable in variables)
         nothing = tf.zeros([0])
         normal, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs, scale=scale, offset=offset, epsilon=self.epsilon, is_training=learning,
-            mean=nothing if learning else mean, variance=nothing if learning else variance,
-        )  # fmt: skip
+            x=inputs,
+            scale=scale,
+            offset=offset,
+            epsilon=self.epsilon,
+            is_training=learning,
+            mean=nothing if learning else mean,
+            variance=nothing if learning else variance,
+        )
         if learning:
             count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
             batch_variance *= (count - 1) / count
@@ -61,7 +72,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self.moving_variance.assign(variance * self.momentum + batch_variance * (1 - self.momentum))
         return normal
 
-    def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
+    def _moments(self, inputs: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean and variance, [channels] each, over all replicas, by one exchange where Keras has three."""
         replicas = tf.distribute.get_replica_context()
         if mask is not None or replicas is None:
@@ -91,33 +102,33 @@ class LayerNormalization(keras.layers.LayerNormalization):
       inputs: [..., units].
     """
 
-    def __init__(self, epsilon: float = 1e-5, name: str | None = None, dtype: Any = None):
+    def __init__(self, epsilon: float = 1e-5, name: str | None = None, dtype: str | keras.DTypePolicy | None = None):
         super().__init__(epsilon=epsilon, name=name, dtype=dtype)
 
-    def call(self, inputs: Any) -> Any:
-        found = _normalized(
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        normalized = _normalize(
             tf.cast(inputs, tf.float32), self.gamma.value.read_value(), self.beta.value.read_value(), self.epsilon
         )
-        return tf.cast(found, self.compute_dtype)
+        return tf.cast(normalized, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {"epsilon": self.epsilon, "name": self.name, "dtype": self.dtype_policy.name}
 
 
-def _normalized(inputs: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
+def _normalize(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> tf.Tensor:
     @tf.custom_gradient
-    def normalized(inputs: Any, gamma: Any, beta: Any) -> tuple[Any, Any]:
-        def mean(values: Any) -> Any:
+    def normalized(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def mean(values: tf.Tensor) -> tf.Tensor:
             return tf.reduce_mean(values, axis=-1, keepdims=True)
 
         centred = inputs - mean(inputs)
         rate = tf.math.rsqrt(mean(tf.square(centred)) + epsilon)
         normal = centred * rate
 
-        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             to_normal = upstream * gamma
             back = rate * (to_normal - mean(to_normal) - normal * mean(to_normal * normal))
-            flat = [tf.reshape(one, [-1, inputs.shape[-1]]) for one in (upstream * normal, upstream)]
+            flat = [tf.reshape(value, [-1, inputs.shape[-1]]) for value in (upstream * normal, upstream)]
             return back, tf.reduce_sum(flat[0], axis=0), tf.reduce_sum(flat[1], axis=0)
 
         return normal * gamma + beta, gradient

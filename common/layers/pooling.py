@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+Shape = tuple[int | None, ...]
+
 
 @keras.saving.register_keras_serializable("kerasserole")
 class Pooling(keras.layers.Layer):
@@ -30,11 +32,11 @@ class Pooling(keras.layers.Layer):
         if kind == "attention":
             self.energy = keras.layers.Dense(1, name="energy")
 
-    def build(self, states_shape: Any, lengths_shape: Any = None) -> None:
+    def build(self, states_shape: Shape, lengths_shape: Shape | None = None) -> None:
         if self.kind == "attention":
             self.energy.build(states_shape)
 
-    def call(self, states: Any, lengths: Any) -> Any:
+    def call(self, states: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         present = tf.sequence_mask(lengths, tf.shape(states)[1])[:, :, None]  # [batch, time, 1]
         if self.kind == "max":
             return tf.reduce_max(tf.where(present, states, states.dtype.min), axis=1)
@@ -49,7 +51,7 @@ class Pooling(keras.layers.Layer):
         shares = tf.nn.softmax(tf.where(present, energies, energies.dtype.min), axis=1)
         return tf.reduce_sum(states * tf.cast(shares, states.dtype), axis=1)
 
-    def compute_output_shape(self, states_shape: Any, lengths_shape: Any = None) -> Any:
+    def compute_output_shape(self, states_shape: Shape, lengths_shape: Shape | None = None) -> Shape:
         return (states_shape[0], states_shape[-1])
 
     def get_config(self) -> dict[str, Any]:

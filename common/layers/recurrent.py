@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+Shape = tuple[int | None, ...]
+
 
 @keras.saving.register_keras_serializable("kerasserole")
 class ReverseSteps(keras.layers.Layer):
@@ -20,10 +22,10 @@ class ReverseSteps(keras.layers.Layer):
       lengths: int32 [batch], at least 1.
     """
 
-    def call(self, inputs: Any, lengths: Any) -> Any:
+    def call(self, inputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         return tf.reverse_sequence(inputs, lengths, seq_axis=1, batch_axis=0)
 
-    def compute_output_shape(self, inputs_shape: Any, lengths_shape: Any) -> Any:
+    def compute_output_shape(self, inputs_shape: Shape, lengths_shape: Shape) -> Shape:
         return inputs_shape
 
 
@@ -45,20 +47,26 @@ class LSTM(keras.layers.LSTM):
     def __init__(self, units: int, name: str | None = None):
         super().__init__(units, return_sequences=True, name=name)
 
-    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+    def call(
+        self,
+        sequences: tf.Tensor,
+        initial_state: list[tf.Tensor] | None = None,
+        mask: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
         if mask is not None or tf.config.list_logical_devices("GPU"):
             return super().call(sequences, initial_state, mask, training)
         kernel, recurrent, bias = (
-            tf.cast(one.value, self.compute_dtype)
-            for one in (self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias)
+            tf.cast(variable.value, self.compute_dtype)
+            for variable in (self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias)
         )
         by_time = tf.transpose(sequences, [1, 0, 2])
         driven = tf.matmul(tf.reshape(by_time, [-1, by_time.shape[2]]), kernel) + bias
         driven = tf.reshape(driven, tf.concat([tf.shape(by_time)[:2], [4 * self.units]], axis=0))
         if initial_state is None:
             initial_state = [tf.zeros([tf.shape(by_time)[1], self.units], driven.dtype)] * 2
-        first = [tf.cast(one, driven.dtype) for one in initial_state]
-        states = tf.transpose(_states(driven, recurrent, *first), [1, 0, 2])
+        first = [tf.cast(state, driven.dtype) for state in initial_state]
+        states = tf.transpose(_compute_states(driven, recurrent, *first), [1, 0, 2])
         return tf.ensure_shape(states, [*sequences.shape[:2], self.units])
 
     def get_config(self) -> dict[str, Any]:
@@ -66,7 +74,9 @@ class LSTM(keras.layers.LSTM):
 
 
 @tf.custom_gradient
-def _states(driven: Any, recurrent: Any, first_state: Any, first_cell: Any) -> tuple[Any, Any]:
+def _compute_states(
+    driven: tf.Tensor, recurrent: tf.Tensor, first_state: tf.Tensor, first_cell: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """(states [time, batch, units], their gradient) of an LSTM.
 
     Args:
@@ -80,19 +90,19 @@ def _states(driven: Any, recurrent: Any, first_state: Any, first_cell: Any) -> t
     def arrays(*sizes: int) -> list[tf.TensorArray]:
         return [tf.TensorArray(driven.dtype, time, element_shape=[None, size]) for size in sizes]
 
-    def step(at: Any, state: Any, cell: Any, *kept: Any) -> tuple[Any, ...]:
+    def step(at: tf.Tensor, state: tf.Tensor, cell: tf.Tensor, *outputs: tf.TensorArray) -> tuple[tf.Tensor, ...]:
         i, f, new, o = tf.split(driven[at] + tf.matmul(state, recurrent), 4, axis=1)
         i, f, new, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(new), tf.sigmoid(o)
         cell = f * cell + i * new
         state = o * tf.tanh(cell)
-        found = state, cell, tf.concat([i, f, new, o], axis=1)
-        return at + 1, state, cell, *(array.write(at, one) for array, one in zip(kept, found, strict=True))
+        values = state, cell, tf.concat([i, f, new, o], axis=1)
+        return at + 1, state, cell, *(array.write(at, value) for array, value in zip(outputs, values, strict=True))
 
     begin = tf.constant(0), first_state, first_cell, *arrays(units, units, 4 * units)
-    found = tf.while_loop(lambda at, *_: at < time, step, begin, parallel_iterations=1)
-    states, cells, gates = (array.stack() for array in found[3:])
+    results = tf.while_loop(lambda at, *_: at < time, step, begin, parallel_iterations=1)
+    states, cells, gates = (array.stack() for array in results[3:])
 
-    def gradient(of_states: Any) -> tuple[Any, ...]:
+    def gradient(of_states: tf.Tensor) -> tuple[tf.Tensor, ...]:
         i, f, new, o = tf.split(gates, 4, axis=2)
         before = tf.concat([first_cell[None], cells[:-1]], axis=0)
         bent = tf.tanh(cells)
@@ -102,15 +112,17 @@ def _states(driven: Any, recurrent: Any, first_state: Any, first_cell: Any) -> t
         to_output = bent * o * (1 - o)
         back = tf.transpose(recurrent)
 
-        def step(at: Any, of_state: Any, of_cell: Any, kept: Any) -> tuple[Any, ...]:
+        def step(
+            at: tf.Tensor, of_state: tf.Tensor, of_cell: tf.Tensor, gradients: tf.TensorArray
+        ) -> tuple[tf.Tensor, ...]:
             of_state += of_states[at]
             of_cell += of_state * to_cell[at]
             of_gates = tf.concat([tf.tile(of_cell, [1, 3]) * through[at], of_state * to_output[at]], axis=1)
-            return at - 1, tf.matmul(of_gates, back), of_cell * f[at], kept.write(at, of_gates)
+            return at - 1, tf.matmul(of_gates, back), of_cell * f[at], gradients.write(at, of_gates)
 
         begin = time - 1, nothing, nothing, *arrays(4 * units)
-        _, of_state, of_cell, kept = tf.while_loop(lambda at, *_: at >= 0, step, begin, parallel_iterations=1)
-        of_gates = kept.stack()
+        _, of_state, of_cell, gradients = tf.while_loop(lambda at, *_: at >= 0, step, begin, parallel_iterations=1)
+        of_gates = gradients.stack()
         came = tf.concat([first_state[None], states[:-1]], axis=0)
         flat = tf.reshape(came, [-1, units]), tf.reshape(of_gates, [-1, 4 * units])
         return of_gates, tf.matmul(*flat, transpose_a=True), of_state, of_cell
@@ -118,8 +130,8 @@ def _states(driven: Any, recurrent: Any, first_state: Any, first_cell: Any) -> t
     return states, gradient
 
 
-def lstm(inputs: Any, lengths: Any, units: int, bidirectional: bool, name: str) -> Any:
-    """States of an LSTM over right-padded steps, in one or both directions, [batch, time, units or 2 * units].
+def lstm(inputs: tf.Tensor, lengths: tf.Tensor, units: int, bidirectional: bool, name: str) -> tf.Tensor:
+    """Return states of an LSTM over right-padded steps, in one or both directions, [batch, time, units or 2 * units].
 
     States at padding steps are meaningless: pool or gather with the lengths.
 

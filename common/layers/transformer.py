@@ -17,9 +17,11 @@ from common.layers.normalization import LayerNormalization
 
 MASKED = -1e4  # added to scores of what must not be seen; within the range of float16
 
+Shape = tuple[int | None, ...]
+
 
 def positions(length: int, units: int) -> np.ndarray:
-    """Sinusoids of places in a sequence, float32 [length, units]: sines, then cosines (Vaswani et al. 2017, 3.5).
+    """Return sinusoids of places in a sequence, float32 [length, units]: sines, then cosines (Vaswani et al. 2017).
 
     >>> positions(2, 4).astype(float).round(2).tolist()
     [[0.0, 0.0, 1.0, 1.0], [0.84, 0.01, 0.54, 1.0]]
@@ -29,7 +31,7 @@ def positions(length: int, units: int) -> np.ndarray:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
-def _product(states: Any, matrix: Any) -> Any:
+def _product(states: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     """[batch * steps, columns]: one product of all steps.
 
     A product of three by two axes is one for each row of the batch, whose gradient for the matrix is made for each row
@@ -62,8 +64,8 @@ class Attention(keras.layers.Layer):
         self.units, self.heads, self.dropout = units, heads, dropout
         self.drop = Dropout(dropout, name="drop")
 
-    def build(self, queries_shape: Any, memory_shape: Any = None, unseen_shape: Any = None) -> None:
-        def matrix(name: str, rows: int, columns: int) -> Any:
+    def build(self, queries_shape: Shape, memory_shape: Shape | None = None, unseen_shape: Shape | None = None) -> None:
+        def matrix(name: str, rows: int | None, columns: int) -> keras.Variable:
             return self.add_weight(shape=(rows, columns), initializer="glorot_uniform", name=name)
 
         self.query = matrix("query", queries_shape[-1], self.units)
@@ -75,52 +77,58 @@ class Attention(keras.layers.Layer):
             for name in ("query", "value", "output")
         )
 
-    def call(self, queries: Any, memory: Any, unseen: Any, training: bool = False) -> Any:
+    def call(self, queries: tf.Tensor, memory: tf.Tensor, unseen: tf.Tensor, training: bool = False) -> tf.Tensor:
         if queries is memory:
-            asked, keys, values = self._projected(queries, self._query, self._key, self._value)
+            asked, keys, values = self._project(queries, self._query, self._key, self._value)
         else:
-            asked, (keys, values) = self._projected(queries, self._query)[0], self.keys_values(memory)
+            asked, (keys, values) = self._project(queries, self._query)[0], self.keys_values(memory)
         return self._read(asked, keys, values, unseen, training)[0]
 
-    def keys_values(self, memory: Any) -> tuple[Any, Any]:
+    def keys_values(self, memory: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What is compared and what is read of each place, [batch, heads, places, units / heads] each."""
-        keys, values = self._projected(memory, self._key, self._value)
+        keys, values = self._project(memory, self._key, self._value)
         return keys, values
 
-    def attended(self, queries: Any, keys: Any, values: Any, unseen: Any) -> tuple[Any, Any]:
+    def attended(
+        self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, unseen: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """(outputs [batch, steps, units], weights [batch, heads, steps, places])."""
-        return self._read(self._projected(queries, self._query)[0], keys, values, unseen)
+        return self._read(self._project(queries, self._query)[0], keys, values, unseen)
 
     @property
-    def _query(self) -> tuple[Any, Any]:
+    def _query(self) -> tuple[tf.Tensor, tf.Tensor]:
         return self.query.value, self.query_bias.value
 
     @property
-    def _key(self) -> tuple[Any, Any]:
+    def _key(self) -> tuple[tf.Tensor, tf.Tensor]:
         # A bias of keys adds the same to all scores of a query, which the softmax takes away.
         return self.key.value, tf.zeros_like(self.value_bias.value)
 
     @property
-    def _value(self) -> tuple[Any, Any]:
+    def _value(self) -> tuple[tf.Tensor, tf.Tensor]:
         return self.value.value, self.value_bias.value
 
-    def _projected(self, states: Any, *weights: tuple[Any, Any]) -> list[Any]:
+    def _project(self, states: tf.Tensor, *weights: tuple[tf.Tensor, tf.Tensor]) -> list[tf.Tensor]:
         """The states by each (matrix, bias), by head: [batch, heads, steps, units / heads]; in one product."""
         matrix, bias = (tf.cast(tf.concat(group, axis=-1), states.dtype) for group in zip(*weights, strict=True))
         shape = [tf.shape(states)[0], tf.shape(states)[1], len(weights), self.heads, self.units // self.heads]
-        found = tf.reshape(_product(states, matrix) + bias, shape)
-        return tf.unstack(tf.transpose(found, [2, 0, 3, 1, 4]))
+        projected = tf.reshape(_product(states, matrix) + bias, shape)
+        return tf.unstack(tf.transpose(projected, [2, 0, 3, 1, 4]))
 
-    def _read(self, asked: Any, keys: Any, values: Any, unseen: Any, training: bool = False) -> tuple[Any, Any]:
+    def _read(
+        self, asked: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, unseen: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         scores = tf.matmul(asked * (self.units // self.heads) ** -0.5, keys, transpose_b=True)
         weights = tf.nn.softmax(scores + tf.cast(unseen, scores.dtype))
         read = tf.matmul(self.drop(weights, training=training), values)
         shape = [tf.shape(read)[0], tf.shape(read)[2], self.units]
         read = tf.reshape(tf.transpose(read, [0, 2, 1, 3]), shape)
-        output, bias = (tf.cast(one.value, read.dtype) for one in (self.output_matrix, self.output_bias))
+        output, bias = (tf.cast(v.value, read.dtype) for v in (self.output_matrix, self.output_bias))
         return tf.reshape(_product(read, output) + bias, shape), weights
 
-    def compute_output_shape(self, queries_shape: Any, memory_shape: Any = None, unseen_shape: Any = None) -> Any:
+    def compute_output_shape(
+        self, queries_shape: Shape, memory_shape: Shape | None = None, unseen_shape: Shape | None = None
+    ) -> Shape:
         return (*queries_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
@@ -140,18 +148,18 @@ class _Block(keras.layers.Layer):
         self.narrow = keras.layers.Dense(units, name="narrow")
         self.drop = Dropout(dropout, name="drop")
 
-    def _build_shared(self, shape: Any) -> None:
+    def _build_shared(self, shape: Shape) -> None:
         self.own.build(shape, shape)
         self.own_norm.build(shape)
         self.inner_norm.build(shape)
         self.widen.build(shape)
         self.narrow.build((*shape[:-1], self.inner))
 
-    def _inner(self, states: Any, training: bool) -> Any:
-        found = self.drop(self.widen(self.inner_norm(states)), training=training)
-        return states + self.drop(self.narrow(found), training=training)
+    def _inner(self, states: tf.Tensor, training: bool) -> tf.Tensor:
+        hidden = self.drop(self.widen(self.inner_norm(states)), training=training)
+        return states + self.drop(self.narrow(hidden), training=training)
 
-    def compute_output_shape(self, shape: Any, *others: Any) -> Any:
+    def compute_output_shape(self, shape: Shape, *others: Shape) -> Shape:
         return shape
 
     def get_config(self) -> dict[str, Any]:
@@ -171,10 +179,10 @@ class EncoderBlock(_Block):
       unseen: see `Attention`.
     """
 
-    def build(self, states_shape: Any, unseen_shape: Any = None) -> None:
+    def build(self, states_shape: Shape, unseen_shape: Shape | None = None) -> None:
         self._build_shared(states_shape)
 
-    def call(self, states: Any, unseen: Any, training: bool = False) -> Any:
+    def call(self, states: tf.Tensor, unseen: tf.Tensor, training: bool = False) -> tf.Tensor:
         seen = self.own_norm(states)
         states += self.drop(self.own(seen, seen, unseen, training=training), training=training)
         return self._inner(states, training)
@@ -197,13 +205,19 @@ class DecoderBlock(_Block):
         self.across_norm = LayerNormalization(name="across_norm")
 
     def build(
-        self, states_shape: Any, memory_shape: Any = None, later_shape: Any = None, unseen_shape: Any = None
+        self,
+        states_shape: Shape,
+        memory_shape: Shape | None = None,
+        later_shape: Shape | None = None,
+        unseen_shape: Shape | None = None,
     ) -> None:
         self._build_shared(states_shape)
         self.across.build(states_shape, memory_shape)
         self.across_norm.build(states_shape)
 
-    def call(self, states: Any, memory: Any, later: Any, unseen: Any, training: bool = False) -> Any:
+    def call(
+        self, states: tf.Tensor, memory: tf.Tensor, later: tf.Tensor, unseen: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         seen = self.own_norm(states)
         states += self.drop(self.own(seen, seen, later, training=training), training=training)
         looked = self.across(self.across_norm(states), memory, unseen, training=training)
@@ -211,8 +225,12 @@ class DecoderBlock(_Block):
         return self._inner(states, training)
 
     def step(
-        self, states: Any, cache: tuple[Any, Any], memory: tuple[Any, Any], unseen: Any
-    ) -> tuple[Any, tuple[Any, Any], Any]:
+        self,
+        states: tf.Tensor,
+        cache: tuple[tf.Tensor, tf.Tensor],
+        memory: tuple[tf.Tensor, tf.Tensor],
+        unseen: tf.Tensor,
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
         """(states [rows, 1, units], cache, attention over the memory [rows, places]) of one step.
 
         Each row of the memory belongs to as many rows in succession as there are for each, such as the beams of a

@@ -1,4 +1,4 @@
-"""Pieces drawn from the model, token by token, for `common.decode`."""
+"""Pieces drawn from the model, token by token, for `common.token_sampling`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from common import decode
 from common.frames import FRAME, PADDING, STRUCK, grid, pitches
+from common.token_sampling import SamplingConfig, sample
 
 from .config import Config
 from .layers import NEVER, sounding
@@ -24,7 +24,7 @@ class Wish:
     Args:
       prompt: int32 [batch, tokens], whole frames, with which the piece begins; padded with 0.
       steps: int32, frames of the whole piece; the prompt has no more.
-      temperature, top_p: float32; top_k: int32; see `common.decode.sample`.
+      temperature, top_p: float32; top_k: int32; see `common.token_sampling.SamplingConfig`.
       seed: int32.
       key, bar: int32, 0 for any.
       voices: int32, the most notes of a frame after the prompt.
@@ -51,12 +51,16 @@ def drawn(config: Config, model: keras.Model, wish: Wish) -> tf.Tensor:
     begun = tf.reduce_sum(tf.cast(wish.prompt == FRAME, tf.int32), axis=1)
     longest = given + tf.maximum(wish.steps - begun, 0) * (wish.voices + 1)
     stepper = Stepper(config, model, wish)
-    found = decode.sample(
-        stepper, stepper.state, batch, start=PADDING, end=END, longest=longest,
+    sampling = SamplingConfig(
+        start=PADDING,
+        end=END,
+        max_length=longest,
         seed=tf.stack([wish.seed, tf.zeros_like(wish.seed)], axis=1),
-        temperature=wish.temperature, top_k=wish.top_k, top_p=wish.top_p,
-    )  # fmt: skip
-    return found.tokens[:, 0]
+        temperature=wish.temperature,
+        top_k=wish.top_k,
+        top_p=wish.top_p,
+    )
+    return sample(stepper, stepper.state, batch, sampling).tokens[:, 0]
 
 
 class Stepper:

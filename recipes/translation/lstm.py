@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from common.decode import repeated
+from common.decoding_ops import repeated
 from common.layers.dropout import Dropout
 from common.layers.pooling import Pooling
 from common.layers.recurrent import LSTM, lstm

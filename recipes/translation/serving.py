@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from common import decode, losses, placeholders
+from common import losses, placeholders
+from common.beam_search import BeamConfig, beam_search
+from common.decoding_ops import NEVER, Decoded
 from common.obligations import obliged
 from common.subwords import END, PADDING, START
 from common.types import Batch, Endpoint
@@ -44,7 +46,7 @@ class Translator:
 
     def _found(
         self, text: tf.Tensor, count: int, attention: bool = False
-    ) -> tuple[decode.Decoded, tf.Tensor, tf.RaggedTensor, tf.RaggedTensor]:
+    ) -> tuple[Decoded, tf.Tensor, tf.RaggedTensor, tf.RaggedTensor]:
         """(the best hypotheses, their texts [batch, count], ids of the sources, what marks in these stand for).
 
         Where there are marks for placeholders, each comes as often as in the source, if it comes to that: hypotheses
@@ -61,19 +63,17 @@ class Translator:
         texts = self.tokenizer.decode(found.tokens)
         rows = tf.repeat(tf.range(tf.shape(texts)[0]), beam)
         held = tf.reshape(placeholders.counts(tf.reshape(texts, [-1])), [-1, beam, placeholders.MARKS])
-        wrong = tf.reduce_any(held != owed[:, None], axis=2) | (found.scores == decode.NEVER)
+        wrong = tf.reduce_any(held != owed[:, None], axis=2) | (found.scores == NEVER)
         order = tf.argsort(tf.cast(wrong, tf.int32), axis=1, stable=True)[:, :count]
         texts = tf.reshape(placeholders.restored(tf.reshape(texts, [-1]), tf.gather(kept, rows)), [-1, beam])
 
         def chosen(values: tf.Tensor | None) -> tf.Tensor | None:
             return None if values is None else tf.gather(values, order, batch_dims=1)
 
-        found = decode.Decoded(*(chosen(getattr(found, one.name)) for one in dataclasses.fields(found)))
+        found = Decoded(*(chosen(getattr(found, one.name)) for one in dataclasses.fields(found)))
         return found, tf.gather(texts, order, batch_dims=1), ids, kept
 
-    def _search(
-        self, ids: tf.RaggedTensor, count: int, owed: tf.Tensor | None, attention: bool = False
-    ) -> decode.Decoded:
+    def _search(self, ids: tf.RaggedTensor, count: int, owed: tf.Tensor | None, attention: bool = False) -> Decoded:
         """The best hypotheses; `owed` int32 [batch, MARKS] are the marks that each should hold."""
         lengths = tf.cast(ids.row_lengths(), tf.float32)
         source = _dense(ids)
@@ -85,12 +85,20 @@ class Translator:
             held = tf.constant([placeholders.held(piece) for piece in self.tokenizer.pieces.raw], tf.float32)
             due = tf.cast(tf.repeat(owed, self.config.beam, axis=0), tf.float32)
             heeding, state = obliged(step, step.state, held, due, END)
-        return decode.beam_search(
-            heeding, state, tf.shape(source)[0], start=START, end=END, longest=longest, beam=self.config.beam,
-            n_best=count, length_penalty=self.config.length_penalty, coverage_penalty=self.config.coverage_penalty,
-            look_ahead=self.config.look_ahead, blocked=self.config.no_repeat, attention=attention,
-            source_mask=source != PADDING, memory=step.memory,
-        )  # fmt: skip
+        beams = BeamConfig(
+            start=START,
+            end=END,
+            max_length=longest,
+            num_beams=self.config.beam,
+            n_best=count,
+            length_penalty=self.config.length_penalty,
+            coverage_penalty=self.config.coverage_penalty,
+            beam_stop_ratio=self.config.look_ahead,
+            no_repeat_ngram_size=self.config.no_repeat,
+            return_attention=attention,
+        )
+        mask = source != PADDING
+        return beam_search(heeding, state, tf.shape(source)[0], beams, source_mask=mask, memory=step.memory)
 
     def predict(self, features: Batch) -> Mapping[str, tf.Tensor]:
         """Return translation [batch], in which marks stand for placeholders, and score [batch], of encoded sources.

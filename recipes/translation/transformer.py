@@ -51,7 +51,7 @@ def build(config: Config, pieces: int, source_pieces: int, joint: bool) -> keras
 
 
 class Stepper:
-    """The model one step at a time, for `common.decode`.
+    """The model one step at a time, for `common.beam_search`.
 
     Args:
       model: as built.

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 import sacrebleu
-from test_train import made, made_up, trained
+from training_helpers import made, made_up, trained
 
 import recipes
 from common import classifier, endpoints, metrics, tags
