@@ -37,7 +37,7 @@ from common.tensorflow_setup import import_tensorflow  # noqa: E402
 
 import_tensorflow()
 from common.bootstrap import mean_difference  # noqa: E402
-from common.comparison import (
+from common.comparison import (  # noqa: E402
     COMPARED,
     NEW,
     OLD,

@@ -52,7 +52,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import turns  # noqa: E402
-from benchmarks.translation_peer import (
+from benchmarks.translation_peer import (  # noqa: E402
     BATCH,
     PACKAGE,
     PIECES,

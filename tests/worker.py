@@ -17,7 +17,7 @@ from common.tensorflow_setup import import_tensorflow
 import_tensorflow()
 STRATEGY, _ = distribute.strategy()
 
-from training_helpers import (
+from training_helpers import (  # noqa: E402
     made,
     made_up,
     trained,
