@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import opening
 from common.endpoints import Served
 from common.errors import ConfigError, suggestion
+from common.file_formats import HEAD, open_table_file
 from common.files import replacing
 from common.problems import Problems
 from common.progress import say
 from common.readers import files, pictures
 from common.readers.columns import unusable
 from common.readers.gettext import is_catalogue
+from common.readers.image_sets import open_image_table
 from common.readers.jsonl import SUFFIXES
 from common.readers.messages import messages
 from common.recipe import Example, Field, Format
@@ -131,7 +132,8 @@ def examples(
         yield from ({**example, "place": place} for place, example in rows)
         return
     if files.suffix(path) in ROWS:
-        reader = opening.reader(path, tuple(inputs), column, encoding, Problems(tell=report))
+        open_file = open_image_table if inputs[0].kind == "image" else open_table_file
+        reader = open_file(path, tuple(inputs), column, encoding, Problems(tell=report))
         say(f"Input: {reader.note}")
         yield from ({**example, "place": place} for place, example in reader.rows())
         return
@@ -145,7 +147,7 @@ def examples(
 
 def _is_catalogue(path: Path) -> bool:
     with files.opened(path) as file:
-        return is_catalogue(path, file.read(opening.HEAD))
+        return is_catalogue(path, file.read(HEAD))
 
 
 def _waiting(items: Iterator[Example], chunk: int) -> Iterator[list[Example]]:

@@ -253,7 +253,8 @@ def evaluate(
 
     served = endpoints.load(target, named, trust_code, devices)
     config = replace(served.config, **{"column": (), "label_names": None, "limit": None, **options})
-    source, notes = sources.whole(data, served.recipe.fields, config)
+    open_source = getattr(served.recipe, "open_source", sources.open_table_source)
+    source, notes = sources.whole(data, served.recipe.fields, config, open_source)
     say_notes(notes)
     with display("Evaluating") as shown:
         measured = served.measures(counted(source, shown))

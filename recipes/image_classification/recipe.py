@@ -16,6 +16,7 @@ from common import check, check_images, classifier, images, losses, sources
 from common.config import passes
 from common.errors import ConfigError
 from common.readers import pictures
+from common.readers.image_sets import open_image_source
 from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally, WarmUp
 
 from . import backbones, data, explain, fitting, model
@@ -47,6 +48,8 @@ class Recipe:
         # A network that saw colours may be fine-tuned on grey images.
         self.flip = not assets.get("images_grey", grey) if config.flip == "auto" else config.flip == "on"
 
+    open_source = staticmethod(open_image_source)
+
     @classmethod
     def load_data(cls, config: Config) -> Splits:
         given = size(config.image_size)  # refused before the data is read
@@ -56,7 +59,7 @@ class Recipe:
             )
         if config.backbone and config.channels == "grey":
             raise ConfigError("--channels is grey, but backbones see colours. Give auto; grey images can be used.")
-        return sources.splits(config, data.FIELDS, lambda: data.digits(config.offline))
+        return sources.load_splits(config, data.FIELDS, lambda: data.digits(config.offline), cls.open_source)
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:

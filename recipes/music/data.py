@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common import packaged
 from common.errors import DataError
 from common.files import save_arrays
+from common.opening import Opened
 from common.problems import Problems
 from common.progress import display, say
 from common.readers import notation
 from common.readers.archives import UNREADABLE
 from common.readers.grid import Unusable
+from common.readers.music import open_music_source
 from common.recipe import Example, Field, Source
+
+if TYPE_CHECKING:
+    from .config import Config
 
 FIELDS = (Field("events", "events"), Field("steps", "number"), Field("bar", "number"), Field("key", "number"))
 
@@ -29,6 +35,11 @@ ALIKE = 0.5  # share of the passages of the shorter one that two settings of one
 PASSAGE = 4  # beats
 
 Passage = tuple[tuple[int, ...], ...]
+
+
+def open_source(spec: str, fields: Sequence[Field], config: Config) -> Opened:
+    """Open pieces of music on the grid of a run."""
+    return open_music_source(spec, fields, config, config.steps_per_beat)
 
 
 def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[str, str]]:

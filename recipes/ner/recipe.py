@@ -17,7 +17,7 @@ from common.config import passes, refuse
 from common.errors import ConfigError, DataError
 from common.layers import crf
 from common.metrics import UNSEEN
-from common.opening import combined, digest
+from common.opening import combined, digest, open_tagged_source
 from common.readers.files import located
 from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Field, Format, Source, Splits, Tally
 from common.tags import entities
@@ -55,10 +55,12 @@ class Recipe:
         self.type_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.types, numbers), -1)
         self.decoder: tuple[keras.Model, Callable[[Any, Any], Any]] | None = None
 
+    open_source = staticmethod(open_tagged_source)
+
     @classmethod
     def load_data(cls, config: Config) -> Splits:
         refuse(config, ("label_smoothing", "class_weights"), "this recipe learns whole sentences, not single labels")
-        splits = sources.splits(config, data.FIELDS, lambda: data.addresses(config.offline))
+        splits = sources.load_splits(config, data.FIELDS, lambda: data.addresses(config.offline), cls.open_source)
         if config.vectors:
             fingerprint = combined([splits.fingerprint, digest(located(config.vectors))])
             return dataclasses.replace(splits, fingerprint=fingerprint)

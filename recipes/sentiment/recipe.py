@@ -46,7 +46,7 @@ class Recipe:
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        return sources.splits(config, data.FIELDS, lambda: data.snippets(config.offline))
+        return sources.load_splits(config, data.FIELDS, lambda: data.snippets(config.offline))
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:

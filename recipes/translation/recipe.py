@@ -63,7 +63,7 @@ class Recipe:
     def load_data(cls, config: Config) -> Splits:
         refuse(config, ("class_weights",), "translations have no labels")
         fields = data.fields(config.source_language, config.target_language)
-        found = sources.splits(
+        found = sources.load_splits(
             config, fields, lambda: data.catalogues(config.target_language or "de", config.offline)
         )  # fmt: skip
         which = pairs.Filter(languages=(config.source_language, config.target_language))
