@@ -16,7 +16,8 @@ except ModuleNotFoundError as missing:
 
 import recipes
 from common import __version__
-from common.config import GROUPS, RunConfig, as_toml
+from common.config import GROUPS, RunConfig
+from common.config_io import as_toml
 from common.errors import ConfigError
 from common.options import (
     Command,

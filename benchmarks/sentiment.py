@@ -300,10 +300,10 @@ def ours_rounds(parts: Parts, settings: dict[str, Any], plain: bool) -> Iterator
 
     tf = import_tensorflow()
     import recipes
-    from common.pipeline import Encoder, encoded
+    from common.encoding import FEATURE, TARGET, Encoder, encoded
     from common.recipe import Source
     from common.store import StoreWriter
-    from common.train import FEATURE, TARGET, EpochEnd, Trainer
+    from common.train import EpochEnd, Trainer
 
     recipe, config_class = recipes.load("sentiment"), recipes.load_config("sentiment").Config
     length = settings["max_length"] or LENGTH

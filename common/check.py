@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from common.encoding import ENCODE_BATCH, in_batches
 from common.errors import DataError
-from common.pipeline import ENCODE_BATCH, in_batches
 from common.problems import Problems
 from common.recipe import Source, Splits
 from common.sources import content

@@ -10,8 +10,8 @@ from typing import Any
 import tensorflow as tf
 
 from common.check import RARE, SEVERAL, alike, fingerprint, overlaps, quantiles, unvalidated
+from common.encoding import ENCODE_BATCH, in_batches
 from common.errors import DataError
-from common.pipeline import ENCODE_BATCH, in_batches
 from common.problems import Problems
 from common.recipe import Example, Source, Splits
 from common.tags import Scheme, entities

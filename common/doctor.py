@@ -13,7 +13,7 @@ from pathlib import Path
 from common import __version__, gpus
 from common.cluster import cluster
 from common.errors import ConfigError
-from common.packaged import cache_dir
+from common.user_cache import cache_dir
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.in"
 PYTHONS = ((3, 11), (3, 13))  # first and last for which TensorFlow 2.21 has wheels

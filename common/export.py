@@ -19,9 +19,9 @@ import tensorflow as tf
 
 import recipes
 from common import endpoints
+from common.encoding import densified, stacked, weight
 from common.errors import RunError
 from common.files import read_json, save_arrays, write_json
-from common.pipeline import densified, stacked, weight
 from common.progress import display, say
 from common.recipe import Example
 from common.runs import Run

@@ -15,7 +15,8 @@ import click
 from click.core import ParameterSource
 
 import recipes
-from common.config import RunConfig, Setting, checked, from_file, settings
+from common.config import RunConfig, Setting, checked, settings
+from common.config_io import from_file
 from common.errors import LOST, ConfigError, DataError, PeersLost, RunError, Stopped, TrainingError, suggestion
 
 HEADINGS = {

@@ -17,7 +17,8 @@ from typing import Any
 
 import recipes
 from common import __version__
-from common.config import TUNING, as_json, checked, settings
+from common.config import TUNING, checked, settings
+from common.config_io import as_json
 from common.errors import RunError, Stopped
 from common.files import save_arrays, write_json
 from common.metrics import UNSEEN

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import islice
+from itertools import accumulate, islice
 from random import Random
 from typing import Any
 
@@ -18,11 +18,13 @@ from common.opening import OpenSource, combined, joined, open_table_source
 from common.readers.field_roles import get_identity_name, get_label_names, get_tags_name
 from common.readers.grid import fingerprint as music_fingerprint
 from common.recipe import Example, Field, Source, Splits
+from common.shared_reading import NO_SPLIT, KeepStep, SplitReader, SplitRows, add_step, keep_in_memory
 from common.strata import cut, strata
 from common.tags import entities
 
 SMALL = 1_000  # examples; fewer are split by label and rank, for cutting the range of hashes is too uneven
 FILLED = 10  # different examples; so many are enough for no part to be empty
+SMALL_BYTES = 2**26  # of all examples of a small source; it is kept in memory, so that it is read once
 SALT = b"kerasserole split 1"  # never changes, so that an example stays in its part for ever
 PARTS = ("train", "valid", "test")
 
@@ -70,18 +72,47 @@ def _limited(source: Source | None, limit: int | None) -> Source | None:
 
 def limited(source: Source, limit: int) -> Source:
     """A fixed random sample of so many examples, in their order; all where there are fewer."""
+    return add_step(source, lambda: Reservoir(limit))
 
-    def read() -> Iterator[Example]:
-        # A uniform sample in file order (Vitter 1985, algorithm R), since files are often sorted by label.
-        random = Random(limit)
-        kept: dict[int, tuple[int, Example]] = {}
-        for position, example in enumerate(source):
-            place = position if position < limit else random.randrange(position + 1)
-            if place < limit:
-                kept[place] = position, example
-        return iter([example for _, example in sorted(kept.values(), key=lambda pair: pair[0])])
 
-    return replace(source, read=read)
+def filter_examples(source: Source, find_fault: Callable[[Example], str]) -> Source:
+    """Leave out the examples that have a fault; the source's problems count them by what it is.
+
+    Args:
+      find_fault: says what is wrong with an example, or "".
+    """
+
+    def keep(example: Example) -> bool:
+        if fault := find_fault(example):
+            source.problems.leave_out(fault)
+        return not fault
+
+    def make_step() -> KeepStep:
+        source.problems.clear()  # as the source itself does, if it has any
+        return KeepStep(keep)
+
+    return add_step(source, make_step)
+
+
+class Reservoir:
+    """A uniform sample in file order (Vitter 1985, algorithm R), since files are often sorted by label."""
+
+    def __init__(self, limit: int):
+        self.limit, self.random = limit, Random(limit)
+        self.sample: dict[int, tuple[int, Example]] = {}
+        self.count = 0
+
+    def push(self, example: Example) -> Iterable[Example]:
+        """Nothing yet."""
+        position, self.count = self.count, self.count + 1
+        place = position if position < self.limit else self.random.randrange(position + 1)
+        if place < self.limit:
+            self.sample[place] = position, example
+        return ()
+
+    def finish(self) -> Iterable[Example]:
+        """The sample."""
+        return [example for _, example in sorted(self.sample.values(), key=lambda pair: pair[0])]
 
 
 def by_share(examples: Iterable[Example], fields: Sequence[Field]) -> dict[float, list[str]]:
@@ -112,23 +143,34 @@ def picked(source: Source, name: str, fields: Sequence[Field], within: Callable[
     return Source(f"{source.name} ({name})", read, source.problems, source.repairs)
 
 
+def split_source(
+    source: Source, fields: Sequence[Field], names: Sequence[str], assign: Callable[[float], int]
+) -> list[Source]:
+    """Split a source; the parts can be read in one pass.
+
+    Args:
+      names: of the parts and of the way in which they are found, for people.
+      assign: from an example's `share` to the number of its part, or NO_SPLIT.
+    """
+    rows = SplitRows(source, lambda example: assign(share(example, fields)))
+    return [
+        Source(f"{source.name} ({name})", SplitReader(rows, number), source.problems, source.repairs)
+        for number, name in enumerate(names)
+    ]
+
+
 def _by_hash(source: Source, fields: Sequence[Field], sizes: Sequence[tuple[str, float]]) -> dict[str, Source | None]:
     """Parts by ranges of `share`, in which an example stays whatever is added.
 
     Args:
       sizes: (name, share) of each part, the sum of shares 1.
     """
-    found: dict[str, Source | None] = {}
-    low = 0.0
-    for number, (name, size) in enumerate(sizes, 1):
-        high = low + size if number < len(sizes) else float("inf")
-        found[name] = picked(source, f"{name}, by hash", fields, _between(low, high))
-        low = high
-    return found
-
-
-def _between(low: float, high: float) -> Callable[[float], bool]:
-    return lambda place: low <= place < high
+    ends = list(accumulate(size for _, size in sizes[:-1]))
+    names = [name for name, _ in sizes]
+    parts = split_source(
+        source, fields, [f"{name}, by hash" for name in names], lambda place: bisect_right(ends, place)
+    )
+    return dict(zip(names, parts, strict=True))
 
 
 def _by_rank(
@@ -142,20 +184,47 @@ def _by_rank(
     Args:
       sizes: as of `_by_hash`.
     """
-    labels = by_share(islice(source, SMALL), fields)
-    count = sum(map(len, labels.values()))
-    if not 1 < count < SMALL or len(sizes) == 1:
+    if len(sizes) == 1:
         return None
+    first = _First(islice(source, SMALL))
+    labels = by_share(first, fields)
+    count = sum(map(len, labels.values()))
+    if not 1 < count < SMALL:
+        return None
+    if first.examples is not None:
+        source = keep_in_memory(source, first.examples)
     part_of = cut(strata(labels), [size for _, size in sizes], len(labels) >= FILLED)
     has_labels = any(map(any, labels.values()))
-    found: dict[str, Source | None] = {}
-    counts = []
-    for number, (name, _) in enumerate(sizes):
-        within = {place for place, part in part_of.items() if part == number}
-        found[name] = picked(source, f"{name}, by {'label' if has_labels else 'rank'}", fields, within.__contains__)
-        counts.append(str(sum(len(labels[place]) for place in within)))
+    names = [name for name, _ in sizes]
+    shown = [f"{name}, by {'label' if has_labels else 'rank'}" for name in names]
+    parts = split_source(source, fields, shown, lambda place: part_of.get(place, NO_SPLIT))
+    counts = [
+        str(sum(len(labels[place]) for place, part in part_of.items() if part == number))
+        for number in range(len(names))
+    ]
     so = "they are split by label" if has_labels else "each part gets just its share"
-    return found, f"{count} examples are few, so {so} ({', '.join(counts[:-1])} and {counts[-1]})"
+    note = f"{count} examples are few, so {so} ({', '.join(counts[:-1])} and {counts[-1]})"
+    return dict(zip(names, parts, strict=True)), note
+
+
+class _First:
+    """Examples that are kept as they pass, unless they are large together."""
+
+    def __init__(self, source: Iterable[Example]):
+        self.source = source
+        self.examples: list[Example] | None = []
+
+    def __iter__(self) -> Iterator[Example]:
+        size = 0
+        for example in self.source:
+            size += sum(
+                getattr(value, "nbytes", 0) or len(value) for value in example.values() if hasattr(value, "__len__")
+            )
+            if self.examples is not None and size <= SMALL_BYTES:
+                self.examples.append(dict(example))
+            else:
+                self.examples = None
+            yield example
 
 
 # What gives a recipe's own data and its attribution.

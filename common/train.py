@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from common.config import OWN_SHARE, RunConfig
 from common.distribute import Peers, spread_random_states
+from common.encoding import FEATURE, TARGET
 from common.errors import RunError, TrainingError
 from common.layers.normalization import counting
 from common.metrics import Nothing
@@ -39,7 +40,6 @@ from common.weights import model_weights, named_weights, random_states, set_mode
 CALL_SECONDS = 0.5  # a call of the compiled loop takes about so long: often enough for progress, signals and limits
 EVALUATION_BATCH = 256
 FEW = 40  # weights of the loss, examples or steps, of the validation part; fewer choose nothing but by chance
-FEATURE, TARGET = "feature/", "target/"  # how a store names the columns of each kind
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import KEPT, OWN, TAKEN, RunConfig, option
+from common.config import KEPT, OWN, TAKEN, RunConfig, network_option, option
 from common.recipe import About
 
 ABOUT = About(
@@ -31,9 +31,11 @@ class Config(RunConfig):
     """All settings of a run of music."""
 
     batch_type: str = option(
-        "tokens", "What --batch-size counts: pieces (examples), or their notes and frames with padding (tokens).",
-        choices=("examples", "tokens"), group="Training",
-    )  # fmt: skip
+        "tokens",
+        "What --batch-size counts: pieces (examples), or their notes and frames with padding (tokens).",
+        choices=("examples", "tokens"),
+        group="Training",
+    )
     batch_size: int = option(
         4096, "Notes and frames, or pieces, in a batch, over all replicas.", low=1, group="Training"
     )
@@ -42,24 +44,27 @@ class Config(RunConfig):
         0.01, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
     )
     average: float = option(
-        0.998, "Decay of the moving average of weights that is evaluated and kept; 0 for none.", low=0, below=1,
+        0.998,
+        "Decay of the moving average of weights that is evaluated and kept; 0 for none.",
+        low=0,
+        below=1,
         group="Training",
-    )  # fmt: skip
+    )
     patience: int = option(
         0, "Stop when validation has not improved for so many epochs; 0 for never.", low=0, group="Training"
     )
 
-    units: int = option(192, "Units of each LSTM over frames.", low=1)
-    layers: int = option(2, "LSTMs over frames, one above the other.", low=1)
-    note_units: int = option(128, "Units of the LSTM over the notes of a frame.", low=1)
-    dropout: float = option(0.25, "Share of the states that is dropped.", low=0, below=1, source=TAKEN)
-    transpose: int = option(
+    units: int = network_option(192, "Units of each LSTM over frames.", low=1)
+    layers: int = network_option(2, "LSTMs over frames, one above the other.", low=1)
+    note_units: int = network_option(128, "Units of the LSTM over the notes of a frame.", low=1)
+    dropout: float = network_option(0.25, "Share of the states that is dropped.", low=0, below=1, source=TAKEN)
+    transpose: int = network_option(
         6, "Most semitones by which pieces are moved at random in training.", low=0, high=60, source=OWN
     )
-    longest: int = option(
+    longest: int = network_option(
         256, "Frames that an LSTM reads in a row in training; what is longer is cut.", low=2, source=TAKEN
     )
-    tempo: float = option(90.0, "Quarter notes a minute of what is played.", low=1, high=1000, source=TAKEN)
+    tempo: float = network_option(90.0, "Quarter notes a minute of what is played.", low=1, high=1000, source=TAKEN)
 
     steps_per_beat: int = option(4, "Steps of the grid in a quarter note.", low=1, high=48, group="Data", source=KEPT)
 
@@ -69,9 +74,12 @@ class Wishes:
     """All settings of what `predict` makes up."""
 
     prompt: str | None = option(
-        None, "What pieces begin with: notes such as \"C4 E4+G4:2 r\", or a file.", metavar="NOTES|FILE",
-        shown="nothing", group="Prediction",
-    )  # fmt: skip
+        None,
+        'What pieces begin with: notes such as "C4 E4+G4:2 r", or a file.',
+        metavar="NOTES|FILE",
+        shown="nothing",
+        group="Prediction",
+    )
     continue_: bool = option(False, "Let --length count from the prompt's end.", group="Prediction")
     length: str = option(
         "16bars", "How long pieces are: bars, beats, steps or seconds (30s).", metavar="TEXT", group="Prediction"
@@ -97,6 +105,8 @@ class Wishes:
         None, "Quarter notes a minute.", low=1, high=1000, shown="that of the run", group="Prediction"
     )
     out: tuple[str, ...] = option(
-        (), "Write a file: .mid, .wav, .png, .svg, .musicxml or .json; repeat for several.", metavar="FILE",
+        (),
+        "Write a file: .mid, .wav, .png, .svg, .musicxml or .json; repeat for several.",
+        metavar="FILE",
         group="Prediction",
-    )  # fmt: skip
+    )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common import packaged
 from common.errors import DataError
 from common.files import save_arrays
 from common.opening import Opened
@@ -21,6 +20,7 @@ from common.readers.archives import UNREADABLE
 from common.readers.grid import Unusable
 from common.readers.music import open_music_source
 from common.recipe import Example, Field, Source
+from common.user_cache import cache_dir
 
 if TYPE_CHECKING:
     from .config import Config
@@ -57,7 +57,7 @@ def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[s
     if (spec := find_spec("music21")) is None or not spec.submodule_search_locations:
         raise DataError("The default data stands in music21, which is not installed: run make setup, or give --data.")
     release = version("music21")
-    path = packaged.cache_dir() / "data" / f"chorales-{release}-{steps_per_beat}.npz"
+    path = cache_dir() / "data" / f"chorales-{release}-{steps_per_beat}.npz"
     try:
         arrays = _kept(path)
     except (OSError, KeyError, *UNREADABLE):

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, check_tags, metrics, pipeline, sources, text, uncertain
+from common import check, check_tags, encoding, metrics, sources, text, uncertain
 from common.config import passes, refuse
 from common.errors import ConfigError, DataError
 from common.layers import crf
@@ -73,7 +73,7 @@ class Recipe:
         sentences = 0
 
         def tokens() -> Iterator[list[str]]:
-            for batch in pipeline.in_batches(train, pipeline.ENCODE_BATCH):
+            for batch in encoding.in_batches(train, encoding.ENCODE_BATCH):
                 nonlocal sentences
                 sentences += len(batch)
                 for example in batch:
@@ -272,7 +272,7 @@ class Recipe:
 
         def of_rows(inputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
             """Ids of IOB2 tags and scores of some rows, as flat as the rows are, [steps]."""
-            dense = pipeline.densified(inputs)
+            dense = encoding.densified(inputs)
             # Without a single token there would be no step to read.
             missing = tf.maximum(1 - tf.shape(dense["words"])[1], 0)
             dense = {k: tf.pad(v, [[0, 0], [0, missing]] + [[0, 0]] * (v.shape.rank - 2)) for k, v in dense.items()}

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check, classifier, losses, pipeline, sources, text
+from common import check, classifier, encoding, losses, sources, text
 from common.config import passes
 from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
 
@@ -53,7 +53,7 @@ class Recipe:
         labels: Counter[str] = Counter()
 
         def texts() -> Iterator[list[str]]:
-            for batch in pipeline.in_batches(train, pipeline.ENCODE_BATCH):
+            for batch in encoding.in_batches(train, encoding.ENCODE_BATCH):
                 labels.update(example["label"] for example in batch)
                 yield [example["text"] for example in batch]
 
@@ -157,7 +157,7 @@ class Recipe:
 
     def serve(self, model: keras.Model) -> dict[str, Endpoint]:
         def classify(text: tf.Tensor) -> Mapping[str, tf.Tensor]:
-            features = pipeline.densified(self.encode({"text": text}))
+            features = encoding.densified(self.encode({"text": text}))
             return self.labels.answers(model(features, training=False)["blended"])
 
         return {"serving_default": Endpoint(classify, {"text": tf.TensorSpec([None], tf.string, "text")})}

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check_pairs, cooccurrence, losses, metrics, pairs, pipeline, placeholders, sources, subwords, text
+from common import check_pairs, cooccurrence, encoding, losses, metrics, pairs, placeholders, sources, subwords, text
 from common.config import passes, refuse
 from common.layers.dropout import set_dropout
 from common.recipe import Ask, Assets, Axis, Batch, Endpoint, Example, Format, Source, Splits, Tally
@@ -65,9 +65,10 @@ class Recipe:
         fields = data.fields(config.source_language, config.target_language)
         found = sources.load_splits(
             config, fields, lambda: data.catalogues(config.target_language or "de", config.offline)
-        )  # fmt: skip
+        )
         which = pairs.Filter(languages=(config.source_language, config.target_language))
-        return dataclasses.replace(found, train=pairs.filtered(found.train, which, "text", "target"))
+        train = sources.filter_examples(found.train, lambda pair: which.fault(pair["text"], pair["target"]))
+        return dataclasses.replace(found, train=train)
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
@@ -269,7 +270,7 @@ class _Seen:
     def texts(self, *names: str) -> Iterator[str]:
         """Texts of such fields, their placeholders marked."""
         self.pairs = 0
-        for batch in pipeline.in_batches(self.train, pipeline.ENCODE_BATCH):
+        for batch in encoding.in_batches(self.train, encoding.ENCODE_BATCH):
             self.pairs += len(batch)
             sides = {name: tf.constant([text.utf8(one[name]) for one in batch]) for name in ("text", "target")}
             if self.config.placeholders:

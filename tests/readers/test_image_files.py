@@ -15,11 +15,11 @@ from PIL import Image
 from common import sources
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
-from common.packaged import cache_dir
 from common.problems import Problems
 from common.readers import archives, pictures
 from common.readers.image_sets import open_image_source, open_image_table
 from common.recipe import Field
+from common.user_cache import cache_dir
 
 IMAGE = Field("image", "image", ("path", "file", "filename", "file_name", "image_path", "img", "image_file"))
 FIELDS = (IMAGE, Field("label", "label", ("class", "category", "target", "y")))

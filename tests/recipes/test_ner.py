@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from common import endpoints
 from common import export as exporting
+from common.encoding import densified, stacked
 from common.file_formats import open_tagged_file
 from common.metrics import UNSEEN
-from common.pipeline import densified, stacked
 from common.predict import predict
 from common.problems import Problems
 from common.recipe import Source
