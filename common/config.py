@@ -335,7 +335,7 @@ def checked(config_class: ConfigType, values: Mapping[str, Any], place: str) -> 
     return good
 
 
-def encoding_values(config: RunConfig) -> dict[str, Any]:
+def encoding_values(config: RunConfig) -> dict[str, object]:
     """The values of all settings on which encoded data depends, as JSON holds them.
 
     >>> values = encoding_values(RunConfig(seed=3, data=("a.csv",)))

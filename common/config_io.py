@@ -7,13 +7,12 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from common.config import ConfigType, RunConfig, checked, settings
 from common.errors import ConfigError
 
 
-def from_file(config_class: ConfigType, path: Path) -> dict[str, Any]:
+def from_file(config_class: ConfigType, path: Path) -> dict[str, object]:
     """The checked values of a TOML file.
 
     Raises:
@@ -28,7 +27,7 @@ def from_file(config_class: ConfigType, path: Path) -> dict[str, Any]:
     return checked(config_class, values, str(path))
 
 
-def as_json(config: RunConfig) -> dict[str, Any]:
+def as_json(config: RunConfig) -> dict[str, object]:
     """The values as JSON holds them."""
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()

@@ -19,6 +19,7 @@ from common.config import KEPT, OWN, RunConfig, settings
 from common.errors import ConfigError, DataError, RunError
 from common.files import load_arrays, read_json
 from common.languages import main_script
+from common.readers.field_roles import get_text_names
 from common.recipe import Assets, Example, Field, Splits
 from common.runs import Run, export_folder, shown_value
 
@@ -91,11 +92,11 @@ def doubts(origin: Origin, train: Iterable[Example], fields: Sequence[Field]) ->
         return []
     samples, found = read_json(origin.run.path / "samples.json")["examples"], []
     some = list(islice(train, LOOKED_AT))
-    for field in (one for one in fields if one.kind in ("text", "tokens")):
-        theirs, mine = (main_script(_texts(examples, field.name)) for examples in (samples, some))
+    for name in get_text_names(fields):
+        theirs, mine = (main_script(_texts(examples, name)) for examples in (samples, some))
         if theirs and mine and theirs != mine:
             found.append(
-                f"Most of {field.name} is written in {mine.capitalize()}, and that of {origin.path} in"
+                f"Most of {name} is written in {mine.capitalize()}, and that of {origin.path} in"
                 f" {theirs.capitalize()}: little of what it knows will be of use."
             )
     return found

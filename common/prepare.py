@@ -125,9 +125,11 @@ def _replayed(splits: Splits, recipe_class: type[Recipe], part: float, origin: O
     # By another hash than that of the split, all of one side of which the training part holds.
     fields = recipe_class.fields
     held_out = {share(one, fields) for source in (splits.valid, splits.test) for one in source or ()}
-    again = picked(
-        old.train, f"{part:.0%}", fields, lambda place: place * 1_009 % 1 < part and place not in held_out
-    )  # fmt: skip
+
+    def is_replayed(place: float) -> bool:
+        return place * 1_009 % 1 < part and place not in held_out
+
+    again = picked(old.train, f"{part:.0%}", fields, is_replayed)
     note = f"and again {part:.0%} of {old.train.name}, on which {origin.path} was trained"
     return replace(
         splits,

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 from random import Random
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,7 @@ def share(example: Example, fields: Sequence[Field]) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def content(value: Any) -> bytes:
+def content(value: object) -> bytes:
     """What of a field counts: the bytes of a file, a piece's notes, or a text but for case and blanks."""
     if isinstance(value, np.ndarray):
         return music_fingerprint(value)

@@ -19,14 +19,33 @@ FIELDS = (
 
 # The languages that both archives have: by our code that of Indico; Django's is ours.
 LANGUAGES = {
-    "cs": "cs_CZ", "de": "de_DE", "es": "es_ES", "fr": "fr_FR", "it": "it_IT", "mn": "mn_MN", "pl": "pl_PL",
-    "pt_BR": "pt_BR", "tr": "tr_TR", "uk": "uk_UA", "zh_Hans": "zh_Hans_CN",
-}  # fmt: skip
+    "cs": "cs_CZ",
+    "de": "de_DE",
+    "es": "es_ES",
+    "fr": "fr_FR",
+    "it": "it_IT",
+    "mn": "mn_MN",
+    "pl": "pl_PL",
+    "pt_BR": "pt_BR",
+    "tr": "tr_TR",
+    "uk": "uk_UA",
+    "zh_Hans": "zh_Hans_CN",
+}
 CATALOGUES = (
-    "conf django", "admin django", "admin djangojs", "admindocs django", "auth django", "contenttypes django",
-    "flatpages django", "gis django", "humanize django", "postgres django", "redirects django", "sessions django",
+    "conf django",
+    "admin django",
+    "admin djangojs",
+    "admindocs django",
+    "auth django",
+    "contenttypes django",
+    "flatpages django",
+    "gis django",
+    "humanize django",
+    "postgres django",
+    "redirects django",
+    "sessions django",
     "sites django",
-)  # fmt: skip
+)
 
 
 def _django_members() -> dict[str, str]:
