@@ -124,7 +124,8 @@ def _replayed(splits: Splits, recipe_class: type[Recipe], part: float, origin: O
         raise DataError(f"--replay needs the data of {origin.path}: {error}") from None
     # By another hash than that of the split, all of one side of which the training part holds.
     fields = recipe_class.fields
-    held_out = {share(one, fields) for source in (splits.valid, splits.test) for one in source or ()}
+    apart = {name: source for name, source in splits.given() if name != "train"}
+    held_out = {share(example, fields) for _, example in read_together(apart)}
 
     def is_replayed(place: float) -> bool:
         return place * 1_009 % 1 < part and place not in held_out
