@@ -55,15 +55,30 @@ class SplitRows:
         self.splits: np.ndarray | None = None  # int8 [examples]
 
     def __iter__(self) -> Iterator[tuple[int, Example]]:
-        """(split, example) of every example."""
-        known, seen = self.splits, array("b")
-        for number, example in enumerate(self.source):
-            split = int(known[number]) if known is not None and number < len(known) else self.assign(example)
-            if known is None:
-                seen.append(split)
-            yield split, example
-        if known is None:
-            self.splits = np.frombuffer(seen, np.int8) if seen else np.zeros(0, np.int8)
+        """(split, example) of every example.
+
+        Raises:
+          DataError: a later pass has fewer or more examples, so that they cannot be known by their place.
+        """
+        return self._first_pass() if self.splits is None else self._later_pass(self.splits)
+
+    def _first_pass(self) -> Iterator[tuple[int, Example]]:
+        splits = array("b")
+        for example in self.source:
+            splits.append(self.assign(example))
+            yield splits[-1], example
+        self.splits = np.array(splits, np.int8)
+
+    def _later_pass(self, splits: np.ndarray) -> Iterator[tuple[int, Example]]:
+        count = 0
+        for count, example in enumerate(self.source, 1):
+            if count > len(splits):
+                break
+            yield int(splits[count - 1]), example
+        if count != len(splits):
+            raise DataError(
+                f"{self.source.name} has changed while it was read: it had {len(splits):,} examples before. Run again."
+            )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from calls import tiny_images, tiny_texts, write, write_images
 
 import recipes
 from common.config import RunConfig
+from common.errors import DataError
 from common.prepare import prepared
 from common.problems import Problems
 from common.recipe import Field, Source
@@ -60,6 +61,16 @@ def test_a_pass_that_is_broken_off_assigns_nothing_for_good():
     one, other, _ = parts(source)
     assert next(iter(one)) == {"number": 0}
     assert [example["number"] for example in other] == [1]
+
+
+@pytest.mark.parametrize("later", [4, 6, 0])
+def test_data_that_changes_while_it_is_read_is_an_error(later):
+    rows = [{"number": number} for number in range(5)]
+    one, _, _ = parts(Source("a.csv", lambda: iter(rows)))
+    assert [example["number"] for example in one] == [0, 4]
+    rows[:] = [{"number": number} for number in range(later)]
+    with pytest.raises(DataError, match=r"a\.csv has changed while it was read"):
+        list(one)
 
 
 def test_samples_and_filters_are_the_same_together_as_alone():
