@@ -95,8 +95,9 @@ class Ours(Row):
         import tensorflow as tf
 
         from common import workflow
+        from common.encoding import FEATURE, TARGET
         from common.store import Column, Store
-        from common.train import FEATURE, TARGET, Trainer
+        from common.train import Trainer
         from recipes.image_classification.recipe import ImageClassificationRecipe
 
         workflow.seed(config.seed)
@@ -374,7 +375,7 @@ def load(args: argparse.Namespace) -> Data:
     from common.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from common.pipeline import Encoder, encoded
+    from common.encoding import Encoder, encoded
     from common.store import StoreWriter
     from recipes.image_classification.config import Config
     from recipes.image_classification.recipe import ImageClassificationRecipe

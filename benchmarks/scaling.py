@@ -80,7 +80,7 @@ def child(recipe: str, config_file: Path, devices: str) -> None:
     """Trains when it is told to by a line, and answers by a line of JSON."""
     from common import workflow
     from common.cluster import cluster
-    from common.config import from_file
+    from common.config_io import from_file
     from common.progress import leave_to_another
 
     if (found := cluster()) and found.index:

@@ -300,9 +300,9 @@ def ours_rounds(parts: Parts, settings: dict[str, Any], plain: bool) -> Iterator
 
     tf = import_tensorflow()
     import recipes
-    from common.pipeline import Encoder, encoded
+    from common.encoding import FEATURE, TARGET, Encoder, encoded
     from common.store import StoreWriter
-    from common.train import FEATURE, TARGET, EpochEnd, Trainer
+    from common.train import EpochEnd, Trainer
     from common.types import Source
 
     recipe, config_class = recipes.load("sentiment"), recipes.load_config("sentiment").Config

@@ -118,9 +118,9 @@ class Ours(Row):
         workflow.prepare(config)
         import tensorflow as tf
 
-        from common.pipeline import Encoder, encoded
+        from common.encoding import FEATURE, TARGET, Encoder, encoded
         from common.store import StoreWriter
-        from common.train import FEATURE, TARGET, EpochEnd, Trainer
+        from common.train import EpochEnd, Trainer
         from recipes.translation.recipe import TranslationRecipe
 
         train = TranslationRecipe.load_data(config).train
@@ -258,7 +258,7 @@ def speeds(translate: Callable[[list[str]], list[str]], texts: list[str], size: 
 
 def chosen(args: argparse.Namespace) -> tuple[list[str], str]:
     """The rows that can run, and the interpreter of the peer; those that lack something are named."""
-    from common.packaged import cache_dir
+    from common.user_cache import cache_dir
 
     wanted = args.only or [name for name in ROWS if args.train or args.list or name != "ours small"]
     own = [name for name in wanted if ROWS[name][1] != PACKAGE]

@@ -20,8 +20,8 @@ from common.check_common import (
     surveys,
     unvalidated,
 )
+from common.encoding import ENCODE_BATCH, in_batches
 from common.errors import DataError
-from common.pipeline import ENCODE_BATCH, in_batches
 from common.similar_names import similar_label_warnings
 from common.tags import Scheme, entities
 from common.types import Example, JsonObject, Source, Splits

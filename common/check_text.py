@@ -18,7 +18,7 @@ from common.check_common import (
     quantiles,
     surveys,
 )
-from common.pipeline import ENCODE_BATCH, in_batches
+from common.encoding import ENCODE_BATCH, in_batches
 from common.types import JsonObject, Source, Splits
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from common import metrics, uncertain
+from common.encoding import ENCODE_BATCH, in_batches
 from common.errors import DataError
 from common.heads import Head
 from common.layers.blend import fitted_shares
-from common.pipeline import ENCODE_BATCH, in_batches
 from common.similar_names import similar_label_warnings
 from common.types import Ask, Assets, Axis, Example, JsonObject, Measures, OutputRow, Source, Tally
 

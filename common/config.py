@@ -6,13 +6,11 @@ Pure Python, so that help and usage errors answer without TensorFlow.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from common.errors import ConfigError, suggestion
@@ -37,6 +35,7 @@ def option(
     shown: str | None = None,
     group: str = "Model",
     source: str | None = None,
+    affects_encoding: bool | None = None,
 ) -> Any:
     """A dataclass field that is also a command-line option.
 
@@ -48,6 +47,9 @@ def option(
       group: the heading under which help lists it.
       source: where a run is fine-tuned from another, whether the other's value is "kept", for weights depend on it;
         "taken" unless one is given; or of no concern ("own"). Of the group Model it is kept, else of no concern.
+      affects_encoding: whether loading, learning from or encoding the data may depend on it, so that encoded data of
+        another value must not be used again. All settings do unless this says otherwise, but for those of training and
+        of fine-tuning.
     """
     metadata = {
         "help": help,
@@ -61,20 +63,16 @@ def option(
         "shown": shown,
         "group": group,
         "source": source or (KEPT if group == "Model" else OWN),
+        "affects_encoding": group not in ("Training", TUNING) if affects_encoding is None else affects_encoding,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def _data(default: Any, help: str, **more: Any) -> Any:
-    return option(default, help, group="Data", **more)
-
-
-def _training(default: Any, help: str, **more: Any) -> Any:
-    return option(default, help, group="Training", **more)
-
-
-def _tuning(default: Any, help: str, **more: Any) -> Any:
-    return option(default, help, group=TUNING, **more)
+# Options of the network or of its training alone, on which encoded data does not depend.
+network_option = partial(option, affects_encoding=False)
+_data = partial(option, group="Data")
+_training = partial(option, group="Training")
+_tuning = partial(option, group=TUNING)
 
 
 NO_PARAMETER_SERVERS = (
@@ -119,9 +117,11 @@ class RunConfig:
     )
     encoding: str | None = _data(None, "Encoding of text files.", metavar="NAME", shown="found from the bytes")
     limit: int | None = _data(None, "Use a fixed random sample of N examples of each part only.", low=1, metavar="N")
-    keep_encoded: bool = _data(True, "Keep the encoded data for the next run on the same data and settings.")
+    keep_encoded: bool = _data(
+        True, "Keep the encoded data for the next run on the same data and settings.", affects_encoding=False
+    )
     strict: bool = _data(False, "Stop at the first broken row instead of skipping and counting it.")
-    offline: bool = _data(False, "Never use the network.")
+    offline: bool = _data(False, "Never use the network.", affects_encoding=False)
 
     epochs: int | None = _training(None, "Passes over the training data.", low=1, shown="fits the data")
     max_minutes: float | None = _training(
@@ -136,9 +136,10 @@ class RunConfig:
     )
     learning_rate: float = _training(1e-3, "Highest learning rate of the schedule.", above=0, below=10)
     scale_rate: str = _training(
-        "none", "Multiply the learning rate by --batch-size over its default, or by the root of that.",
+        "none",
+        "Multiply the learning rate by --batch-size over its default, or by the root of that.",
         choices=("none", "linear", "root"),
-    )  # fmt: skip
+    )
     schedule: str = _training(
         "cosine", "Learning rate after the warm-up.", choices=("cosine", "linear", "inverse-sqrt", "constant")
     )
@@ -173,33 +174,44 @@ class RunConfig:
     seed: int = _training(1, "Start of all random numbers: weights, order, noise.", low=0, high=2**31 - 1)
 
     init_from: str | None = _tuning(
-        None, "Begin with the weights of a run, of an export, or of an .npz file.",
-        metavar="RUN|EXPORT|FILE", shown="from scratch",
-    )  # fmt: skip
+        None,
+        "Begin with the weights of a run, of an export, or of an .npz file.",
+        metavar="RUN|EXPORT|FILE",
+        shown="from scratch",
+        affects_encoding=True,
+    )
     freeze: str | None = _tuning(
-        None, "The part of the network, such as encoder, that stays as it is with all before it.", metavar="PART",
+        None,
+        "The part of the network, such as encoder, that stays as it is with all before it.",
+        metavar="PART",
         shown="none",
-    )  # fmt: skip
+    )
     unfreeze: float = _tuning(
-        0.0, "Share of the training over which the parts begin to learn one by one, the last one first.", low=0,
+        0.0,
+        "Share of the training over which the parts begin to learn one by one, the last one first.",
+        low=0,
         below=1,
-    )  # fmt: skip
-    part_rate: float = _tuning(
-        1.0, "Learning rate of a part by that of the part after it.", above=0, high=1
-    )  # fmt: skip
+    )
+    part_rate: float = _tuning(1.0, "Learning rate of a part by that of the part after it.", above=0, high=1)
     fresh_first: float = _tuning(
         0.0, "Share of the training in which layers with kept weights stay as they are.", low=0, below=1
     )
     anchor: float = _tuning(
-        0.0, "Pull weights from the source to where they began, per unit of learning rate; in place of --weight-decay.",
+        0.0,
+        "Pull weights from the source to where they began, per unit of learning rate; in place of --weight-decay.",
         low=0,
-    )  # fmt: skip
-    replay: float = _tuning(0.0, "Share of the source's own training data that is trained on, too.", low=0, high=1)
+    )
+    replay: float = _tuning(
+        0.0, "Share of the source's own training data that is trained on, too.", low=0, high=1, affects_encoding=True
+    )
     compare: bool = _tuning(False, "Train from scratch on the same data, too, and compare.")
     folds: int | None = _tuning(
-        None, "Also train on all but one of so many parts of the data by turns, and score on the one left out.", low=2,
-        high=100, shown="none",
-    )  # fmt: skip
+        None,
+        "Also train on all but one of so many parts of the data by turns, and score on the one left out.",
+        low=2,
+        high=100,
+        shown="none",
+    )
 
 
 def passes(
@@ -324,65 +336,13 @@ def checked(config_class: ConfigType, values: Mapping[str, Any], place: str) -> 
     return good
 
 
-def from_file(config_class: ConfigType, path: Path) -> dict[str, Any]:
-    """The checked values of a TOML file.
+def encoding_values(config: RunConfig) -> dict[str, object]:
+    """The values of all settings on which encoded data depends, as JSON holds them.
 
-    Raises:
-      ConfigError: the file is missing, not TOML, or holds an unknown or wrong value.
+    >>> values = encoding_values(RunConfig(seed=3, data=("a.csv",)))
+    >>> values["data"], "seed" in values, "offline" in values
+    (['a.csv'], False, False)
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Give --config an existing TOML file.") from None
-    except ValueError as error:  # both bad TOML and bad UTF-8
-        raise ConfigError(f"{path}: is not TOML ({error}).") from None
-    return checked(config_class, values, str(path))
-
-
-def watched(config: RunConfig) -> tuple[RunConfig, set[str]]:
-    """A twin of a config, and the names of the fields that are read from it from now on.
-
-    >>> twin, read = watched(RunConfig(seed=3))
-    >>> twin.seed, read
-    (3, {'seed'})
-    """
-    fields = {item.name for item in dataclasses.fields(config)}
-    read: set[str] = set()
-
-    class Watched(type(config)):  # type: ignore[misc]
-        def __getattribute__(self, name: str) -> Any:
-            if name == "__dict__":  # all at once, as vars() does
-                read.update(fields)
-            elif name in fields:
-                read.add(name)
-            return super().__getattribute__(name)
-
-    twin = object.__new__(Watched)
-    for name in fields:
-        object.__setattr__(twin, name, getattr(config, name))
-    return twin, read
-
-
-def as_json(config: RunConfig) -> dict[str, Any]:
-    """The values as JSON holds them."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
-    }
-
-
-def as_toml(config: RunConfig, origins: Mapping[str, str]) -> str:
-    """The values as a TOML file that says where each came from; it can be given to --config again.
-
-    >>> next(line for line in as_toml(RunConfig(seed=3), {"seed": "flag"}).splitlines() if line.startswith("seed"))
-    'seed = 3  # flag'
-    """
-    lines = []
-    for name, value in as_json(config).items():
-        origin = origins.get(name, "default")
-        if value is None:
-            shown = settings(type(config))[name].metadata["shown"] or "not set"
-            lines.append(f"# {name} =  # {origin}: {shown}")
-        else:
-            shown = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which TOML wants escaped
-            lines.append(f"{name} = {shown}  # {origin}")
-    return "\n".join(lines)
+    names = [name for name, setting in settings(type(config)).items() if setting.metadata["affects_encoding"]]
+    values = {name: getattr(config, name) for name in sorted(names)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

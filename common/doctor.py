@@ -12,7 +12,7 @@ import sys
 from common import PROJECT_ROOT, __version__, gpus
 from common.cluster import cluster
 from common.errors import ConfigError
-from common.packaged import cache_dir
+from common.user_cache import cache_dir
 
 REQUIREMENTS = PROJECT_ROOT / "requirements.in"
 PYTHONS = ((3, 11), (3, 13))  # first and last for which TensorFlow 2.21 has wheels

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import recipes
 from common.distribute import Peers, local_strategy
+from common.encoding import densified, in_batches, stacked, weight
 from common.errors import ConfigError, RunError
-from common.pipeline import densified, in_batches, stacked, weight
 from common.recipe import Recipe
 from common.runs import Run, export_folder
 from common.types import Batch, Endpoint, Example, JsonObject, Tally

@@ -21,11 +21,11 @@ import tensorflow as tf
 
 import recipes
 from common import export_proof
+from common.encoding import densified, stacked, weight
 from common.endpoints import Served, load_model, of_model
 from common.errors import RunError
 from common.export_proof import pack_bytes
 from common.files import read_json, save_arrays, write_json
-from common.pipeline import densified, stacked, weight
 from common.progress import display, say
 from common.recipe import Recipe
 from common.runs import Run

@@ -8,9 +8,10 @@ from itertools import chain
 
 from common.errors import ConfigError
 from common.opening import combined, joined
-from common.sources import by_share, picked
+from common.shared_reading import NO_SPLIT
+from common.sources import by_share, split_source
 from common.strata import strata
-from common.types import Field, Source, Splits
+from common.types import Field, Splits
 
 HELD_OUT = 10  # one in so many of a label's examples that are not tested on is for validation, and at least one
 
@@ -40,15 +41,11 @@ def folded(splits: Splits, fields: Sequence[Field], k: int) -> list[Splits]:
         tested = set(places[fold::k])
         rest = strata({place: labels[place] for place in places if place not in tested})
         held_out = {place for one in rest for place in one[len(one) - _held_out(len(one)) :]} or {rest[-1][-1]}
-        learned = set(places) - tested - held_out
-
-        def part(name: str, within: set[float]) -> Source:
-            return picked(source, f"{name}, fold {fold + 1} of {k}", fields, within.__contains__)
-
-        return replace(
-            splits, train=part("train", learned), valid=part("valid", held_out), test=part("test", tested),
-            fingerprint=combined([splits.fingerprint, f"fold {fold + 1} of {k}"]),
-        )  # fmt: skip
+        part_of = {place: 2 if place in tested else 1 if place in held_out else 0 for place in places}
+        names = [f"{name}, fold {fold + 1} of {k}" for name in ("train", "valid", "test")]
+        train, valid, test = split_source(source, fields, names, lambda place: part_of.get(place, NO_SPLIT))
+        fingerprint = combined([splits.fingerprint, f"fold {fold + 1} of {k}"])
+        return replace(splits, train=train, valid=valid, test=test, fingerprint=fingerprint)
 
     return [of(fold) for fold in range(k)]
 

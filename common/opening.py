@@ -5,53 +5,29 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from common import tfds
 from common.config import RunConfig
-from common.errors import ConfigError, DataError, suggestion
+from common.errors import ConfigError, DataError
+from common.file_formats import columns, open_table_file, open_tagged_file
 from common.parallel import in_parallel
 from common.problems import Problems
-from common.readers import files, music
+from common.readers import files
 from common.readers.aligned import aligned
-from common.readers.annotations import annotated, is_export, tagged_annotations
-from common.readers.columns import are_texts, is_paired, unusable
-from common.readers.conll import conll
+from common.readers.columns import unusable
+from common.readers.field_roles import get_label_names
 from common.readers.folders import label_folders
-from common.readers.gettext import catalogue, is_catalogue
-from common.readers.image_sets import Finder, ImageSet
-from common.readers.image_tables import image_table
-from common.readers.jsonl import is_json_lines, json_lines
 from common.readers.labels import label_names
-from common.readers.parquet import MAGIC, parquet, tagged_parquet
 from common.readers.reader import Reader
-from common.readers.tables import table
-from common.readers.tagged import Tagged, tagged_json_lines
-from common.readers.tmx import is_memory, memory
+from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
 from common.types import Example, Field, Source
 
-HEAD = 4096  # bytes by which a file's kind is known
-
-
-def columns(given: Sequence[str], fields: Sequence[Field]) -> dict[str, str]:
-    """The `--column FIELD=COLUMN` values by field.
-
-    Raises:
-      ConfigError: a value without "=" or of a field that there is not.
-    """
-    names, found = [field.name for field in fields], {}
-    for value in given:
-        name, equals, column = value.partition("=")
-        if not equals or not column:
-            raise ConfigError(f'--column is "{value}", but must be FIELD=COLUMN, such as {names[0]}=body.')
-        if name not in names:
-            raise ConfigError(
-                f'--column names the field "{name}", but there are only: {", ".join(names)}.{suggestion(name, names)}'
-            )
-        found[name] = column
-    return found
+PUBLIC = "tfds:"
 
 
 @dataclass(frozen=True)
@@ -63,104 +39,195 @@ class Opened:
     fingerprint: str
 
 
-def opened(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
-    """What a --data, --valid or --test value names: a file, a glob, a folder, files joined by commas, or tfds:NAME.
+# Opens what a --data, --valid or --test value names; a recipe gives its own where its data are no texts.
+OpenSource = Callable[[str, Sequence[Field], Any], Opened]  # the last is the recipe's Config
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """What a --data, --valid or --test value names, and how the user wants it to be read.
+
+    Args:
+      label_names: new names of labels by old ones.
+      columns: by field, where the user said so.
+    """
+
+    spec: str
+    fields: tuple[Field, ...]
+    config: RunConfig
+    label_names: Mapping[str, str]
+    columns: Mapping[str, str]
+
+    @property
+    def is_public(self) -> bool:
+        """Whether a public data set is named."""
+        return self.spec.startswith(PUBLIC)
+
+    @cached_property
+    def path(self) -> Path:
+        """The named path, which may be a glob or paths joined by commas.
+
+        Raises:
+          ConfigError: the name is empty.
+          DataError: no report could hold it.
+        """
+        if not self.spec.strip():
+            raise ConfigError("The name of a source is empty: name a file, a folder or tfds:NAME.")
+        path = files.located(self.spec)
+        _check_name(self.spec)
+        return path
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a comma joins several paths."""
+        return "," in self.spec and not self.path.exists()
+
+    def joined_paths(self) -> list[Path]:
+        """The paths that commas join."""
+        return [files.located(part) for part in self.spec.split(",")]
+
+    def named_paths(self) -> list[Path]:
+        """The one path that is named, or the files that match a glob, sorted.
+
+        Raises:
+          DataError: no file does.
+        """
+        if self.path.exists() or not any(mark in self.spec for mark in "*?["):
+            return [self.path]
+        matching = glob.glob(str(self.path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        paths = sorted(path for path in map(Path, matching) if path.is_file())
+        if not paths:
+            raise DataError(f"No file matches {self.spec}: check the path, or name another.")
+        for path in paths:
+            _check_name(str(path))
+        return paths
+
+    def open_public_set(self, fields: Sequence[Field] | None = None) -> tfds.PublicSet:
+        """The public data set of this name; see `tfds.open_public_set`."""
+        return tfds.open_public_set(
+            self.spec.removeprefix(PUBLIC), fields or self.fields, self.columns, self.config.offline
+        )
+
+    def make_source(self, part: str, reader: Reader) -> Source:
+        """A reader's examples, their labels renamed."""
+        return _source(f"{self.spec} {part}".strip(), reader, self.fields, self.label_names)
+
+    def make_opened(self, readers: Mapping[str, Reader], prints: Iterable[str]) -> Opened:
+        """All parts of a source, each of one reader.
+
+        Args:
+          prints: what tells its content from others.
+        """
+        parts = {part: self.make_source(part, reader) for part, reader in readers.items()}
+        return Opened(parts, tuple(reader.note for reader in readers.values()), self.fingerprint(prints))
+
+    def fingerprint(self, prints: Iterable[str]) -> str:
+        """What tells content that is read in this way from other."""
+        return combined([*prints, str(sorted(self.label_names.items()))])
+
+
+def make_request(spec: str, fields: Sequence[Field], config: RunConfig) -> SourceRequest:
+    """What is named, and how to read it.
+
+    Raises:
+      ConfigError: `--column` or `--label-names` are wrong.
+    """
+    names = label_names(files.located(config.label_names)) if config.label_names else {}
+    return SourceRequest(spec, tuple(fields), config, names, columns(config.column, fields))
+
+
+def open_table_source(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
+    """Opens texts and labels: tables, folders of labels, line-aligned files, catalogues, or a public set.
 
     Raises:
       DataError: it is missing, damaged or of no known kind.
     """
-    names = label_names(files.located(config.label_names)) if config.label_names else {}
-    named = str(sorted(names.items()))
-    given = columns(config.column, fields)
-    if spec.startswith("tfds:"):
-        if is_image(fields):
-            read, mark = tfds.image_parts(spec[5:], fields, given, config.offline, config.strict)
-            parts = {part: _source(f"{spec} {part}", one, fields, names) for part, one in read.items()}
-            return Opened(parts, tuple(one.note for one in read.values()), combined([mark, named]))
-        if is_music(fields):
-            steps = getattr(config, "steps_per_beat")  # noqa: B009 (only recipes of music have it)
-            pieces, mark = tfds.music_parts(spec[5:], fields, given, config.offline, steps, config.strict)
-            parts = {part: _source(f"{spec} {part}", one, fields, {}) for part, one in pieces.items()}
-            return Opened(parts, tuple(one.note for one in pieces.values()), combined([mark, str(steps)]))
-        if is_tagged(fields):
-            parts, note, mark = tfds.tagged_parts(spec[5:], fields, given, config.offline, names, config.strict)
-            return Opened(parts, (note,), combined([mark, named]))
-        parts, note, mark = tfds.opened(spec[5:], fields, given, config.offline)
-        renamed = {name: _renamed(source, fields, names, config.strict) for name, source in parts.items()}
-        return Opened(renamed, (note,), combined([mark, named]))
-    if not spec.strip():
-        raise ConfigError("The name of a source is empty: name a file, a folder or tfds:NAME.")
-    path = files.located(spec)
-    _check_name(spec)
-    if is_image(fields):
-        return _opened_images(spec, path, fields, config, names)
-    if is_music(fields):
-        return _opened_music(spec, path, fields, config)
+    request = make_request(spec, fields, config)
+    if request.is_public:
+        return _open_public_texts(request)
+    path = request.path
     if path.is_dir():
-        if is_tagged(fields):
-            raise DataError(f"{spec} is a folder, where a file of tagged sentences is wanted: name one, or a glob.")
-        folders = label_folders(path, tuple(fields), config.encoding, config.strict)
-        found = {part: _source(f"{spec} {part}".strip(), one, fields, names) for part, one in folders.items()}
-        digests = [str(file.relative_to(path)) + digest(file) for one in folders.values() for _, file in one.files()]
-        return Opened(found, tuple(one.note for one in folders.values()), combined([*digests, named]))
-    if "," in spec and not path.exists():
-        if is_tagged(fields):
-            told = "joins files by commas, but tokens and their tags stand in one file"
-            raise DataError(f"{spec} {told}: name one, or give each by a --data of its own.")
-        paths = [files.located(part) for part in spec.split(",")]
-        readers: list[Reader] = [aligned(paths, fields, config.encoding, Problems(config.strict))]
-    else:
-        paths = _named(spec, path)
-        readers = [reader(one, fields, config.column, config.encoding, Problems(config.strict), names) for one in paths]
-    sources = [_source(spec, one, fields, names) for one in readers]
-    notes = tuple(one.note for one in readers)
-    return Opened({"": joined(spec, sources)}, notes, combined([*map(digest, paths), named]))
+        folders = label_folders(path, request.fields, config.encoding, config.strict)
+        digests = (str(file.relative_to(path)) + digest(file) for one in folders.values() for _, file in one.files())
+        return request.make_opened(folders, list(digests))
+    if request.is_joined:
+        paths = request.joined_paths()
+        lines = aligned(paths, request.fields, config.encoding, Problems(config.strict))
+        return request.make_opened({"": lines}, map(digest, paths))
+    return _open_files(request, open_table_file)
 
 
-def _opened_images(
-    spec: str, path: Path, fields: Sequence[Field], config: RunConfig, names: Mapping[str, str]
-) -> Opened:
-    """As `opened`, of labelled images."""
+def open_tagged_source(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
+    """Opens sentences whose tokens have tags: CoNLL files, JSON, Parquet, exported annotations, or a public set.
 
-    def texts(table: Path, as_texts: tuple[Field, ...], problems: Problems) -> Reader:
-        return reader(table, as_texts, config.column, config.encoding, problems)
-
-    finder = Finder(tuple(fields), columns(config.column, fields), texts, digest, config.strict)
-    if "," in spec and not path.exists():
-        sets: list[ImageSet] = [finder.pair([files.located(part) for part in spec.split(",")])]
-    else:
-        sets = [finder.found(one, spec if one == path else str(one)) for one in _named(spec, path)]
-    if len(sets) > 1 and any(set(one.parts) != {""} for one in sets):
-        raise DataError(f"{spec} names several sources, some of which have parts: give each by a --data of its own.")
-    parts = {
-        part: joined(spec, [_source(f"{spec} {part}".strip(), one.parts[part], fields, names) for one in sets])
-        for part in sets[0].parts
-    }
-    notes = tuple(one.note for found in sets for one in found.parts.values())
-    prints = in_parallel(_print, (file for one in sets for file in one.files()))
-    return Opened(parts, notes, combined([*prints, str(sorted(names.items()))]))
-
-
-def _opened_music(spec: str, path: Path, fields: Sequence[Field], config: RunConfig) -> Opened:
-    """As `opened`, of pieces of music."""
-    if config.column:
-        raise ConfigError(
-            f"--column says what columns hold, but files of music such as {spec} have none: leave it out."
+    Raises:
+      DataError: it is missing, damaged or of no known kind.
+    """
+    request = make_request(spec, fields, config)
+    if request.is_public:
+        return _open_public_sentences(request)
+    if request.path.is_dir():
+        raise DataError(f"{spec} is a folder, where a file of tagged sentences is wanted: name one, or a glob.")
+    if request.is_joined:
+        raise DataError(
+            f"{spec} joins files by commas, but tokens and their tags stand in one file: name one, or give each by a"
+            " --data of its own."
         )
-    steps = getattr(config, "steps_per_beat")  # noqa: B009 (only recipes of music have it)
-    by_comma = "," in spec and not path.exists()
-    paths = [files.located(one) for one in spec.split(",")] if by_comma else _named(spec, path)
-    read, marked = music.opened(spec, paths, steps, config.strict, digest)
-    parts = {part: _source(f"{spec} {part}".strip(), one, fields, {}) for part, one in read.items()}
-    prints = in_parallel(_print, marked)
-    return Opened(parts, tuple(one.note for one in read.values()), combined([*prints, str(steps)]))
+    return _open_files(request, open_tagged_file)
 
 
-def _print(named: tuple[str, Path]) -> str:
-    """A file's name and what tells its bytes from others, if it is there."""
-    name, path = named
-    is_file = os.path.isfile(path)  # noqa: PTH113 (Path.is_file fails where a name is too long)
-    return f"{name} {digest(path) if is_file else ''}"
+def _open_files(request: SourceRequest, open_file: Callable[..., Reader]) -> Opened:
+    """The examples of some files, one after the other."""
+    config, paths = request.config, request.named_paths()
+    readers = [
+        open_file(path, request.fields, config.column, config.encoding, Problems(config.strict), request.label_names)
+        for path in paths
+    ]
+    source = joined(request.spec, [request.make_source("", reader) for reader in readers])
+    return Opened({"": source}, tuple(reader.note for reader in readers), request.fingerprint(map(digest, paths)))
+
+
+def _open_public_texts(request: SourceRequest) -> Opened:
+    public = request.open_public_set()
+    parts = {}
+    for part, split in public.splits.items():
+        source = Source(f"tfds:{public.name} {split}", public.reader(split))
+        numbered = NumberedReader(source, Problems(request.config.strict))
+        renamed = _source(source.name, numbered, request.fields, request.label_names)
+        parts[part] = renamed if request.label_names else source
+    note = f"tfds:{public.full_name}; {public.taken}"
+    return Opened(parts, (note,), request.fingerprint([public.full_name]))
+
+
+def _open_public_sentences(request: SourceRequest) -> Opened:
+    public = request.open_public_set()
+    tokens, tags = tagged_fields(request.fields)
+    parts, notes = {}, []
+    for part, split in public.splits.items():
+        name, read = f"tfds:{public.name} {split}", public.reader(split)
+
+        def sentences(name: str = name, read: Callable[[], Iterator[Example]] = read) -> Iterator[Sentence]:
+            for number, row in enumerate(read(), 1):
+                yield sentence(f"{name}:{number}", row[tokens], row[tags])
+
+        reader = tagged(name, split, sentences, request.label_names, Problems(request.config.strict))
+        notes.append(reader.note.replace("; ", ", "))
+        parts[part] = _source(name, reader, request.fields, {})
+    note = f"tfds:{public.full_name}; {public.taken}; {'; '.join(notes)}"
+    return Opened(parts, (note,), request.fingerprint([public.full_name]))
+
+
+@dataclass(frozen=True)
+class NumberedReader:
+    """The examples of a source, whose places are their numbers from 1."""
+
+    source: Source
+    problems: Problems
+    note: str = ""
+
+    def rows(self) -> Iterator[tuple[str, Example]]:
+        """(place, example) of every example."""
+        return ((f"{self.source.name}:{number}", example) for number, example in enumerate(self.source, 1))
 
 
 def _check_name(name: str) -> None:
@@ -169,114 +236,32 @@ def _check_name(name: str) -> None:
         raise DataError(f"{name!a} is not valid utf-8: rename the file.")
 
 
-def _named(spec: str, path: Path) -> list[Path]:
-    """The files that a path or a glob names, sorted."""
-    if path.exists() or not any(mark in spec for mark in "*?["):
-        return [path]
-    matching = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    found = sorted(one for one in map(Path, matching) if one.is_file())
-    if not found:
-        raise DataError(f"No file matches {spec}: check the path, or name another.")
-    for one in found:
-        _check_name(str(one))
-    return found
-
-
-def is_tagged(fields: Sequence[Field]) -> bool:
-    """Whether examples are sentences whose tokens have tags."""
-    return any(field.kind == "tags" for field in fields)
-
-
-def is_image(fields: Sequence[Field]) -> bool:
-    """Whether examples hold images."""
-    return any(field.kind == "image" for field in fields)
-
-
-def is_music(fields: Sequence[Field]) -> bool:
-    """Whether examples are pieces of music."""
-    return any(field.kind == "events" for field in fields)
-
-
-def reader(
-    path: Path,
-    fields: Sequence[Field],
-    column: Sequence[str],
-    encoding: str | None,
-    problems: Problems,
-    names: Mapping[str, str] | None = None,
-) -> Reader:
-    """The reader for what a file holds: Parquet by its first bytes, JSON by suffix or first line, else a table.
-
-    Where fields are tags, the latter is a CoNLL file. Where one is an image, the file names the images by their paths.
-    Where they are two texts, the file may be a gettext catalogue or TMX, which hold them in the fields' order. JSON is
-    lines or an array, of rows or of annotated tasks.
-
-    Args:
-      column: FIELD=COLUMN values.
-      problems: is told of broken rows when the file is read.
-      names: of tags and entity types; other labels are renamed elsewhere.
-
-    Raises:
-      ConfigError: `column` or `encoding` name what there is not.
-      DataError: the file is missing, damaged, empty or of no known kind.
-    """
-    given, names = columns(column, fields), names or {}
-    if is_image(fields):
-        return image_table(
-            path, fields, given, lambda texts, told: reader(path, texts, column, encoding, told), problems
-        )
-    with files.opened(path) as file:
-        head = file.read(HEAD)
-    if is_paired(fields) and is_memory(path, head):
-        return memory(path, tuple(fields), given, problems)
-    if is_paired(fields) and is_catalogue(path, head):
-        return catalogue(path, tuple(fields), encoding, problems)
-    if head.startswith(MAGIC):
-        if is_tagged(fields):
-            return tagged_parquet(path, tuple(fields), given, names, problems)
-        return parquet(path, tuple(fields), given, problems)
-    if files.suffix(path) == ".parquet":
-        raise DataError(f"{path} is no Parquet file, for it does not begin with PAR1: copy or download it again.")
-    found, text = files.sample(path, encoding)
-    if is_json_lines(path, text):
-        if not are_texts(fields) and is_export(path, found):
-            if is_tagged(fields):
-                return tagged_annotations(path, tuple(fields), given, encoding, names, problems)
-            return annotated(path, tuple(fields), given, encoding, problems)
-        if is_tagged(fields):
-            return tagged_json_lines(path, tuple(fields), given, encoding, names, problems)
-        return json_lines(path, tuple(fields), given, encoding, problems)
-    if is_tagged(fields):
-        return conll(path, fields, given, encoding, names, problems)
-    return table(path, tuple(fields), given, encoding, problems)
-
-
-def _source(name: str, opened: Reader, fields: Sequence[Field], names: Mapping[str, str]) -> Source:
+def _source(name: str, reader: Reader, fields: Sequence[Field], names: Mapping[str, str]) -> Source:
     """A reader's examples, their labels renamed."""
-    labels = [field.name for field in fields if field.kind == "label"] if names else []
+    labels = get_label_names(fields) if names else []
 
     def read() -> Iterator[Example]:
-        opened.problems.clear()
-        for place, example in opened.rows():
+        reader.problems.clear()
+        for place, example in reader.rows():
             unknown = next((example[label] for label in labels if example[label] not in names), None)
             if unknown is not None:
-                opened.problems.add(place, f'has the label "{unknown}", which --label-names does not name')
+                reader.problems.add(place, f'has the label "{unknown}", which --label-names does not name')
                 continue
             yield example | {label: names[example[label]] for label in labels}
 
-    return Source(name, read, opened.problems, opened.repairs if isinstance(opened, Tagged) else Problems())
+    return Source(name, read, reader.problems, reader.repairs if isinstance(reader, Tagged) else Problems())
 
 
-def _renamed(source: Source, fields: Sequence[Field], names: Mapping[str, str], strict: bool) -> Source:
-    """A public set's examples, their labels renamed."""
+def file_prints(named: Iterable[tuple[str, Path]]) -> Iterator[str]:
+    """What tells each of the files, (name, path), from others; its name alone where it is not there."""
+    return in_parallel(_print, named)
 
-    class Numbered:
-        problems, note = Problems(strict), ""
 
-        def rows(self) -> Iterator[tuple[str, Example]]:
-            return ((f"{source.name}:{number}", example) for number, example in enumerate(source, 1))
-
-    return _source(source.name, Numbered(), fields, names) if names else source
+def _print(named: tuple[str, Path]) -> str:
+    """A file's name and what tells its bytes from others, if it is there."""
+    name, path = named
+    is_file = os.path.isfile(path)  # noqa: PTH113 (Path.is_file fails where a name is too long)
+    return f"{name} {digest(path) if is_file else ''}"
 
 
 def digest(path: Path) -> str:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from common.config import RunConfig, Setting, checked, from_file, settings
+from common.config import RunConfig, Setting, checked, settings
+from common.config_io import from_file
 from common.errors import LOST, ConfigError, DataError, PeersLost, RunError, Stopped, TrainingError, suggestion
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from common.config import KEPT, OWN, RunConfig, settings
 from common.errors import ConfigError, DataError, RunError
 from common.files import load_arrays, read_json
 from common.languages import main_script
+from common.readers.field_roles import get_text_names
 from common.runs import Run, export_folder, shown_value
 from common.types import Assets, Example, Field, Splits
 
@@ -95,11 +96,11 @@ def doubts(origin: Origin, train: Iterable[Example], fields: Sequence[Field]) ->
         return []
     old_examples, warnings = read_json(origin.run.path / "samples.json")["examples"], []
     new_examples = list(islice(train, MAX_EXAMPLES))
-    for field in fields:
-        old, new = (main_script(_iter_texts(examples, field.name)) for examples in (old_examples, new_examples))
+    for name in get_text_names(fields):
+        old, new = (main_script(_iter_texts(examples, name)) for examples in (old_examples, new_examples))
         if old and new and old != new:
             warnings.append(
-                f"Most of {field.name} is written in {new.capitalize()}, and that of {origin.path} in"
+                f"Most of {name} is written in {new.capitalize()}, and that of {origin.path} in"
                 f" {old.capitalize()}: little of what it knows will be of use."
             )
     return warnings

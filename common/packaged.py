@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from common.errors import DataError
+from common.user_cache import cache_dir
 
 ATTRIBUTION = "ATTRIBUTION.txt"
 MEMBER_BYTES = 500 * 2**20  # no data file of ours comes near it; an archive made to fill the disk does
@@ -62,15 +63,6 @@ class Archive:
         for name in self.members:
             if name != Path(name).name or name in ("", "..", ATTRIBUTION):
                 raise ValueError(f'"{name}" of {self.filename} is no name for a file in the cache; write a plain one.')
-
-
-def cache_dir() -> Path:
-    """$XDG_CACHE_HOME/kerasserole, or ~/.cache/kerasserole."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return Path(home).expanduser().absolute() / "kerasserole"
-    except RuntimeError as error:
-        raise DataError("No home folder is known to keep data in; set XDG_CACHE_HOME to a folder.") from error
 
 
 def attribution(archive: Archive) -> dict[str, str]:

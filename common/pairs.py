@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from string import ascii_letters
 
 from common.languages import script, scripts
-from common.types import Example, Source
 
 PLACEHOLDER = re.compile(
     r"""
@@ -117,21 +115,3 @@ class Filter:
             if script_share(side, language) < self.script:
                 return f"with a side that is not in the script of {language}"
         return ""
-
-
-def filtered(examples: Source, pair_filter: Filter, source: str = "source", target: str = "target") -> Source:
-    """The pairs of a source that are worth learning from; its problems count the others by reason.
-
-    Args:
-      source, target: the names of the sides.
-    """
-
-    def read() -> Iterator[Example]:
-        examples.problems.clear()  # as the source itself does, if it has any
-        for example in examples:
-            if why := pair_filter.fault(example[source], example[target]):
-                examples.problems.leave_out(why)
-            else:
-                yield example
-
-    return replace(examples, read=read)

@@ -1,148 +1,18 @@
-"""From raw examples to padded batches: encode once, then an order that is a pure function of (seed, epoch)."""
+"""Padded batches of encoded examples, in an order that is a pure function of (seed, epoch)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from threading import Lock
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from common.parallel import in_parallel
-from common.store import Store, StoreWriter
-from common.text import utf8
-from common.types import Batch, Example
+from common.store import Store
 
-ENCODE_BATCH = 1024  # raw examples that are encoded in one call
-BATCH_BYTES = 8 * 2**20  # of raw examples in one call
 NEAR = 2  # lengths that differ by less stand together, in batches by tokens
 POOL_BATCHES = 16  # shuffled examples are sorted by length within pools of so many batches
 PREFETCH = 4
 EVALUATION_STEPS = 2**17  # of all rows of a batch, padding included
-
-
-def in_batches(examples: Iterable[Example], size: int, most: int = BATCH_BYTES) -> Iterator[list[Example]]:
-    """Lists of `size` examples, fewer where they are long; the last one is shorter.
-
-    Args:
-      most: characters or bytes beyond which a batch takes no more.
-
-    >>> [len(batch) for batch in in_batches([{}] * 5, 2)]
-    [2, 2, 1]
-    """
-    batch: list[Example] = []
-    held = 0
-    for example in examples:
-        batch.append(example)
-        held += sum(getattr(value, "nbytes", 0) or weight([value]) for value in example.values())
-        if len(batch) == size or held >= most:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch
-
-
-def weight(values: Iterable[Any]) -> int:
-    """How much some inputs hold: characters, bytes or items; a number holds nothing.
-
-    >>> weight(["abc", [1, 2], 7])
-    5
-    """
-    return sum(len(value) for value in values if hasattr(value, "__len__"))
-
-
-def stacked(examples: list[Example]) -> Batch:
-    """Columns of a list of raw examples as tensors, batch axis first.
-
-    Lists become ragged, [batch, (time)], and so do arrays of whole numbers, [batch, (time), ...].
-
-    >>> stacked([{"text": "a"}, {"text": "b"}])["text"].numpy().tolist()
-    [b'a', b'b']
-    """
-
-    def raw(value: Any) -> Any:
-        return utf8(value) if isinstance(value, str) else value
-
-    found: Batch = {}
-    for name, first in examples[0].items():
-        column = [example[name] for example in examples]
-        if isinstance(first, list):
-            flat = tf.constant([raw(value) for row in column for value in row], None if any(column) else tf.string)
-            found[name] = tf.RaggedTensor.from_row_lengths(flat, [len(row) for row in column])
-        elif isinstance(first, np.ndarray) and first.dtype.kind == "i":
-            found[name] = tf.RaggedTensor.from_row_lengths(np.concatenate(column), [len(row) for row in column])
-        else:
-            found[name] = tf.constant([raw(value) for value in column])
-    return found
-
-
-def densified(features: Batch) -> Batch:
-    """The same features with ragged ones padded with 0 to the longest; for serving, in graph."""
-    return {k: v.to_tensor() if isinstance(v, tf.RaggedTensor) else v for k, v in features.items()}
-
-
-def _spec(value: Any) -> Any:
-    """Of batches of any size."""
-    if isinstance(value, tf.RaggedTensor):
-        return tf.RaggedTensorSpec([None, None, *value.shape[2:]], value.dtype, ragged_rank=1)
-    return tf.TensorSpec([None, *value.shape[1:]], value.dtype)
-
-
-class Encoder:
-    """Compiles an encoding function once, for batches of any size, and runs it.
-
-    Args:
-      encode: maps a raw batch to named dense [batch, ...] or ragged [batch, (time), ...] tensors; TensorFlow ops only.
-      names: what it takes of an example; None for all.
-    """
-
-    def __init__(self, encode: Callable[[Batch], Batch], names: Sequence[str] | None = None):
-        self.encode, self.names = encode, names
-        self.compiled: Any = None
-        self.compiling = Lock()
-
-    def __call__(
-        self, examples: list[Example]
-    ) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """(dense arrays, (values, lengths) of ragged ones), each by name."""
-        names = self.names or list(examples[0])
-        batch = stacked([{name: example[name] for name in names} for example in examples])
-        with self.compiling:
-            if self.compiled is None:
-                specs = {name: _spec(value) for name, value in batch.items()}
-                compiled = tf.function(self.encode, input_signature=[specs], autograph=False)
-                compiled.get_concrete_function()  # traced here, by one thread
-                self.compiled = compiled
-        dense: dict[str, np.ndarray] = {}
-        ragged: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        for name, value in self.compiled(batch).items():
-            if isinstance(value, tf.RaggedTensor):
-                ragged[name] = value.values.numpy(), value.row_lengths().numpy()
-            else:
-                dense[name] = value.numpy()
-        return dense, ragged
-
-
-def encoded(
-    examples: Iterable[Example],
-    encode: Encoder,
-    writer: StoreWriter,
-    advance: Callable[[int], None] = lambda count: None,
-) -> Store:
-    """A store of encoded examples.
-
-    Args:
-      examples: raw, streamed.
-      encode: shared by the parts of a run, so that it is compiled once.
-      writer: where the store grows; in memory, or on disk when large.
-      advance: told how many examples each step added.
-    """
-    batches = in_batches(examples, ENCODE_BATCH)
-    for count, dense, ragged in in_parallel(lambda batch: (len(batch), *encode(batch)), batches):
-        writer.append(dense, ragged)
-        advance(count)
-    return writer.close()
 
 
 def padded_lengths(lengths: np.ndarray, most: int = 8) -> list[int]:
@@ -318,7 +188,7 @@ def training_batches(
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(PREFETCH).with_options(options)
 
 
-def evaluation_batches(store: Store, batch_size: int, length_keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+def evaluation_batches(store: Store, batch_size: int, length_keys: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
     """Every example once, in batches of like length, the last one short; rows by column name.
 
     Batches of long examples have fewer rows, so that memory is bounded.

@@ -10,13 +10,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from common import opening
+from common.file_formats import HEAD, open_table_file
 from common.predict_request import PredictRequest
 from common.problems import Problems
 from common.progress import say
 from common.readers import files, pictures
 from common.readers.columns import unusable
 from common.readers.gettext import is_catalogue
+from common.readers.image_sets import open_image_table
 from common.readers.jsonl import SUFFIXES
 from common.readers.messages import messages
 from common.types import Example, Field
@@ -123,7 +124,8 @@ def examples(
         yield from ({**example, "place": location} for location, example in rows)
         return
     if files.suffix(path) in ROWS:
-        reader = opening.reader(path, tuple(inputs), column, encoding, Problems(tell=on_error))
+        open_file = open_image_table if inputs[0].kind == "image" else open_table_file
+        reader = open_file(path, tuple(inputs), column, encoding, Problems(tell=on_error))
         say(f"Input: {reader.note}")
         yield from ({**example, "place": location} for location, example in reader.rows())
         return
@@ -138,7 +140,7 @@ def examples(
 def is_catalogue_file(path: Path) -> bool:
     """Whether a file is a message catalogue, by its name and its first bytes."""
     with files.opened(path) as file:
-        return is_catalogue(path, file.read(opening.HEAD))
+        return is_catalogue(path, file.read(HEAD))
 
 
 def _collect_waiting(items: Iterator[Example], chunk: int) -> Iterator[list[Example]]:

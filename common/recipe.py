@@ -13,10 +13,11 @@ import tensorflow as tf
 from common import edge_cases, text
 from common.check_examples import check_examples
 from common.config import RunConfig
+from common.encoding import densified
 from common.errors import ConfigError
 from common.heads import Head
 from common.metrics import Nothing, tally_of_shares
-from common.pipeline import densified
+from common.opening import Opened, open_table_source
 from common.types import (
     Answer,
     Ask,
@@ -132,6 +133,15 @@ class Recipe(ABC, Generic[C]):
     def monitor_mode(self) -> str:
         """Whether the best is the largest: "max", or the smallest: "min"."""
         return self.head.monitor_mode if self.head else Head.monitor_mode
+
+    @staticmethod
+    def open_source(spec: str, fields: Sequence[Field], config: Any) -> Opened:
+        """Open what `--data`, `--valid` or `--test` names; `load_data` passes it to `load_splits`.
+
+        Args:
+          config: of the recipe's own class.
+        """
+        return open_table_source(spec, fields, config)
 
     @classmethod
     def relearn(cls, config: C, train: Source, known: Assets) -> Assets:

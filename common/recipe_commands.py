@@ -11,7 +11,8 @@ import click
 
 import recipes
 from common.command_output import format_flags
-from common.config import GROUPS, RunConfig, as_toml, settings
+from common.config import GROUPS, RunConfig, settings
+from common.config_io import as_toml
 from common.errors import ConfigError
 from common.options import Command, ConfigOption, complete_runs, given_values, make_path_option
 

@@ -12,7 +12,8 @@ from typing import IO
 
 import recipes
 from common import transfer
-from common.config import RunConfig, as_json, checked
+from common.config import RunConfig, checked
+from common.config_io import as_json
 from common.distribute import Peers
 from common.errors import RunError
 from common.origin import Origin, doubts, opened

@@ -29,7 +29,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 import recipes
-from common.config import RunConfig, as_json, checked
+from common.config import RunConfig, checked
+from common.config_io import as_json
 from common.errors import ConfigError, RunError
 from common.files import load_arrays, read_json, replacing, save_arrays, write_json
 

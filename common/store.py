@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
+
+from common.types import JsonObject
 
 MEMORY_BYTES = 1 << 29  # beyond this, columns go to disk; putting them together takes as much again
 RELEASE_READS = 256  # so many batches of a mapped store may stay in resident memory
@@ -144,7 +146,7 @@ class StoreWriter:
             columns[name] = Column(values, starts)
         return Store(columns, self.count)
 
-    def keep(self, store: Store) -> dict[str, Any]:
+    def keep(self, store: Store) -> JsonObject:
         """Completes the files of the closed store, so that `load` can open it; what they hold, as a JSON object."""
         if self.folder is None:
             raise ValueError("a store without a folder cannot be kept")
@@ -158,9 +160,11 @@ class StoreWriter:
             if column.starts is not None:
                 np.save(self.folder / f"{number}.starts.npy", column.starts)
             columns[name] = {
-                "type": self.types[name].str, "shape": list(self.shapes[name]), "bytes": path.stat().st_size,
+                "type": self.types[name].str,
+                "shape": list(self.shapes[name]),
+                "bytes": path.stat().st_size,
                 "ragged": column.starts is not None,
-            }  # fmt: skip
+            }
         return {"count": store.count, "columns": columns}
 
     def discard(self) -> None:
@@ -171,7 +175,7 @@ class StoreWriter:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def load(folder: Path, about: Mapping[str, Any]) -> Store:
+def load(folder: Path, about: JsonObject) -> Store:
     """A store that a StoreWriter kept, in memory if it is small enough, else memory-mapped.
 
     Args:
@@ -199,5 +203,5 @@ def _write(file: IO[bytes], values: np.ndarray) -> None:
 
 def _mapped(path: Path, kind: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     # A file without a byte (a column of empty rows) cannot be mapped.
-    flat: Any = np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
+    flat: np.ndarray = np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
     return flat.reshape(-1, *shape)

@@ -4,138 +4,113 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from common.errors import ConfigError, DataError, suggestion
-from common.problems import Problems
-from common.readers import music
 from common.readers.columns import is_other_language, is_paired
-from common.readers.images import Entry, Images, named
-from common.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
-from common.types import Example, Field, Source
+from common.types import Example, Field
 
-MIDI = ("midi", "midi_file", "midi_bytes", "mid")  # what features that hold such files are called
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.features import FeatureConnector
+
 PARTS = {"train": "train", "validation": "valid", "valid": "valid", "dev": "valid", "test": "test"}
 
 
-def opened(
-    name: str, fields: Sequence[Field], given: Mapping[str, str], offline: bool
-) -> tuple[dict[str, Source], str, str]:
-    """(parts by name, a note for people, a fingerprint) of a public data set.
+@dataclass(frozen=True)
+class PublicSet:
+    """A public data set on disk, and which of its features are read.
 
     Args:
       name: as TFDS writes it, such as "imdb_reviews" or "glue/sst2".
+      features: (key, feature) by field.
+      splits: by part, what the set calls it.
+    """
+
+    name: str
+    builder: tfds.core.DatasetBuilder
+    features: Mapping[str, tuple[str, FeatureConnector]]
+    splits: Mapping[str, str]
+
+    @property
+    def full_name(self) -> str:
+        """Its name with its version, by which its content is known."""
+        return str(self.builder.info.full_name)
+
+    @property
+    def taken(self) -> str:
+        """Which feature each field is, for people."""
+        return ", ".join(f'{field} = "{key}"' for field, (key, _) in self.features.items())
+
+    def count(self, split: str) -> int:
+        """How many examples a split has."""
+        return int(self.builder.info.splits[split].num_examples)
+
+    def reader(self, split: str, raw: str = "") -> Callable[[], Iterator[Example]]:
+        """What reads a split.
+
+        Args:
+          raw: the field that is left as the bytes of a file, if any.
+        """
+
+        def read() -> Iterator[Example]:
+            import tensorflow_datasets as tfds
+
+            # Files in order, one after the other: the same order every time.
+            dataset = self.builder.as_dataset(
+                split=split,
+                read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+                decoders={self.features[raw][0]: tfds.decode.SkipDecoding()} if raw else None,
+            )
+            for row in dataset.as_numpy_iterator():
+                yield {
+                    name: row[key] if name == raw else _plain(feature, row[key])
+                    for name, (key, feature) in self.features.items()
+                }
+
+        return read
+
+
+def open_public_set(name: str, fields: Sequence[Field], given: Mapping[str, str], offline: bool) -> PublicSet:
+    """Open a public data set, fetched if it is not on disk.
+
+    Args:
+      name: as TFDS writes it.
       given: feature names by field, where the user said so.
 
     Raises:
       DataError: it is not there and cannot be fetched, or has no fitting features or splits.
     """
     builder = _builder(name, offline)
-    picked = _picked(name, builder.info.features, fields, given, builder.info.supervised_keys)
-    splits = _splits(name, builder)
-    parts = {part: Source(f"tfds:{name} {split}", _reader(builder, split, picked)) for part, split in splits.items()}
-    note = f"tfds:{builder.info.full_name}; " + ", ".join(f'{field} = "{key}"' for field, (key, _) in picked.items())
-    return parts, note, builder.info.full_name
+    features = _Matcher(name, builder.info.features, fields).match(given, builder.info.supervised_keys)
+    return PublicSet(name, builder, features, _splits(name, builder))
 
 
-def tagged_parts(
-    name: str, fields: Sequence[Field], given: Mapping[str, str], offline: bool, names: Mapping[str, str], strict: bool
-) -> tuple[dict[str, Source], str, str]:
-    """As `opened`, of a set whose examples hold a list of tokens and one of tags.
-
-    Args:
-      names: of types, as for `readers.tagged.tagged`.
-      strict: the first example that cannot be used is an error.
-    """
-    builder = _builder(name, offline)
-    picked = _picked(name, builder.info.features, fields, given)
-    tokens, tags = tagged_fields(fields)
-    parts, notes = {}, []
-    for part, split in _splits(name, builder).items():
-        read = _reader(builder, split, picked)
-
-        def sentences(read: Callable[[], Iterator[Example]] = read, split: str = split) -> Iterator[Sentence]:
-            for number, row in enumerate(read(), 1):
-                yield sentence(f"tfds:{name} {split}:{number}", row[tokens], row[tags])
-
-        one = tagged(f"tfds:{name} {split}", split, sentences, names, Problems(strict))
-        notes.append(one.note.replace("; ", ", "))
-        parts[part] = Source(f"tfds:{name} {split}", _examples(one), one.problems, one.repairs)
-    taken = ", ".join(f'{field} = "{key}"' for field, (key, _) in picked.items())
-    return parts, f"tfds:{builder.info.full_name}; {taken}; {'; '.join(notes)}", builder.info.full_name
+def _plain(feature: FeatureConnector | None, value: object) -> object:
+    """A value as text, or as a list of texts."""
+    if isinstance(value, np.ndarray) and value.ndim == 1:  # a sequence
+        return [_plain(getattr(feature, "feature", None), item) for item in value]
+    if feature is not None and hasattr(feature, "int2str"):
+        return feature.int2str(int(value))  # type: ignore[call-overload]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def image_parts(
-    name: str, fields: Sequence[Field], given: Mapping[str, str], offline: bool, strict: bool
-) -> tuple[dict[str, Images], str]:
-    """(readers by part, a fingerprint) of a public set of labelled images, as the files that it was made of.
-
-    Args:
-      strict: the first image that cannot be used is an error.
-
-    Raises: as `opened`.
-    """
-    builder = _builder(name, offline)
-    picked = _picked(name, builder.info.features, fields, given)
-    image, _ = named(fields)
-    taken = ", ".join(f'{field} = "{key}"' for field, (key, _) in picked.items())
-    parts = {}
-    for part, split in _splits(name, builder).items():
-        read = _reader(builder, split, picked, image)
-
-        def entries(read: Callable[[], Iterator[Example]] = read, split: str = split) -> Iterator[Entry]:
-            for number, row in enumerate(read(), 1):
-                yield Entry(f"tfds:{name} {split}:{number}", row.pop(image), row)
-
-        note = f"tfds:{builder.info.full_name} {split}; {taken}"
-        parts[part] = Images(note, image, entries, Problems(strict))
-    return parts, builder.info.full_name
-
-
-def music_parts(
-    name: str, fields: Sequence[Field], given: Mapping[str, str], offline: bool, steps_per_beat: int, strict: bool
-) -> tuple[dict[str, music.Music], str]:
-    """(readers by part, a fingerprint) of a public set whose examples hold MIDI files.
-
-    Args:
-      strict: the first file that cannot be used is an error.
-
-    Raises: as `opened`; and DataError if a part has no piece.
-    """
-    builder = _builder(name, offline)
-    events = next(one for one in fields if one.kind == "events")
-    picked = _picked(name, builder.info.features, [replace(events, names=(*events.names, *MIDI))], given)
-    parts = {}
-    for part, split in _splits(name, builder).items():
-        read = _reader(builder, split, picked, events.name)
-        place = f"tfds:{name} {split}"
-        files = (music.Named(f"{place}:{number}", "", row[events.name]) for number, row in enumerate(read(), 1))
-        parts[part] = music.read(place, files, builder.info.splits[split].num_examples, steps_per_beat, strict)[""]
-    return parts, builder.info.full_name
-
-
-def _examples(reader: Tagged) -> Callable[[], Iterator[Example]]:
-    def read() -> Iterator[Example]:
-        reader.problems.clear()
-        return (example for _, example in reader.rows())
-
-    return read
-
-
-def _splits(name: str, builder: Any) -> dict[str, str]:
+def _splits(name: str, builder: tfds.core.DatasetBuilder) -> dict[str, str]:
     """The split of each part that there is."""
-    found = {
+    splits = {
         part: split for split, info in builder.info.splits.items() if (part := PARTS.get(split)) and info.num_examples
     }
-    if not found:
+    if not splits:
         have = ", ".join(builder.info.splits) or "none"
         raise DataError(f"tfds:{name} has no split named train, validation or test (it has: {have}).")
-    return found
+    return splits
 
 
-def _builder(name: str, offline: bool) -> Any:
+def _builder(name: str, offline: bool) -> tfds.core.DatasetBuilder:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -168,89 +143,85 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
 
 
-def _picked(
-    name: str, features: Any, fields: Sequence[Field], given: Mapping[str, str], supervised: Any = None
-) -> dict[str, tuple[str, Any]]:
-    """(key, feature) by field: as given, else by name, else by type where only one is left.
+class _Matcher:
+    """Finds the feature of each field: as given, else by name, else by type where only one is left."""
 
-    Args:
-      supervised: what the set itself calls input and output, such as ("pt", "en"), which tells several texts apart.
-    """
-    import tensorflow_datasets as tfds
+    def __init__(self, name: str, features: Mapping[str, FeatureConnector], fields: Sequence[Field]):
+        self.name, self.features, self.fields = name, features, fields
+        self.matched: dict[str, str] = {}  # key by field
 
-    kinds = {"text": tfds.features.Text, "label": tfds.features.ClassLabel, "image": tfds.features.Image}
-    items = {"tokens": tfds.features.Text, "tags": tfds.features.ClassLabel}  # of sequences
+    def match(
+        self, given: Mapping[str, str], supervised: Sequence[str] | None
+    ) -> dict[str, tuple[str, FeatureConnector]]:
+        """(key, feature) by field.
 
-    def fits(feature: Any, kind: str) -> bool:
-        if kind == "events":
-            return isinstance(feature, tfds.features.Tensor) and feature.shape == () and feature.tf_dtype == "string"
-        if kind in kinds:
-            return isinstance(feature, kinds[kind])
-        return isinstance(feature, tfds.features.Sequence) and isinstance(feature.feature, items[kind])
+        Args:
+          supervised: what the set itself calls input and output, such as ("pt", "en"), which tells several texts apart.
+        """
+        self._take_given(given)
+        self._take_named()
+        if not self._take_supervised(supervised or ()):
+            self._take_left()
+        return {field.name: (key := self.matched[field.name], self.features[key]) for field in self.fields}
 
-    picked: dict[str, tuple[str, Any]] = {}
+    def _fitting(self, field: Field) -> list[str]:
+        """The keys of free features whose type is a field's."""
+        taken, fits = set(self.matched.values()), _types()[field.kind]
+        return [key for key in self.features if fits(self.features[key]) and key not in taken]
 
-    def fitting(field: Field) -> list[str]:
-        taken = {key for key, _ in picked.values()}
-        return [key for key in features if fits(features[key], field.kind) and key not in taken]
+    def _take_given(self, given: Mapping[str, str]) -> None:
+        for field in self.fields:
+            key = given.get(field.name)
+            if key is not None and key not in self.features:
+                have = ", ".join(self.features)
+                raise ConfigError(f"--column {field.name}={key}: tfds:{self.name} has no such feature, only: {have}.")
+            if key is not None:
+                self.matched[field.name] = key
 
-    for field in fields:
-        wanted = given.get(field.name)
-        if wanted is not None:
-            if wanted not in features:
-                raise ConfigError(
-                    f"--column {field.name}={wanted}: tfds:{name} has no such feature, only: {', '.join(features)}."
+    def _take_named(self) -> None:
+        for field in self.fields:
+            named = [key for key in self._fitting(field) if key.lower() in (field.name, *field.names)]
+            if named and field.name not in self.matched:
+                self.matched[field.name] = named[0]
+
+    def _take_supervised(self, supervised: Sequence[str]) -> bool:
+        """Whether the set's own input and output are the two fields."""
+        if self.matched or not is_paired(self.fields):
+            return False
+        keys = [key for key in supervised if isinstance(key, str) and key in self.features]
+        if len(set(keys)) != 2 or any(map(is_other_language, keys, self.fields)):
+            return False
+        self.matched = {field.name: key for field, key in zip(self.fields, keys, strict=True)}
+        return True
+
+    def _take_left(self) -> None:
+        for field in self.fields:
+            if field.name in self.matched:
+                continue
+            left = self._fitting(field)
+            if len(left) != 1 or is_other_language(left[0], field):
+                raise DataError(
+                    f"tfds:{self.name}: which feature is the {field.name}? It has: {', '.join(self.features)}."
+                    f" Say so by --column {field.name}=NAME."
                 )
-            picked[field.name] = wanted, features[wanted]
-    for field in fields:
-        named = [key for key in fitting(field) if key.lower() in (field.name, *field.names)]
-        if named and field.name not in picked:
-            picked[field.name] = named[0], features[named[0]]
-    if not picked and is_paired(fields):
-        keys = [key for key in supervised or () if isinstance(key, str) and key in features]
-        if len(set(keys)) == 2 and not any(map(is_other_language, keys, fields)):
-            return {field.name: (key, features[key]) for field, key in zip(fields, keys, strict=True)}
-    for field in fields:
-        if field.name in picked:
-            continue
-        left = fitting(field)
-        if len(left) != 1 or is_other_language(left[0], field):
-            raise DataError(
-                f"tfds:{name}: which feature is the {field.name}? It has: {', '.join(features)}."
-                f" Say so by --column {field.name}=NAME."
-            )
-        picked[field.name] = left[0], features[left[0]]
-    return {field.name: picked[field.name] for field in fields}
+            self.matched[field.name] = left[0]
 
 
-def _reader(
-    builder: Any, split: str, picked: Mapping[str, tuple[str, Any]], image: str = ""
-) -> Callable[[], Iterator[Example]]:
-    """What reads a split.
+def _types() -> dict[str, Callable[[FeatureConnector], bool]]:
+    """Whether a feature can be a field of a kind, by kind."""
+    from tensorflow_datasets import features as kinds
 
-    Args:
-      image: the field that is left as the bytes of a file, if any.
-    """
+    def is_file(feature: FeatureConnector) -> bool:
+        return isinstance(feature, kinds.Tensor) and feature.shape == () and feature.tf_dtype == "string"
 
-    def plain(feature: Any, value: Any) -> Any:
-        if getattr(value, "ndim", 0) == 1:  # an array: a sequence
-            return [plain(getattr(feature, "feature", None), one) for one in value]
-        if hasattr(feature, "int2str"):
-            return feature.int2str(int(value))
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    def is_sequence(feature: FeatureConnector, of: type) -> bool:
+        return isinstance(feature, kinds.Sequence) and isinstance(feature.feature, of)
 
-    def read() -> Iterator[Example]:
-        import tensorflow_datasets as tfds
-
-        # Files in order, one after the other: the same order every time.
-        dataset = builder.as_dataset(
-            split=split,
-            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-            decoders={picked[image][0]: tfds.decode.SkipDecoding()} if image else None,
-        )
-        for row in dataset.as_numpy_iterator():
-            yield {
-                name: row[key] if name == image else plain(feature, row[key]) for name, (key, feature) in picked.items()
-            }
-
-    return read
+    return {
+        "text": lambda feature: isinstance(feature, kinds.Text),
+        "label": lambda feature: isinstance(feature, kinds.ClassLabel),
+        "image": lambda feature: isinstance(feature, kinds.Image),
+        "tokens": lambda feature: is_sequence(feature, kinds.Text),
+        "tags": lambda feature: is_sequence(feature, kinds.ClassLabel),
+        "events": is_file,
+    }

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from common.config import RunConfig
 from common.distribute import Peers, spread_random_states
+from common.encoding import FEATURE, TARGET
 from common.epoch_batches import EpochBatches
 from common.errors import RunError, TrainingError
 from common.metrics import Nothing
@@ -24,7 +25,7 @@ from common.optimize import AdamW
 from common.pipeline import evaluation_batches, specs
 from common.store import Store
 from common.time_budget import TimeBudget
-from common.train_step import FEATURE, TARGET, Tensors, TrainStep, select_columns
+from common.train_step import Tensors, TrainStep, select_columns
 from common.training_setup import initialize_weights, make_optimizer, make_plan, select_floats
 from common.transfer import Inherited
 from common.tuning import first_step, phase_at

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from common.config import RunConfig
 from common.distribute import Peers
+from common.encoding import FEATURE, TARGET
 from common.errors import TrainingError
 from common.layers.normalization import counting
 from common.optimize import AdamW, Gradient
@@ -20,7 +21,6 @@ from common.tuning import Plan
 if TYPE_CHECKING:
     from common.recipe import Recipe
 
-FEATURE, TARGET = "feature/", "target/"  # how a store names the columns of each kind
 Tensors = dict[str, tf.Tensor]
 LossAndWeight = tuple[tf.Tensor, tf.Tensor]  # sums
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from common.config import OWN_SHARE, RunConfig
 from common.distribute import Peers
+from common.encoding import FEATURE, TARGET
 from common.optimize import AdamW, optimizer
 from common.store import Store
-from common.train_step import FEATURE, TARGET, Tensors, select_columns
+from common.train_step import Tensors, select_columns
 from common.transfer import Inherited
 from common.tuning import Plan, fine_tuned, warmed_up
 from common.types import Assets

@@ -206,7 +206,7 @@ def _say_finished(recipe: str, path: Path) -> None:
 
 def _describe_command(request: RunRequest) -> dict[str, str]:
     """What must be alike in all workers before any data is read."""
-    from common.prepare import code_hash
+    from common.encoded_cache import code_hash
 
     flags = {name: value for name, value in request.explicit.items() if name not in ("devices", "offline")}
     flags |= {"run_dir": request.run_dir, "resume": request.resume}
@@ -312,7 +312,7 @@ def evaluate(
 
     served = load(target, recipe_path, trust_code, devices)
     config = replace(served.config, **{"column": (), "label_names": None, "limit": None, **options})
-    source, notes = whole(data, served.recipe.fields, config)
+    source, notes = whole(data, served.recipe.fields, config, served.recipe.open_source)
     say_notes(notes)
     with display("Evaluating") as shown:
         measured = served.measures(with_progress(source, shown))

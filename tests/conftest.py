@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """A cache of the tests' own, with the default data of the user's."""
-    from common.packaged import cache_dir
+    from common.user_cache import cache_dir
 
     data, cache = cache_dir() / "data", tmp_path_factory.mktemp("cache")
     (cache / "kerasserole").mkdir()

@@ -9,13 +9,16 @@ from common.check_common import lines
 from common.check_images import labelled_images
 from common.config import RunConfig
 from common.errors import DataError
+from common.readers.image_sets import open_image_source
 from common.types import Field
 
 FIELDS = (Field("image", "image", ("path",)), Field("label", "label"))
 
 
 def report(folder, **settings):
-    return labelled_images(sources.splits(RunConfig(data=(str(folder),), **settings), FIELDS, lambda: None))
+    return labelled_images(
+        sources.load_splits(RunConfig(data=(str(folder),), **settings), FIELDS, lambda: None, open_image_source)
+    )
 
 
 def sound(folder, part="train", labels="ab", count=6, first=0, **settings):

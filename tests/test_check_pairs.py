@@ -5,9 +5,14 @@ import pytest
 from common.check_common import lines
 from common.check_pairs import pairs
 from common.errors import DataError
-from common.pairs import Filter, filtered
+from common.pairs import Filter
 from common.problems import Problems
+from common.sources import filter_examples
 from common.types import Source, Splits
+
+
+def filtered(pairs):
+    return filter_examples(pairs, lambda pair: Filter().fault(pair["source"], pair["target"]))
 
 
 def source(name, rows, problems=None):
@@ -70,7 +75,7 @@ def test_targets_of_another_length_are_a_warning():
 def test_what_was_not_used_is_told_once():
     problems = Problems()
     rows = [*TRAIN, ("a", "a"), ("b", "b")]
-    train = filtered(source("all", rows, problems), Filter())
+    train = filtered(source("all", rows, problems))
     found = pairs(Splits(train, source("all", TRAIN, problems)))
     assert found["parts"]["train"]["left_out"] == {"with two equal sides": 2}
     assert "broken_rows" not in found["parts"]["valid"]

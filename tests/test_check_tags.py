@@ -13,7 +13,7 @@ from common.check_common import lines
 from common.config import RunConfig
 from common.prepare import problem_lines
 from common.problems import Problems
-from common.sources import splits
+from common.sources import load_splits
 from common.types import Source
 from recipes.ner import data
 
@@ -233,7 +233,7 @@ def test_default_data_has_no_leak_and_no_fault():
     assert set(found["parts"]) == {"train", "valid", "test"}
     assert set(found["overlap"].values()) == {0}
     # Outside of entities there are commas alone, which is told from the texts.
-    train = splits(RunConfig(), data.FIELDS, data.addresses).train
+    train = load_splits(RunConfig(), data.FIELDS, data.addresses).train
     outside = [token for e in train for token, tag in zip(e["tokens"], e["tags"], strict=True) if tag == "O"]
     assert set(outside) <= {",", ";"}
     share = len(outside) / sum(len(example["tokens"]) for example in train)

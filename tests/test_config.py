@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
-from common.config import RunConfig, as_json, as_toml, checked, from_file, option, settings
+from common.config import RunConfig, checked, option, settings
+from common.config_io import as_json, as_toml, from_file
 from common.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]

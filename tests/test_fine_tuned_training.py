@@ -9,7 +9,7 @@ import tensorflow as tf
 from training_helpers import SMALL_OF, assert_same_weights, made_up, trained
 
 import recipes
-from common import comparison, frames, pipeline, workflow
+from common import comparison, encoding, frames, workflow
 from common.config import OWN_SHARE
 from common.endpoints import of_model
 from common.errors import ConfigError
@@ -44,8 +44,8 @@ def built(name, examples, origin=None, own=None, **more):
         inputs = {f"feature/{key}": value for key, value in recipe.encode(batch).items()}
         return inputs | {f"target/{key}": value for key, value in recipe.encode_target(batch).items()}
 
-    encoder = pipeline.Encoder(encode, [field.name for field in recipe.fields])
-    store = pipeline.encoded(examples, encoder, StoreWriter())
+    encoder = encoding.Encoder(encode, [field.name for field in recipe.fields])
+    store = encoding.encoded(examples, encoder, StoreWriter())
     given = Inherited(origin, recipe_of(origin, recipe_class).axes()) if origin else None
     return Trainer(recipe, config, store, store, tf.distribute.get_strategy(), inherited=given)
 
@@ -237,8 +237,8 @@ def test_new_words_begin_as_unknown_ones(name):
 def _rows(trainer, examples):
     """Model inputs of examples, as a store holds them."""
     fields = [field.name for field in trainer.recipe.fields if field.kind not in ("label", "tags")]
-    batch = pipeline.stacked([{name: one[name] for name in fields} for one in examples])
-    return {f"feature/{key}": value for key, value in pipeline.densified(trainer.recipe.encode(batch)).items()}
+    batch = encoding.stacked([{name: one[name] for name in fields} for one in examples])
+    return {f"feature/{key}": value for key, value in encoding.densified(trainer.recipe.encode(batch)).items()}
 
 
 @EACH

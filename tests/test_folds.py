@@ -76,7 +76,7 @@ def test_folds_are_over_all_parts_in_any_order_and_again_the_same(tmp_path):
     found = []
     for name, order in (("a.csv", rows), ("b.csv", rows[::-1]), ("b.csv", rows[::-1])):
         config = RunConfig(data=(str(write(tmp_path / name, [*order, ("broken", "")])),))
-        folds = folded(sources.splits(config, FIELDS, lambda: None), FIELDS, 4)
+        folds = folded(sources.load_splits(config, FIELDS, lambda: None), FIELDS, 4)
         found.append([[set(texts(part)) for _, part in fold.given()] for fold in folds])
         # Broken rows are told of once, though three parts of the file were read.
         assert folds[0].train.problems.lines() == [f"{name}:{52} has no label"]

@@ -6,8 +6,8 @@ from calls import prepared_by
 from common import sources
 from common.config import RunConfig
 from common.errors import DataError
-from common.opening import opened
 from common.readers import pictures
+from common.readers.image_sets import open_image_source
 from common.types import Field
 
 FIELDS = (Field("image", "image", ("picture",)), Field("label", "label"))
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 def test_images_are_the_files_that_the_set_was_made_of(folder, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
-    one = opened("tfds:pictures", FIELDS, RunConfig(offline=True))
+    one = open_image_source("tfds:pictures", FIELDS, RunConfig(offline=True))
     assert set(one.parts) == {"train", "test"}
     assert one.notes[0].startswith('tfds:pictures/1.0.0 train; image = "image", label = "label"')
     test = one.parts["test"]
@@ -61,14 +61,16 @@ def test_images_are_the_files_that_the_set_was_made_of(folder, monkeypatch):
         assert {pictures.facts(example["image"])[0] for example in examples} == {35, 37, 38, 39}
         assert [what for _, what in test.problems.first] == ["is a broken JPEG file (cut off or damaged)"]
     assert len(list(one.parts["train"])) == 30
-    strict = opened("tfds:pictures", FIELDS, RunConfig(offline=True, strict=True))
+    strict = open_image_source("tfds:pictures", FIELDS, RunConfig(offline=True, strict=True))
     with pytest.raises(DataError, match=r"tfds:pictures test:\d is a broken JPEG file"):
         list(strict.parts["test"])
 
 
 def test_a_part_for_validation_is_split_off(folder, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
-    splits = sources.splits(RunConfig(data=("tfds:pictures",), split="50,50,0"), FIELDS, lambda: None)
+    splits = sources.load_splits(
+        RunConfig(data=("tfds:pictures",), split="50,50,0"), FIELDS, lambda: None, open_image_source
+    )
     assert splits.valid is not None
     sizes = len(list(splits.train)), len(list(splits.valid))
     assert sum(sizes) == 30 and min(sizes) > 0
@@ -77,6 +79,8 @@ def test_a_part_for_validation_is_split_off(folder, monkeypatch):
 def test_labels_can_have_other_names(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
     (tmp_path / "names").write_text("cat\tKatze\n")
-    source = opened("tfds:pictures", FIELDS, RunConfig(offline=True, label_names=str(tmp_path / "names"))).parts["test"]
+    source = open_image_source(
+        "tfds:pictures", FIELDS, RunConfig(offline=True, label_names=str(tmp_path / "names"))
+    ).parts["test"]
     assert {example["label"] for example in source} == {"Katze"}
     assert source.problems.count == 2

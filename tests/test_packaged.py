@@ -18,7 +18,8 @@ import pytest
 
 from common import packaged
 from common.errors import DataError
-from common.packaged import Archive, attribution, cache_dir, fetch
+from common.packaged import Archive, attribution, fetch
+from common.user_cache import cache_dir
 
 ROOT = Path(__file__).parents[1]
 WORDS = b"a fine film\npos\n"

@@ -11,17 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import pipeline
+from common.encoding import ENCODE_BATCH, Encoder, densified, encoded, in_batches, stacked
 from common.pipeline import (
-    ENCODE_BATCH,
     POOL_BATCHES,
-    Encoder,
-    densified,
-    encoded,
     epoch_order,
     evaluation_batches,
-    in_batches,
     padded_lengths,
-    stacked,
     token_batches,
     training_batches,
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from common import endpoints
 from common.annotating import Names, doccano, kind_of, label_studio
 from common.errors import ConfigError
-from common.opening import reader
+from common.file_formats import open_table_file, open_tagged_file
 from common.pre_annotation import AnnotationTarget, export_predictions
 from common.predict_request import PredictRequest
 from common.problems import Problems
@@ -87,7 +87,8 @@ def read_back(folder, tool, written, fields):
     """The examples in what a tool was given, when all of it was accepted."""
     path = folder / "export.json"
     path.write_text(json.dumps(accepted(json.loads(written))) if tool == "label-studio" else written, encoding="utf-8")
-    return [example for _, example in reader(path, fields, (), None, Problems(strict=True)).rows()]
+    open_file = open_tagged_file if fields is NER else open_table_file
+    return [example for _, example in open_file(path, fields, (), None, Problems(strict=True)).rows()]
 
 
 @pytest.mark.parametrize("tool", ["label-studio", "doccano"])

@@ -9,7 +9,7 @@ import pytest
 from calls import SMALL, call, good, tiny_texts, write
 
 import recipes
-from common import prepare
+from common import encoded_cache, prepare
 from common.errors import DataError, RunError
 from common.prepare import prepared
 
@@ -158,7 +158,7 @@ def test_nothing_is_kept_where_it_may_not_be(cache, data):
 
 
 def test_what_was_used_last_stays(cache, data, monkeypatch):
-    monkeypatch.setattr(prepare, "KEPT", 2)
+    monkeypatch.setattr(encoded_cache, "KEPT", 2)
     for seconds, length in enumerate([5, 6]):
         ready(data, max_length=length)
         for about in cache.glob("*/about.json"):

@@ -18,7 +18,7 @@ import cli
 import recipes
 from common.config import settings
 from common.launching import free_addresses
-from common.packaged import cache_dir
+from common.user_cache import cache_dir
 
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*/README.md")],

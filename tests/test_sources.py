@@ -10,9 +10,10 @@ from calls import tiny_texts, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import opening, sources
+from common import file_formats, sources
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
+from common.opening import open_tagged_source
 from common.strata import cut, strata
 from common.types import Field, Source
 from recipes.ner.data import FIELDS as NER
@@ -26,7 +27,7 @@ def own():
 
 def parts(**settings):
     """(train, valid, test) texts; None for a part that there is not."""
-    found = sources.splits(RunConfig(**settings), FIELDS, own)
+    found = sources.load_splits(RunConfig(**settings), FIELDS, own)
     return [part and [example["text"] for example in part] for part in (found.train, found.valid, found.test)]
 
 
@@ -112,17 +113,19 @@ def test_bad_split_is_a_usage_error(split):
 )
 def test_bad_column_is_a_usage_error(given, message):
     with pytest.raises(ConfigError, match=message):
-        opening.columns([given], FIELDS)
+        file_formats.columns([given], FIELDS)
 
 
 def test_fingerprint_changes_with_the_data(reviews, tmp_path):
     other = str(write(tmp_path / "other.csv", tiny_texts(999)))
-    prints = [sources.splits(RunConfig(data=(file,)), FIELDS, own).fingerprint for file in (reviews, reviews, other)]
+    prints = [
+        sources.load_splits(RunConfig(data=(file,)), FIELDS, own).fingerprint for file in (reviews, reviews, other)
+    ]
     assert prints[0] == prints[1] != prints[2]
 
 
 def test_own_data_brings_its_attribution():
-    assert sources.splits(RunConfig(), FIELDS, own).attribution == {"licence": "MIT"}
+    assert sources.load_splits(RunConfig(), FIELDS, own).attribution == {"licence": "MIT"}
 
 
 # Small data
@@ -136,7 +139,7 @@ def labelled(counts, seed=0):
 
 def split_of(path, rows, **settings):
     """Splits of a file of such rows, and how many of each label are in each part."""
-    found = sources.splits(RunConfig(data=(str(write(path, rows)),), **settings), FIELDS, own)
+    found = sources.load_splits(RunConfig(data=(str(write(path, rows)),), **settings), FIELDS, own)
     return found, [Counter(example["label"] for example in part) for _, part in found.given()]
 
 
@@ -163,7 +166,7 @@ def test_a_thousand_examples_are_split_by_hash_alone_and_one_fewer_by_label(tmp_
 def test_few_examples_without_labels_have_their_shares(tmp_path):
     fields = (Field("source", "text", ("text",)), Field("target", "text", ("label",)))
     config = RunConfig(data=(str(write(tmp_path / "a.csv", tiny_texts(40))),))
-    found = sources.splits(config, fields, own)
+    found = sources.load_splits(config, fields, own)
     assert [len(list(part)) for _, part in found.given()] == [32, 4, 4]
     assert found.notes[-1] == "40 examples are few, so each part gets just its share (32, 4 and 4)"
     assert found.train.name.endswith("(train, by rank)")
@@ -177,7 +180,7 @@ def test_few_sentences_are_split_by_the_rarest_type_of_their_entities(tmp_path):
         lines += [f"{word}{number}\t{tag}" for word, tag in zip("ab", tags.split(), strict=True)] + [""]
     path = tmp_path / "a.conll"
     path.write_text("\n".join(lines), encoding="utf-8")
-    found = sources.splits(RunConfig(data=(str(path),)), NER, own)
+    found = sources.load_splits(RunConfig(data=(str(path),)), NER, own, open_tagged_source)
     counts = [Counter(" ".join(example["tags"]) for example in part) for _, part in found.given()]
     assert counts == [
         {"B-PER O": 68, "B-PER B-LOC": 8, "O O": 4}, {"B-PER O": 8, "B-PER B-LOC": 1, "O O": 1},
@@ -235,7 +238,7 @@ def test_a_part_by_rank_changes_the_fingerprint_and_own_data_is_never_split_so(t
     rows = labelled({"a": 20})
     by_rank, whole = (split_of(tmp_path / "a.csv", rows, split=split)[0] for split in ("80,10,10", "100,0,0"))
     assert by_rank.fingerprint != whole.fingerprint
-    assert sources.splits(RunConfig(), FIELDS, own).train.name == "own data (train, by hash)"
+    assert sources.load_splits(RunConfig(), FIELDS, own).train.name == "own data (train, by hash)"
 
 
 @given(
@@ -328,7 +331,7 @@ def test_tweets_of_two_files_are_read(shared):
 
 def test_tfds_fields_are_mapped_by_type(tfds_folder, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
-    found = sources.splits(RunConfig(data=("tfds:tiny",)), FIELDS, own)
+    found = sources.load_splits(RunConfig(data=("tfds:tiny",)), FIELDS, own)
     train, valid, test = (list(part) for part in (found.train, found.valid, found.test))
     assert len(train) + len(valid) == 60
     assert sorted(example["text"] for example in test) == [f"text {number}" for number in range(60, 75)]
@@ -338,7 +341,7 @@ def test_tfds_fields_are_mapped_by_type(tfds_folder, monkeypatch):
 
 def test_tfds_reads_the_same_order_every_time(tfds_folder, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
-    train = sources.splits(RunConfig(data=("tfds:tiny",)), FIELDS, own).train
+    train = sources.load_splits(RunConfig(data=("tfds:tiny",)), FIELDS, own).train
     assert list(train) == list(train)
 
 
@@ -355,19 +358,19 @@ def test_evaluation_takes_every_example_of_a_file(reviews):
 def test_tfds_column_that_is_not_there_is_named(tfds_folder, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
     with pytest.raises(ConfigError, match=r"has no such feature, only: (body, verdict|verdict, body)"):
-        sources.splits(RunConfig(data=("tfds:tiny",), column=("text=review",)), FIELDS, own)
+        sources.load_splits(RunConfig(data=("tfds:tiny",), column=("text=review",)), FIELDS, own)
 
 
 def test_tfds_offline_names_the_way_to_do_it(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(DataError, match=r"tfds:imdb_reviews is not on this machine.*place a prepared copy under"):
-        sources.splits(RunConfig(data=("tfds:imdb_reviews",), offline=True), FIELDS, own)
+        sources.load_splits(RunConfig(data=("tfds:imdb_reviews",), offline=True), FIELDS, own)
 
 
 def test_tfds_unknown_name_is_suggested(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(DataError, match='Did you mean "imdb_reviews"'):
-        sources.splits(RunConfig(data=("tfds:imdb_review",)), FIELDS, own)
+        sources.load_splits(RunConfig(data=("tfds:imdb_review",)), FIELDS, own)
 
 
 def test_imdb_labelled_gives_all_its_thousand_rows(shared):
@@ -482,7 +485,7 @@ def test_several_sources_of_several_kinds_are_one(tmp_path):
     (tmp_path / "folder" / "y" / "1.txt").write_text("four\n")
     given = tuple(f"{tmp_path}/{name}" for name in ("a.csv", "b.jsonl", "folder"))
     config = RunConfig(data=(*given[:2], f"{tmp_path}/t,{tmp_path}/l", given[2]), split="100,0,0")
-    found = sources.splits(config, FIELDS, own)
+    found = sources.load_splits(config, FIELDS, own)
     assert [(e["text"], e["label"]) for e in found.train] == [("one", "x"), ("two", "y"), ("three", "x"), ("four", "y")]
     assert len(found.notes) == 4
 
@@ -507,7 +510,7 @@ def test_tagged_sentences_are_split_and_their_problems_told(tmp_path):
     lines = [f"t{number}\tB-X\nrests\tO\n\n" for number in range(1000)]
     (tmp_path / "a.conll").write_text("".join(lines) + "broken\n")
     config = RunConfig(data=(str(tmp_path / "a.conll"),))
-    found = sources.splits(config, TAGGED, own)
+    found = sources.load_splits(config, TAGGED, own, open_tagged_source)
     kept = [list(part) for part in (found.train, found.valid, found.test)]
     assert sum(map(len, kept)) == 1000 and [round(len(part), -2) for part in kept] == [800, 100, 100]
     assert kept[0][0] == {"text": "t0 rests", "tokens": ["t0", "rests"], "tags": ["B-X", "O"]}

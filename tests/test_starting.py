@@ -10,7 +10,8 @@ import pytest
 from calls import SMALL, call, fails, good
 
 import recipes
-from common.config import checked, from_file, settings
+from common.config import checked, settings
+from common.config_io import from_file
 from common.formats import catalogues, translation_memory, zipped
 from common.starting import begin, config_file
 

@@ -6,6 +6,7 @@ from calls import prepared_by
 from common import sources
 from common.config import RunConfig
 from common.errors import DataError
+from common.opening import open_tagged_source
 from common.types import Field
 
 FIELDS = (Field("tokens", "tokens", ("words",)), Field("tags", "tags", ("ner",)))
@@ -58,7 +59,9 @@ def own():
 
 
 def splits(fields=FIELDS, **settings):
-    return sources.splits(RunConfig(data=("tfds:tagged",), offline=True, split="100,0,0", **settings), fields, own)
+    return sources.load_splits(
+        RunConfig(data=("tfds:tagged",), offline=True, split="100,0,0", **settings), fields, own, open_tagged_source
+    )
 
 
 def test_sequences_of_tokens_and_tags_are_read():

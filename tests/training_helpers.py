@@ -7,7 +7,7 @@ import tensorflow as tf
 from calls import tagged_sentences, tiny_images, tiny_pairs, tiny_texts, tiny_tunes
 
 import recipes
-from common import pipeline, workflow
+from common import encoding, workflow
 from common.store import StoreWriter
 from common.train import EpochEnd, Trainer
 from common.types import Source, WarmUp
@@ -77,8 +77,8 @@ def made(count=50, strategy=None, valid=True, name="sentiment", warm_up=None, **
     if warm_up:
         layer, *rest = warm_up
         recipe.warm_up = lambda model: WarmUp([model.get_layer(layer)], *rest)
-    encoder = pipeline.Encoder(encode, [field.name for field in recipe.fields])
-    store = pipeline.encoded(examples, encoder, StoreWriter())
+    encoder = encoding.Encoder(encode, [field.name for field in recipe.fields])
+    store = encoding.encoded(examples, encoder, StoreWriter())
     return Trainer(recipe, config, store, store if valid else None, strategy or tf.distribute.get_strategy())
 
 

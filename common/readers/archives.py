@@ -19,9 +19,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, cast
 
 from common.errors import DataError
-from common.packaged import cache_dir
 from common.progress import display
 from common.readers.files import damaged, opened
+from common.user_cache import cache_dir
 
 ZIPS = (b"PK\x03\x04", b"PK\x05\x06")  # the latter is an empty one
 MOST_BYTES, MOST_FILES = 50 * 2**30, 5_000_000  # what an archive may unpack to; one made to fill the disk is more

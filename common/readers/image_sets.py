@@ -1,19 +1,22 @@
-"""Labelled images wherever they stand: a folder, a table, IDX files, or an archive of one of these."""
+"""Labelled images wherever they stand: a folder, a table, IDX files, an archive of one of these, or a public set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from common.config import RunConfig
 from common.errors import ConfigError, DataError
+from common.file_formats import columns, open_table_file
+from common.opening import Opened, SourceRequest, digest, file_prints, joined, make_request
 from common.problems import Problems
 from common.readers import archives, idx, pictures
 from common.readers.files import opened, suffix
 from common.readers.folders import listed, sub_folders
 from common.readers.image_tables import Rows, image_table
-from common.readers.images import Images, image_folders
+from common.readers.images import Entry, Images, image_folders, named
 from common.types import Field
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")  # .json is mostly something else beside images
@@ -118,3 +121,62 @@ class Finder:
 def _is_other_image(head: bytes) -> bool:
     """Whether a file begins as WebP, TIFF or AVIF, which TensorFlow does not know."""
     return head[8:12] == b"WEBP" or head.startswith((b"II*\0", b"MM\0*")) or head[4:12] == b"ftypavif"
+
+
+def open_image_source(spec: str, fields: Sequence[Field], config: RunConfig) -> Opened:
+    """Opens labelled images: folders, tables of paths, IDX files, archives, or a public set.
+
+    Raises:
+      DataError: it is missing, damaged or of no known kind.
+    """
+    request = make_request(spec, fields, config)
+    return _open_public_images(request) if request.is_public else _open_image_files(request)
+
+
+def open_image_table(
+    path: Path, fields: Sequence[Field], column: Sequence[str], encoding: str | None, problems: Problems
+) -> Images:
+    """Open a table that names images by their paths, or holds them; see `file_formats.open_table_file`."""
+
+    def texts(as_texts: tuple[Field, ...], problems: Problems) -> Rows:
+        return open_table_file(path, as_texts, column, encoding, problems)
+
+    return image_table(path, fields, columns(column, fields), texts, problems)
+
+
+def _open_image_files(request: SourceRequest) -> Opened:
+    spec, config = request.spec, request.config
+
+    def texts(table: Path, as_texts: tuple[Field, ...], problems: Problems) -> Rows:
+        return open_table_file(table, as_texts, config.column, config.encoding, problems)
+
+    finder = Finder(request.fields, request.columns, texts, digest, config.strict)
+    if request.is_joined:
+        sets: list[ImageSet] = [finder.pair(request.joined_paths())]
+    else:
+        sets = [finder.found(path, spec if path == request.path else str(path)) for path in request.named_paths()]
+    if len(sets) > 1 and any(set(image_set.parts) != {""} for image_set in sets):
+        raise DataError(f"{spec} names several sources, some of which have parts: give each by a --data of its own.")
+    parts = {
+        part: joined(spec, [request.make_source(part, image_set.parts[part]) for image_set in sets])
+        for part in sets[0].parts
+    }
+    notes = tuple(reader.note for image_set in sets for reader in image_set.parts.values())
+    prints = file_prints(file for image_set in sets for file in image_set.files())
+    return Opened(parts, notes, request.fingerprint(prints))
+
+
+def _open_public_images(request: SourceRequest) -> Opened:
+    """A public set of labelled images, as the files that it was made of."""
+    public = request.open_public_set()
+    image, _ = named(request.fields)
+    readers = {}
+    for part, split in public.splits.items():
+
+        def entries(name: str = f"tfds:{public.name} {split}", split: str = split) -> Iterator[Entry]:
+            for number, row in enumerate(public.reader(split, image)(), 1):
+                yield Entry(f"{name}:{number}", row.pop(image), row)
+
+        note = f"tfds:{public.full_name} {split}; {public.taken}"
+        readers[part] = Images(note, image, entries, Problems(request.config.strict))
+    return request.make_opened(readers, [public.full_name])

@@ -1,15 +1,17 @@
-"""Pieces of music wherever they stand: a file, several, a folder or an archive; each file is read once."""
+"""Pieces of music wherever they stand: files, a folder, an archive or a public set; each file is read once."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from common.errors import DataError
+from common.config import RunConfig
+from common.errors import ConfigError, DataError
+from common.opening import Opened, SourceRequest, combined, digest, file_prints, make_request
 from common.problems import Problems
 from common.progress import display
 from common.readers import archives, frames, midi, notation
@@ -19,8 +21,9 @@ from common.readers.folders import PARTS
 from common.readers.grid import Found, Quantised, Unusable
 from common.readers.images import IGNORED
 from common.readers.reader import Reader
-from common.types import Example
+from common.types import Example, Field
 
+FEATURES = ("midi", "midi_file", "midi_bytes", "mid")  # of public sets, what those that hold such files are called
 MIDI = (".mid", ".midi", ".kar", ".smf")
 SCORES = (".musicxml", ".xml", ".mxl")
 JSON = (".json", ".jsonl", ".ndjson")
@@ -75,8 +78,48 @@ class Music(Reader):
                 yield result.location, result.piece
 
 
-def opened(
-    spec: str, paths: Sequence[Path], steps_per_beat: int, strict: bool, digest: Callable[[Path], str]
+def open_music_source(spec: str, fields: Sequence[Field], config: RunConfig, steps_per_beat: int) -> Opened:
+    """Opens pieces of music: files, folders, archives, or a public set whose examples hold MIDI files.
+
+    Args:
+      steps_per_beat: of the grid on which notes are put.
+
+    Raises:
+      DataError: there is nothing of the sort, or a part has no piece.
+    """
+    request = make_request(spec, fields, config)
+    if request.is_public:
+        readers, prints = _open_public_pieces(request, steps_per_beat)
+    else:
+        readers, prints = _open_piece_files(request, steps_per_beat)
+    parts = {part: request.make_source(part, reader) for part, reader in readers.items()}
+    notes = tuple(reader.note for reader in readers.values())
+    return Opened(parts, notes, combined([*prints, str(steps_per_beat)]))
+
+
+def _open_public_pieces(request: SourceRequest, steps_per_beat: int) -> tuple[dict[str, Music], list[str]]:
+    events = next(one for one in request.fields if one.kind == "events")
+    public = request.open_public_set([replace(events, names=(*events.names, *FEATURES))])
+    parts = {}
+    for part, split in public.splits.items():
+        place, rows = f"tfds:{public.name} {split}", public.reader(split, events.name)()
+        files = (Named(f"{place}:{number}", "", row[events.name]) for number, row in enumerate(rows, 1))
+        parts[part] = read(place, files, public.count(split), steps_per_beat, request.config.strict)[""]
+    return parts, [public.full_name]
+
+
+def _open_piece_files(request: SourceRequest, steps_per_beat: int) -> tuple[dict[str, Music], list[str]]:
+    if request.config.column:
+        raise ConfigError(
+            f"--column says what columns hold, but files of music such as {request.spec} have none: leave it out."
+        )
+    paths = request.joined_paths() if request.is_joined else request.named_paths()
+    readers, marked = _open_pieces(request.spec, paths, steps_per_beat, request.config.strict)
+    return readers, list(file_prints(marked))
+
+
+def _open_pieces(
+    spec: str, paths: Sequence[Path], steps_per_beat: int, strict: bool
 ) -> tuple[dict[str, Music], list[tuple[str, Path]]]:
     """Readers by part, all under "" if there are no parts; and (name, path) of every file that they read.
 
@@ -86,7 +129,6 @@ def opened(
       spec: what was named, for people.
       paths: files, folders and archives.
       strict: something that gives no piece is an error.
-      digest: tells a file's bytes from others.
 
     Raises:
       DataError: there is nothing of the sort, or there are no pieces.

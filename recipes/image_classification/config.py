@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import OWN, TAKEN, RunConfig, option
+from common.config import OWN, TAKEN, RunConfig, network_option, option
 from common.types import About
 
 ABOUT = About(
@@ -64,14 +64,14 @@ class Config(RunConfig):
         0, "Stop when validation has not improved for so many epochs; 0 for never.", low=0, group="Training"
     )
 
-    model: str = option("resnet", "The network: plain, or with residual blocks.", choices=("cnn", "resnet"))
-    width: int = option(
+    model: str = network_option("resnet", "The network: plain, or with residual blocks.", choices=("cnn", "resnet"))
+    width: int = network_option(
         None,
         "Filters of the first convolution, twice as many in the plain network; later ones are multiples.",
         low=1,
         shown="16, or fits --max-minutes",
     )
-    depth: int = option(1, "Residual blocks at each of the two resolutions that have any.", low=0, high=20)
+    depth: int = network_option(1, "Residual blocks at each of the two resolutions that have any.", low=0, high=20)
     backbone: str | None = option(
         None, "A network of Keras Applications in place of --model.", choices=BACKBONES, shown="none"
     )
@@ -81,12 +81,16 @@ class Config(RunConfig):
         metavar="imagenet|none|FILE",
         source=OWN,
     )
-    head_only: float = option(
+    head_only: float = network_option(
         0.2, "Share of the training in which a backbone with weights stays as it is.", low=0, below=1, source=OWN
     )
-    squeeze: bool = option(False, "Weigh channels by what the whole image shows (squeeze and excitation).")
-    activation: str = option("relu", "What bends the line.", choices=("relu", "gelu", "silu", "elu", "leaky_relu"))
-    dropout: float = option(0.0, "Share of what the last layer sees that is dropped.", low=0, below=1, source=TAKEN)
+    squeeze: bool = network_option(False, "Weigh channels by what the whole image shows (squeeze and excitation).")
+    activation: str = network_option(
+        "relu", "What bends the line.", choices=("relu", "gelu", "silu", "elu", "leaky_relu")
+    )
+    dropout: float = network_option(
+        0.0, "Share of what the last layer sees that is dropped.", low=0, below=1, source=TAKEN
+    )
 
     image_size: str | None = option(
         None,
@@ -97,23 +101,29 @@ class Config(RunConfig):
     )
     channels: str = option("auto", "Whether colours are seen.", choices=("auto", "grey", "colour"), source=OWN)
     flip: str = option("auto", "Mirror images at random; auto: colour ones.", choices=("auto", "on", "off"), source=OWN)
-    shift: float = option(0.125, "Images are moved by up to this share of their size.", low=0, below=1, source=OWN)
-    scale: float = option(0.0, "Images are made up to this share larger or smaller.", low=0, below=1, source=OWN)
-    rotate: float = option(0.0, "Images are turned by up to so many degrees.", low=0, high=180, source=OWN)
-    colour: float = option(
+    shift: float = network_option(
+        0.125, "Images are moved by up to this share of their size.", low=0, below=1, source=OWN
+    )
+    scale: float = network_option(
+        0.0, "Images are made up to this share larger or smaller.", low=0, below=1, source=OWN
+    )
+    rotate: float = network_option(0.0, "Images are turned by up to so many degrees.", low=0, high=180, source=OWN)
+    colour: float = network_option(
         0.0, "Brightness, contrast and saturation change by up to this share.", low=0, below=1, source=OWN
     )
-    erase: float = option(
+    erase: float = network_option(
         0.25, "Side of a square that is blanked, as a share of the image's.", low=0, high=1, source=OWN
     )
-    rand_augment: int = option(
+    rand_augment: int = network_option(
         0, "So many changes out of 11, drawn anew for each image (RandAugment).", low=0, high=11, source=OWN
     )
-    rand_strength: float = option(0.3, "How strong these are.", low=0, high=1, source=OWN)
-    mix: str = option(
+    rand_strength: float = network_option(0.3, "How strong these are.", low=0, high=1, source=OWN)
+    mix: str = network_option(
         "none",
         "Train on two images at once: a blend, or a piece of one.",
         choices=("none", "mixup", "cutmix"),
         source=OWN,
     )
-    mirror_tests: bool = option(False, "Also see the mirror image when predicting, and take the mean.", source=TAKEN)
+    mirror_tests: bool = network_option(
+        False, "Also see the mirror image when predicting, and take the mean.", source=TAKEN
+    )

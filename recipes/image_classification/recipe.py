@@ -17,6 +17,7 @@ from common.classifier import ClassificationHead
 from common.config import passes
 from common.errors import ConfigError
 from common.readers import pictures
+from common.readers.image_sets import open_image_source
 from common.recipe import Recipe
 from common.types import Assets, Axis, Batch, Endpoint, Example, JsonObject, OutputRow, Source, Splits, WarmUp
 
@@ -48,6 +49,8 @@ class ImageClassificationRecipe(Recipe[Config]):
         # A network that saw colours may be fine-tuned on grey images.
         self.flip = not assets.get("images_grey", grey) if config.flip == "auto" else config.flip == "on"
 
+    open_source = staticmethod(open_image_source)
+
     @classmethod
     def load_data(cls, config: Config) -> Splits:
         given = size(config.image_size)  # refused before the data is read
@@ -57,7 +60,7 @@ class ImageClassificationRecipe(Recipe[Config]):
             )
         if config.backbone and config.channels == "grey":
             raise ConfigError("--channels is grey, but backbones see colours. Give auto; grey images can be used.")
-        return sources.splits(config, data.FIELDS, lambda: data.digits(config.offline))
+        return sources.load_splits(config, data.FIELDS, lambda: data.digits(config.offline), cls.open_source)
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import KEPT, OWN, TAKEN, RunConfig, option
+from common.config import KEPT, OWN, TAKEN, RunConfig, network_option, option
 from common.types import About
 
 ABOUT = About(
@@ -54,17 +54,17 @@ class Config(RunConfig):
         0, "Stop when validation has not improved for so many epochs; 0 for never.", low=0, group="Training"
     )
 
-    units: int = option(192, "Units of each LSTM over frames.", low=1)
-    layers: int = option(2, "LSTMs over frames, one above the other.", low=1)
-    note_units: int = option(128, "Units of the LSTM over the notes of a frame.", low=1)
-    dropout: float = option(0.25, "Share of the states that is dropped.", low=0, below=1, source=TAKEN)
-    transpose: int = option(
+    units: int = network_option(192, "Units of each LSTM over frames.", low=1)
+    layers: int = network_option(2, "LSTMs over frames, one above the other.", low=1)
+    note_units: int = network_option(128, "Units of the LSTM over the notes of a frame.", low=1)
+    dropout: float = network_option(0.25, "Share of the states that is dropped.", low=0, below=1, source=TAKEN)
+    transpose: int = network_option(
         6, "Most semitones by which pieces are moved at random in training.", low=0, high=60, source=OWN
     )
-    longest: int = option(
+    longest: int = network_option(
         256, "Frames that an LSTM reads in a row in training; what is longer is cut.", low=2, source=TAKEN
     )
-    tempo: float = option(90.0, "Quarter notes a minute of what is played.", low=1, high=1000, source=TAKEN)
+    tempo: float = network_option(90.0, "Quarter notes a minute of what is played.", low=1, high=1000, source=TAKEN)
 
     steps_per_beat: int = option(4, "Steps of the grid in a quarter note.", low=1, high=48, group="Data", source=KEPT)
 

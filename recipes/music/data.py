@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common import packaged
 from common.errors import DataError
 from common.files import save_arrays
+from common.opening import Opened
 from common.problems import Problems
 from common.progress import display, say
 from common.readers import notation
 from common.readers.archives import UNREADABLE
 from common.readers.grid import Unusable
+from common.readers.music import open_music_source
 from common.types import Example, Field, Source
+from common.user_cache import cache_dir
+
+if TYPE_CHECKING:
+    from .config import Config
 
 FIELDS = (Field("events", "events"), Field("steps", "number"), Field("bar", "number"), Field("key", "number"))
 
@@ -31,6 +37,11 @@ PASSAGE = 4  # beats
 Passage = tuple[tuple[int, ...], ...]
 
 NO_CACHE: tuple[type[Exception], ...] = (OSError, KeyError, *UNREADABLE)  # raised where none is, or a damaged one
+
+
+def open_source(spec: str, fields: Sequence[Field], config: Config) -> Opened:
+    """Open pieces of music on the grid of a run."""
+    return open_music_source(spec, fields, config, config.steps_per_beat)
 
 
 def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[str, str]]:
@@ -48,7 +59,7 @@ def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[s
     if (spec := find_spec("music21")) is None or not spec.submodule_search_locations:
         raise DataError("The default data stands in music21, which is not installed: run make setup, or give --data.")
     release = version("music21")
-    path = packaged.cache_dir() / "data" / f"chorales-{release}-{steps_per_beat}.npz"
+    path = cache_dir() / "data" / f"chorales-{release}-{steps_per_beat}.npz"
     try:
         arrays = _kept(path)
     except NO_CACHE:

@@ -54,10 +54,14 @@ class MusicRecipe(Recipe[Config]):
         self.head = scoring.MusicHead(config, assets)
         self.tokens = frames.TOKENS if assets["held"] else frames.HELD
 
+    open_source = staticmethod(data.open_source)
+
     @classmethod
     def load_data(cls, config: Config) -> Splits:
         refuse(config, ("label_smoothing", "class_weights"), "pieces have no labels")
-        return sources.splits(config, data.FIELDS, lambda: data.chorales(config.steps_per_beat, config.offline))
+        return sources.load_splits(
+            config, data.FIELDS, lambda: data.chorales(config.steps_per_beat, config.offline), cls.open_source
+        )
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import OWN, TAKEN, RunConfig, option
+from common.config import OWN, TAKEN, RunConfig, network_option, option
 from common.types import About
 
 ABOUT = About(
@@ -34,7 +34,7 @@ class Config(RunConfig):
 
     vocabulary: int = option(50_000, "Largest number of words with a row of their own.", low=1, source=OWN)
     min_count: int = option(1, "A word seen fewer times counts as unknown.", low=1, source=OWN)
-    embedding_units: int = option(100, "Size of a word's vector.", low=1)
+    embedding_units: int = network_option(100, "Size of a word's vector.", low=1)
     vectors: str | None = option(
         None,
         "Pretrained word vectors: a .vec, .txt or word2vec .bin file, may be compressed.",
@@ -45,16 +45,16 @@ class Config(RunConfig):
     vector_words: int = option(
         50_000, "The first words of --vectors are kept beside those of training, so many.", low=0, source=OWN
     )
-    tune_vectors: bool = option(False, "Train the pretrained vectors too.", source=TAKEN)
+    tune_vectors: bool = network_option(False, "Train the pretrained vectors too.", source=TAKEN)
     affix_buckets: int = option(
         10_000, "Rows shared by hashed beginnings and ends of words; 0 for none.", low=0, high=65_534
     )
-    shape_units: int = option(30, "Size of the vector of a word's shape, such as Xxxx or dd.", low=1)
-    characters: str = option("cnn", "How characters become a vector.", choices=("cnn", "lstm", "none"))
-    character_units: int = option(25, "Size of a character's vector.", low=1)
-    character_filters: int = option(50, "Filters of the CNN, or states of the LSTM in both directions.", low=2)
-    lstm_units: int = option(128, "States of an LSTM in one direction.", low=1)
-    lstm_layers: int = option(1, "LSTMs stacked.", low=1, high=8)
+    shape_units: int = network_option(30, "Size of the vector of a word's shape, such as Xxxx or dd.", low=1)
+    characters: str = network_option("cnn", "How characters become a vector.", choices=("cnn", "lstm", "none"))
+    character_units: int = network_option(25, "Size of a character's vector.", low=1)
+    character_filters: int = network_option(50, "Filters of the CNN, or states of the LSTM in both directions.", low=2)
+    lstm_units: int = network_option(128, "States of an LSTM in one direction.", low=1)
+    lstm_layers: int = network_option(1, "LSTMs stacked.", low=1, high=8)
     wide_buckets: int | None = option(
         None,
         "Rows shared by hashed features of words in the linear part beside the LSTM; 0 for no such part.",
@@ -62,26 +62,28 @@ class Config(RunConfig):
         high=65_534,
         shown="fits the data",
     )
-    wide_reach: int = option(2, "Neighbours on either side that the linear part looks at.", low=0, high=5)
-    wide_rate: float = option(3.0, "How many times faster the linear part learns than the rest.", above=0)
-    wide_dropout: float = option(0.3, "Share of features left out of the linear part.", low=0, below=1, source=TAKEN)
-    lstm_loss: float = option(
+    wide_reach: int = network_option(2, "Neighbours on either side that the linear part looks at.", low=0, high=5)
+    wide_rate: float = network_option(3.0, "How many times faster the linear part learns than the rest.", above=0)
+    wide_dropout: float = network_option(
+        0.3, "Share of features left out of the linear part.", low=0, below=1, source=TAKEN
+    )
+    lstm_loss: float = network_option(
         0.5, "Share of the loss on the LSTM alone, without the linear part.", low=0, high=1, source=TAKEN
     )
-    decoder: str = option("crf", "How tags are chosen: together or each alone.", choices=("crf", "softmax"))
+    decoder: str = network_option("crf", "How tags are chosen: together or each alone.", choices=("crf", "softmax"))
     scheme: str = option(
         None,
         "Tags within: with entities' ends and singles marked (bioes), or not.",
         choices=("bioes", "iob2"),
         shown="bioes up to 16 types",
     )
-    word_dropout: float = option(
+    word_dropout: float = network_option(
         0.5, "A word is taken as unknown with the chance of this by this plus its count.", low=0, source=TAKEN
     )
-    input_dropout: float = option(
+    input_dropout: float = network_option(
         0.5, "Share of a word's features dropped, the same ones for a whole sentence.", low=0, below=1, source=TAKEN
     )
-    state_dropout: float = option(
+    state_dropout: float = network_option(
         0.5, "Share of states dropped, the same ones for a whole sentence.", low=0, below=1, source=TAKEN
     )
 

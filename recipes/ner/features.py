@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from common import text
+from common.encoding import ENCODE_BATCH, in_batches
 from common.errors import DataError
-from common.pipeline import ENCODE_BATCH, in_batches
 from common.types import Axis, Source
 
 CHARACTERS = 20  # of a word that are looked at, half of them from its end

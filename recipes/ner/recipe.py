@@ -14,7 +14,7 @@ from common import check_tags, sources, text
 from common.config import passes, refuse
 from common.errors import ConfigError, DataError
 from common.layers.crf import Moves
-from common.opening import combined, digest
+from common.opening import combined, digest, open_tagged_source
 from common.readers.files import located
 from common.recipe import Recipe
 from common.tokens import tokenised
@@ -47,10 +47,12 @@ class NerRecipe(Recipe[Config]):
         self.scheme = config.scheme
         self.head = TaggingHead(self.types, self.scheme, self.decode)
 
+    open_source = staticmethod(open_tagged_source)
+
     @classmethod
     def load_data(cls, config: Config) -> Splits:
         refuse(config, ("label_smoothing", "class_weights"), "this recipe learns whole sentences, not single labels")
-        splits = sources.splits(config, data.FIELDS, lambda: data.addresses(config.offline))
+        splits = sources.load_splits(config, data.FIELDS, lambda: data.addresses(config.offline), cls.open_source)
         if not config.vectors:
             return splits
         return dataclasses.replace(splits, fingerprint=combined([splits.fingerprint, digest(located(config.vectors))]))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from common.pipeline import densified
+from common.encoding import densified
 from common.tokens import tokenised
 from common.types import Batch, Endpoint
 

@@ -40,7 +40,7 @@ class SentimentRecipe(Recipe[Config]):
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        return sources.splits(config, data.FIELDS, lambda: data.snippets(config.offline))
+        return sources.load_splits(config, data.FIELDS, lambda: data.snippets(config.offline))
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import OWN, TAKEN, RunConfig, option
+from common.config import OWN, TAKEN, RunConfig, network_option, option
 from common.types import About
 
 ABOUT = About(
@@ -65,12 +65,14 @@ class Config(RunConfig):
     )
 
     model: str = option("transformer", "The network.", choices=("transformer", "lstm"))
-    units: int = option(None, "Width of the states.", low=2, shown="128, 256 of lstm")
-    layers: int = option(None, "Layers of the encoder, and as many of the decoder.", low=1, shown="4, 2 of lstm")
-    heads: int = option(4, "Heads of attention.", low=1)
-    inner: int = option(256, "Units between the dense layers of a block.", low=1)
-    dropout: float = option(0.3, "Share of the states that is dropped.", low=0, below=1, source=OWN)
-    dropout_rise: int | None = option(
+    units: int = network_option(None, "Width of the states.", low=2, shown="128, 256 of lstm")
+    layers: int = network_option(
+        None, "Layers of the encoder, and as many of the decoder.", low=1, shown="4, 2 of lstm"
+    )
+    heads: int = network_option(4, "Heads of attention.", low=1)
+    inner: int = network_option(256, "Units between the dense layers of a block.", low=1)
+    dropout: float = network_option(0.3, "Share of the states that is dropped.", low=0, below=1, source=OWN)
+    dropout_rise: int | None = network_option(
         None,
         "Epochs over which --dropout rises from 0; 0 for all of it at once.",
         low=0,
@@ -88,22 +90,24 @@ class Config(RunConfig):
         128, "Pieces that a side may have; what is longer is left out of training.", low=1, source=TAKEN
     )
 
-    beam: int = option(4, "Hypotheses that are followed at a time.", low=1, high=64, source=TAKEN)
-    length_penalty: float = option(1.0, "How much longer translations are preferred.", low=0, high=5, source=TAKEN)
-    look_ahead: float = option(
+    beam: int = network_option(4, "Hypotheses that are followed at a time.", low=1, high=64, source=TAKEN)
+    length_penalty: float = network_option(
+        1.0, "How much longer translations are preferred.", low=0, high=5, source=TAKEN
+    )
+    look_ahead: float = network_option(
         1.1,
         "A hypothesis is given up that cannot win within so many times its length; more looks further, and is slower.",
         low=1,
         high=1000,
         source=TAKEN,
     )
-    coverage_penalty: float = option(
+    coverage_penalty: float = network_option(
         0.0, "How much translations of all of the source are preferred.", low=0, high=5, source=TAKEN
     )
-    no_repeat: int = option(
+    no_repeat: int = network_option(
         0, "So many pieces in a row come only once in a translation; 0 allows all.", low=0, source=TAKEN
     )
-    max_length_ratio: float = option(
+    max_length_ratio: float = network_option(
         2.0,
         "Pieces that a translation may have for each of its source's, and 10 more.",
         above=0,

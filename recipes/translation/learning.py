@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
-from common import pipeline, placeholders, subwords, text
+from common import encoding, placeholders, subwords, text
 from common.types import Source
 
 from .config import Config
@@ -24,7 +24,7 @@ class TrainingTexts:
     def read(self, *names: str) -> Iterator[str]:
         """Yield the texts of such fields, their placeholders marked."""
         self.pairs = 0
-        for batch in pipeline.in_batches(self.train, pipeline.ENCODE_BATCH):
+        for batch in encoding.in_batches(self.train, encoding.ENCODE_BATCH):
             self.pairs += len(batch)
             sides = {name: tf.constant([text.utf8(example[name]) for example in batch]) for name in ("text", "target")}
             if self.config.placeholders:

@@ -51,9 +51,12 @@ class TranslationRecipe(Recipe[Config]):
     def load_data(cls, config: Config) -> Splits:
         refuse(config, ("class_weights",), "translations have no labels")
         fields = data.fields(config.source_language, config.target_language)
-        found = sources.splits(config, fields, lambda: data.catalogues(config.target_language or "de", config.offline))
+        found = sources.load_splits(
+            config, fields, lambda: data.catalogues(config.target_language or "de", config.offline)
+        )
         which = pairs.Filter(languages=(config.source_language, config.target_language))
-        return dataclasses.replace(found, train=pairs.filtered(found.train, which, "text", "target"))
+        train = sources.filter_examples(found.train, lambda pair: which.fault(pair["text"], pair["target"]))
+        return dataclasses.replace(found, train=train)
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
-from common.opening import opened as opened_spec
-from common.opening import reader
+from common.file_formats import open_table_file, open_tagged_file
+from common.opening import open_table_source
 from common.problems import Problems
 from common.readers.annotations import in_characters
 from common.types import Field
@@ -23,7 +23,8 @@ def opened(folder, content, fields=LABELS, columns=(), strict=False, names=None,
     """The reader of an export, of objects or as it is written."""
     path = folder / name
     path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1), encoding="utf-8")
-    return reader(path, fields, columns, None, Problems(strict), names)
+    open_file = open_tagged_file if fields is TAGS else open_table_file
+    return open_file(path, fields, columns, None, Problems(strict), names)
 
 
 def chosen(*choices, name="sentiment", **more):
@@ -281,7 +282,7 @@ def test_exports_are_sources_like_other_files(tmp_path):
     for number in (1, 2):
         content = json.dumps([task(number, f"t{number}", chosen("Positive")), task(number + 2, "u")])
         (tmp_path / f"{number}.json").write_text(content)
-    source = opened_spec(f"{tmp_path}/?.json", LABELS, RunConfig(label_names=str(tmp_path / "names.tsv")))
+    source = open_table_source(f"{tmp_path}/?.json", LABELS, RunConfig(label_names=str(tmp_path / "names.tsv")))
     for _ in range(2):
         assert list(source.parts[""]) == [{"text": "t1", "label": "pos"}, {"text": "t2", "label": "pos"}]
         assert source.parts[""].problems.left_out() == "2 not labelled"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import ConfigError, DataError
-from common.opening import reader
+from common.file_formats import open_tagged_file
 from common.problems import Problems
 from common.types import Field
 
@@ -25,7 +25,7 @@ FIELDS = (
 def opened(folder, content, name="a.conll", encoding=None, columns=(), strict=False, names=None):
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return reader(path, FIELDS, columns, encoding, Problems(strict), names)
+    return open_tagged_file(path, FIELDS, columns, encoding, Problems(strict), names)
 
 
 def pairs(reader):
@@ -237,7 +237,7 @@ def test_files_of_other_kinds_are_refused(tmp_path, content, name, told):
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
-        reader(tmp_path / "no.conll", FIELDS, (), None, Problems())
+        open_tagged_file(tmp_path / "no.conll", FIELDS, (), None, Problems())
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
@@ -348,7 +348,7 @@ def iob2_count(sentences):
     ],
 )
 def test_real_files_are_read_whole(shared, name, sentences, tokens, entities):
-    made = reader(shared / "ner" / name, FIELDS, (), None, Problems(strict=True))
+    made = open_tagged_file(shared / "ner" / name, FIELDS, (), None, Problems(strict=True))
     found = rows(made)
     count, total, tagged, tags = counted(shared / "ner" / name)
     assert (len(found), sum(len(one["tokens"]) for one in found)) == (sentences, tokens) == (count, total)
@@ -359,7 +359,7 @@ def test_real_files_are_read_whole(shared, name, sentences, tokens, entities):
 
 def test_wikigold_has_no_prefixes_but_i(shared):
     path = shared / "ner" / "wikigold" / "wikigold.conll.txt"
-    made = reader(path, FIELDS, (), None, Problems(strict=True))
+    made = open_tagged_file(path, FIELDS, (), None, Problems(strict=True))
     found = rows(made)
     count, total, tagged, tags = counted(path)
     starts = sum(
@@ -372,12 +372,12 @@ def test_wikigold_has_no_prefixes_but_i(shared):
 
 
 def test_three_sentences_of_the_twitter_corpus_have_empty_tokens(shared):
-    made = reader(shared / "ner" / "btc" / "h.conll", FIELDS, (), None, Problems())
+    made = open_tagged_file(shared / "ner" / "btc" / "h.conll", FIELDS, (), None, Problems())
     assert len(rows(made)) == 2001 - 3
     assert made.problems.lines() == [f"h.conll:{line} has an empty token" for line in (22918, 30879, 30881)]
 
 
 def test_a_common_file_is_read_in_no_time(shared):
     start = time.process_time()
-    rows(reader(shared / "ner" / "wnut17" / "wnut17train.conll", FIELDS, (), None, Problems()))
+    rows(open_tagged_file(shared / "ner" / "wnut17" / "wnut17train.conll", FIELDS, (), None, Problems()))
     assert time.process_time() - start < 3  # half a second on a machine that is not busy

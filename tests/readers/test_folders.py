@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
-from common.opening import opened
+from common.opening import open_table_source
 from common.readers.folders import label_folders
 from common.types import Field
 
@@ -56,7 +56,7 @@ def test_the_layout_of_imdb_has_parts_and_texts_without_a_label(tmp_path):
         "train": [("b", "neg"), ("a", "pos")],
     }
     assert "unsup left out, as it has no label" in found["train"].note
-    assert set(opened(str(tmp_path), FIELDS, RunConfig()).parts) == {"train", "test"}
+    assert set(open_table_source(str(tmp_path), FIELDS, RunConfig()).parts) == {"train", "test"}
 
 
 def test_files_that_are_no_texts_are_told(tmp_path):
@@ -141,7 +141,7 @@ def test_a_file_may_have_any_name(tmp_path):
     made(tmp_path, {"pos/1.txt": "a"})
     with open(os.fsencode(tmp_path) + b"/pos/caf\xe9.txt", "wb") as file:
         file.write(b"b\n")
-    found = opened(str(tmp_path), FIELDS, RunConfig())
+    found = open_table_source(str(tmp_path), FIELDS, RunConfig())
     assert [one["text"] for one in found.parts[""]] == ["a", "b"]
     reader = label_folders(tmp_path, FIELDS, None)[""]
     assert [place for place, _ in reader.rows()] == ["pos/1.txt", "pos/caf\\udce9.txt"]
@@ -165,12 +165,12 @@ def test_compressed_texts_are_read(tmp_path, compress):
 
 def test_moved_files_change_the_fingerprint(tmp_path):
     made(tmp_path, {"a/1.txt": "x", "b/2.txt": "y"})
-    before = opened(str(tmp_path), FIELDS, RunConfig()).fingerprint
-    assert opened(str(tmp_path), FIELDS, RunConfig()).fingerprint == before
+    before = open_table_source(str(tmp_path), FIELDS, RunConfig()).fingerprint
+    assert open_table_source(str(tmp_path), FIELDS, RunConfig()).fingerprint == before
     (tmp_path / "a" / "1.txt").rename(tmp_path / "b" / "1.txt")
     made(tmp_path, {"a/2.txt": "y"})
     (tmp_path / "b" / "2.txt").unlink()
-    assert opened(str(tmp_path), FIELDS, RunConfig()).fingerprint != before
+    assert open_table_source(str(tmp_path), FIELDS, RunConfig()).fingerprint != before
 
 
 @settings(max_examples=40, deadline=None)

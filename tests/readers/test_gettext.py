@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from common.errors import DataError
-from common.opening import reader
+from common.file_formats import open_table_file
 from common.problems import Problems
 from common.types import Field
 
@@ -16,7 +16,7 @@ HEAD = 'msgid ""\nmsgstr ""\n"Language: de_DE\\n"\n"Content-Type: text/plain; ch
 
 def opened(path, content, encoding=None, strict=False):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return reader(path, FIELDS, (), encoding, Problems(strict))
+    return open_table_file(path, FIELDS, (), encoding, Problems(strict))
 
 
 def pairs(found):

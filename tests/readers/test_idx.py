@@ -9,7 +9,7 @@ from pictures_made import idx, made
 
 from common.config import RunConfig
 from common.errors import DataError
-from common.opening import opened
+from common.readers.image_sets import open_image_source
 from common.types import Field
 
 FIELDS = (Field("image", "image"), Field("label", "label"))
@@ -18,7 +18,7 @@ IMAGES, LABELS = idx(PIXELS), idx([7, 0, 9])
 
 
 def found(spec, **settings):
-    return opened(str(spec), FIELDS, RunConfig(**settings))
+    return open_image_source(str(spec), FIELDS, RunConfig(**settings))
 
 
 def all_of(source):

@@ -15,11 +15,11 @@ from PIL import Image
 from common import sources
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
-from common.opening import opened, reader
-from common.packaged import cache_dir
 from common.problems import Problems
 from common.readers import archives, pictures
+from common.readers.image_sets import open_image_source, open_image_table
 from common.types import Field
+from common.user_cache import cache_dir
 
 IMAGE = Field("image", "image", ("path", "file", "filename", "file_name", "image_path", "img", "image_file"))
 FIELDS = (IMAGE, Field("label", "label", ("class", "category", "target", "y")))
@@ -28,7 +28,7 @@ SMALL = {"cats/1.png": ONE, "cats/2.png": TWO, "dogs/3.png": THREE}
 
 
 def found(path, **settings):
-    return opened(str(path), FIELDS, RunConfig(**settings))
+    return open_image_source(str(path), FIELDS, RunConfig(**settings))
 
 
 def pairs(source):
@@ -143,7 +143,7 @@ def test_copies_of_a_file_are_in_one_part(tmp_path):
         f"{label}/{number}-{copy}.png": picture(seed=number) for number in range(40) for copy, label in enumerate("ab")
     }
     config = RunConfig(data=(str(made(tmp_path, copies)),))
-    splits = sources.splits(config, FIELDS, lambda: None)
+    splits = sources.load_splits(config, FIELDS, lambda: None, open_image_source)
     parts = [{image for image, _ in pairs(part)} for part in (splits.train, splits.valid, splits.test)]
     assert sum(map(len, parts)) == 40 and min(map(len, parts)) > 0
 
@@ -217,7 +217,7 @@ def test_columns_can_be_named(tmp_path):
 
 def test_a_table_without_labels_can_be_read_for_its_images(tmp_path):
     made(tmp_path, SMALL | {"all.csv": "image,other\ncats/1.png,a\n"})
-    one = reader(tmp_path / "all.csv", (IMAGE,), (), None, Problems())
+    one = open_image_table(tmp_path / "all.csv", (IMAGE,), (), None, Problems())
     assert list(one.rows()) == [("all.csv:2", {"image": ONE})]
 
 

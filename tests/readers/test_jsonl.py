@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import ConfigError, DataError
-from common.opening import reader
+from common.file_formats import open_table_file
 from common.problems import Problems
 from common.readers import arrays
 from common.readers.jsonl import is_json_lines, json_lines
@@ -192,7 +192,7 @@ def test_json_is_known_by_its_beginning(text, known):
 def test_the_objects_of_an_array_are_rows_by_any_name(tmp_path, indent):
     rows = [{"text": "a", "label": 5}, {"text": "b"}, 3, {"text": "[c]\n", "label": "x"}]
     (tmp_path / "reviews").write_text("\ufeff " + json.dumps(rows, indent=indent) + "\n")
-    found = reader(tmp_path / "reviews", FIELDS, (), None, Problems())
+    found = open_table_file(tmp_path / "reviews", FIELDS, (), None, Problems())
     assert found.note == 'reviews: JSON array, utf-8; text = "text", label = "label"'
     assert list(found.rows()) == [
         ("reviews: row 1", {"text": "a", "label": "5"}),
@@ -250,7 +250,7 @@ def test_a_label_may_stand_in_a_list_as_tools_for_annotation_write_it(tmp_path):
 
 def test_a_first_line_longer_than_the_sample_is_json(tmp_path):
     (tmp_path / "reviews").write_text(json.dumps({"text": "long " * 300_000, "label": "x"}) + "\n")
-    [(_, row)] = reader(tmp_path / "reviews", FIELDS, (), None, Problems()).rows()
+    [(_, row)] = open_table_file(tmp_path / "reviews", FIELDS, (), None, Problems()).rows()
     assert (len(row["text"]), row["label"]) == (1_500_000, "x")
 
 
@@ -270,5 +270,5 @@ def test_compressed_lines_are_read_back_by_their_content(rows, kind, frames):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reviews"
         path.write_bytes(b"".join(COMPRESS[kind](part.encode()) for part in parts))
-        found = reader(path, FIELDS, (), "utf-8", Problems(strict=True))
+        found = open_table_file(path, FIELDS, (), "utf-8", Problems(strict=True))
         assert pairs(found) == [(text, label.strip()) for text, label in rows]

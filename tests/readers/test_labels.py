@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from common.config import RunConfig
 from common.errors import DataError
-from common.opening import opened
+from common.opening import open_table_source
 from common.readers.labels import label_names
-from common.sources import splits
+from common.sources import load_splits
 from common.types import Field
 
 FIELDS = (Field("text", "text"), Field("label", "label"))
@@ -67,7 +67,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
 def test_two_labels_become_one(tmp_path):
     data = written(tmp_path, "text,label\na,1\nb,2\nc,5\n", "a.csv")
     config = RunConfig(label_names=str(written(tmp_path, "1\tbad\n2\tbad\n5\tgood\n")))
-    source = opened(str(data), FIELDS, config).parts[""]
+    source = open_table_source(str(data), FIELDS, config).parts[""]
     assert [(e["text"], e["label"]) for e in source] == [("a", "bad"), ("b", "bad"), ("c", "good")]
     assert not source.problems.count
 
@@ -76,7 +76,7 @@ def test_a_label_without_a_name_is_an_error_if_strict(tmp_path):
     data = written(tmp_path, "text,label\na,0\nb,7\n", "a.csv")
     config = RunConfig(label_names=str(written(tmp_path, "0\tno\n")), strict=True)
     with pytest.raises(DataError, match=r'a\.csv:3 has the label "7", which --label-names does not name'):
-        list(opened(str(data), FIELDS, config).parts[""])
+        list(open_table_source(str(data), FIELDS, config).parts[""])
 
 
 CHARS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n\t\ufeff")
@@ -96,7 +96,7 @@ def test_codes_and_names_are_read_back(names, end, marked):
 def test_labels_are_renamed_and_one_without_a_name_is_broken(tmp_path):
     data = written(tmp_path, "text,label\na,0\nb,7\nc,1\n", "a.csv")
     config = RunConfig(label_names=str(written(tmp_path, "0\tno\n1\tyes\n")))
-    source = opened(str(data), FIELDS, config).parts[""]
+    source = open_table_source(str(data), FIELDS, config).parts[""]
     assert [(e["text"], e["label"]) for e in source] == [("a", "no"), ("c", "yes")]
     assert source.problems.lines() == ['a.csv:3 has the label "7", which --label-names does not name']
 
@@ -106,8 +106,8 @@ def test_other_names_change_the_fingerprint(tmp_path):
     prints = set()
     for content in ("0\tno\n1\tyes\n", "0\tyes\n1\tno\n"):
         written(tmp_path, content)
-        prints.add(opened(str(data), FIELDS, RunConfig(label_names=str(names))).fingerprint)
-    assert len(prints | {opened(str(data), FIELDS, RunConfig()).fingerprint}) == 3
+        prints.add(open_table_source(str(data), FIELDS, RunConfig(label_names=str(names))).fingerprint)
+    assert len(prints | {open_table_source(str(data), FIELDS, RunConfig()).fingerprint}) == 3
 
 
 def test_tweets_have_named_emotions(shared):
@@ -117,6 +117,6 @@ def test_tweets_have_named_emotions(shared):
         valid=(f"{folder / 'val_text.txt'},{folder / 'val_labels.txt'}",),
         label_names=str(folder / "mapping.txt"),
     )
-    parts = splits(config, FIELDS, lambda: None)
+    parts = load_splits(config, FIELDS, lambda: None)
     assert Counter(e["label"] for e in parts.train) == {"anger": 1400, "joy": 708, "optimism": 294, "sadness": 855}
     assert sum(1 for _ in parts.valid) == 374

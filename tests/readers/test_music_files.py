@@ -14,8 +14,8 @@ from calls import prepared_by
 from common import sources
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
-from common.opening import opened
 from common.readers.grid import fingerprint
+from common.readers.music import open_music_source
 from common.types import Field
 
 FIELDS = (Field("events", "events"), Field("steps", "number"), Field("bar", "number"), Field("key", "number"))
@@ -24,6 +24,10 @@ FIELDS = (Field("events", "events"), Field("steps", "number"), Field("bar", "num
 @dataclass(frozen=True)
 class Grid(RunConfig):
     steps_per_beat: int = 4
+
+
+def open_pieces(spec, fields, config):
+    return open_music_source(spec, fields, config, config.steps_per_beat)
 
 
 def midi(*pitches, ticks=480, channel=0):
@@ -56,7 +60,7 @@ def write(folder, **files):
 
 
 def read(spec, **settings):
-    return opened(str(spec), FIELDS, Grid(**settings))
+    return open_pieces(str(spec), FIELDS, Grid(**settings))
 
 
 def pitches(source):
@@ -125,7 +129,7 @@ def test_folders_of_parts_are_parts(tmp_path, valid):
     assert {part: pitches(source) for part, source in found.parts.items()} == {
         "train": [[60], [62]], "test": [[64]], "valid": [[65]],
     }  # fmt: skip
-    splits = sources.splits(Grid(data=(str(tmp_path),)), FIELDS, None)
+    splits = sources.load_splits(Grid(data=(str(tmp_path),)), FIELDS, None, open_pieces)
     assert pitches(splits.test) == [[64]]
     # A piece beside them, and the folders are no parts.
     write(tmp_path, e_mid=midi(67))

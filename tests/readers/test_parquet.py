@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import opening
 from common.errors import ConfigError, DataError
+from common.file_formats import open_tagged_file
 from common.problems import Problems
 from common.readers.parquet import parquet
 from common.types import Field
@@ -123,7 +123,7 @@ def test_a_compressed_file_is_to_be_unpacked(tmp_path, compress):
     path = written(tmp_path, {"text": ["a"], "label": ["x"]})
     path.write_bytes(compress(path.read_bytes()))
     with pytest.raises(DataError, match="is a compressed Parquet file, which cannot be read in pieces: unpack it"):
-        opening.reader(path, FIELDS, (), None, Problems())
+        open_tagged_file(path, FIELDS, (), None, Problems())
 
 
 def test_label_names_of_hugging_face_are_used(tmp_path):
@@ -230,7 +230,7 @@ IOB2 = {"names": ["O", "B-PER", "I-PER"], "_type": "ClassLabel"}
 
 
 def tagged(path, columns=(), names=None):
-    return opening.reader(path, TAGGED, columns, None, Problems(), names)
+    return open_tagged_file(path, TAGGED, columns, None, Problems(), names)
 
 
 def test_lists_of_tokens_and_tags_are_read(tmp_path):

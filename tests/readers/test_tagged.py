@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from common.config import RunConfig
 from common.errors import ConfigError, DataError
-from common.opening import opened as opened_spec
-from common.opening import reader
+from common.file_formats import open_tagged_file
+from common.opening import open_tagged_source
 from common.problems import Problems
 from common.types import Field
 
@@ -23,7 +23,7 @@ def opened(folder, lines, columns=(), names=None, strict=False, name="a.jsonl"):
     """Of objects, or of lines as they are."""
     path = folder / name
     path.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines))
-    return reader(path, FIELDS, columns, None, Problems(strict), names)
+    return open_tagged_file(path, FIELDS, columns, None, Problems(strict), names)
 
 
 def rows(reader):
@@ -258,15 +258,15 @@ def test_any_spans_give_tags_that_hold_together(tmp_path_factory, text, data):
 
 def test_folders_and_joined_files_are_refused_in_a_sentence(tmp_path):
     with pytest.raises(DataError, match=r"is a folder, where a file of tagged sentences is wanted"):
-        opened_spec(str(tmp_path), FIELDS, RunConfig())
+        open_tagged_source(str(tmp_path), FIELDS, RunConfig())
     with pytest.raises(DataError, match=r"joins files by commas, but tokens and their tags stand in one file"):
-        opened_spec(f"{tmp_path}/a,{tmp_path}/b", FIELDS, RunConfig())
+        open_tagged_source(f"{tmp_path}/a,{tmp_path}/b", FIELDS, RunConfig())
 
 
 def test_a_glob_of_files_of_several_kinds_is_one(tmp_path):
     (tmp_path / "a.conll").write_text("x I-A\ny I-A\n")
     (tmp_path / "b.jsonl").write_text('{"tokens": ["z"], "tags": ["S-B"]}\n')
     (tmp_path / "names.txt").write_text("A\tone\nB\ttwo\n")
-    found = opened_spec(f"{tmp_path}/?.*", FIELDS, RunConfig(label_names=str(tmp_path / "names.txt")))
+    found = open_tagged_source(f"{tmp_path}/?.*", FIELDS, RunConfig(label_names=str(tmp_path / "names.txt")))
     assert [one["tags"] for one in found.parts[""]] == [["B-one", "I-one"], ["B-two"]]
     assert [note.rpartition("; ")[2] for note in found.notes] == ["scheme IO", "scheme BIOES"]

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from common.errors import ConfigError, DataError
-from common.opening import reader
+from common.file_formats import open_table_file
 from common.problems import Problems
 from common.types import Field
 
@@ -28,7 +28,7 @@ YES = {"de-DE": "Ja", "en-US": "Yes"}
 
 def opened(path, content, named=None, column=(), strict=False):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return reader(path, named or fields(), column, None, Problems(strict))
+    return open_table_file(path, named or fields(), column, None, Problems(strict))
 
 
 def pairs(found):

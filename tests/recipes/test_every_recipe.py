@@ -47,7 +47,8 @@ def test_common_knows_no_recipe_by_name(name):
 
 
 def test_every_setting_has_help_and_a_default_in_range(name):
-    from common.config import as_json, checked
+    from common.config import checked
+    from common.config_io import as_json
 
     config_class = recipes.load_config(name).Config
     assert issubclass(config_class, RunConfig)
@@ -83,7 +84,7 @@ def small_recipe(name):
 
 def test_encode_is_the_same_alone_and_in_a_batch(name):
     recipe, _ = small_recipe(name)
-    from common.pipeline import densified, stacked
+    from common.encoding import densified, stacked
 
     examples = [dict(one) for one in recipe.odd_inputs()]
     together = densified(recipe.encode(stacked(examples)))

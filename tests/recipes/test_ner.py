@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from common import endpoints
 from common import export as exporting
+from common.encoding import densified, stacked
+from common.file_formats import open_tagged_file
 from common.metrics import UNSEEN
-from common.opening import reader
-from common.pipeline import densified, stacked
 from common.predict import predict
 from common.predict_request import PredictRequest
 from common.problems import Problems
@@ -254,7 +254,7 @@ def read_again(path, text):
     """The sentences of CoNLL lines, by our own reader."""
     path.write_text(text, encoding="utf-8")
     problems = Problems()
-    made = reader(path, NerRecipe.fields, (), "utf-8", problems)
+    made = open_tagged_file(path, NerRecipe.fields, (), "utf-8", problems)
     found = [(one["tokens"], one["tags"]) for _, one in made.rows()]
     assert problems.count == 0
     assert made.repairs.count == 0

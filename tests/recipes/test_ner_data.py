@@ -9,7 +9,7 @@ import pytest
 from common import packaged
 from common.config import RunConfig
 from common.errors import DataError
-from common.sources import splits
+from common.sources import load_splits
 from recipes.ner import data
 
 RECORD = r"<AddressString>(?P<inside>.*?)</AddressString>"
@@ -65,7 +65,7 @@ def test_addresses_have_29_kinds_and_legal_tags(examples):
 
 
 def test_no_address_is_in_two_parts(examples):
-    found = splits(RunConfig(), data.FIELDS, data.addresses)
+    found = load_splits(RunConfig(), data.FIELDS, data.addresses)
     parts = [{key(example["text"]) for example in part} for part in (found.train, found.valid, found.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == len(examples)
     assert all(len(part) > 100 for part in parts)

@@ -9,7 +9,7 @@ from calls import tagged_sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.pipeline import densified, stacked
+from common.encoding import densified, stacked
 from common.tokens import tokenised
 from common.types import Source
 from recipes.ner import features

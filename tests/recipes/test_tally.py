@@ -9,7 +9,7 @@ from training_helpers import made, made_up, trained
 
 import recipes
 from common import classifier, endpoints, metrics, tags
-from common.pipeline import in_batches
+from common.encoding import in_batches
 
 
 def held_out(name):

@@ -1,0 +1,33 @@
+"""Which of an example's fields holds what, by their kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from common.types import Field
+
+TARGETS = ("label", "tags")  # kinds that are predicted from the others
+
+
+def get_label_names(fields: Sequence[Field]) -> list[str]:
+    """The names of the labels, of which there mostly is one."""
+    return [field.name for field in fields if field.kind == "label"]
+
+
+def get_tags_name(fields: Sequence[Field]) -> str:
+    """The name of the tags, or "" where examples have none."""
+    return next((field.name for field in fields if field.kind == "tags"), "")
+
+
+def get_identity_name(fields: Sequence[Field]) -> str:
+    """The key of an example's content by which duplicates are known: that of its first input.
+
+    Of tokens it is the text in which they stand, so that another way to cut it changes nothing.
+    """
+    first = next(field for field in fields if field.kind not in TARGETS)
+    return "text" if first.kind == "tokens" else first.name
+
+
+def get_text_names(fields: Sequence[Field]) -> list[str]:
+    """The names of all fields that hold texts, as such or as tokens."""
+    return [field.name for field in fields if field.kind in ("text", "tokens")]
