@@ -291,12 +291,13 @@ def at_blanks(example: dict[str, Any]) -> Sentence:
 def load_parts(args: argparse.Namespace) -> tuple[Parts, dict[str, Parts]]:
     """The sentences of each part, read as the recipe reads them; and those that a row has cut in another way."""
     from common.config import RunConfig
+    from common.opening import open_tagged_source
     from common.sources import load_splits
     from recipes.ner import data
 
     named = {part: (str(path),) for part in ("train", "valid", "test") if (path := getattr(args, part))}
     config = RunConfig(data=named.pop("train", ()), **named)
-    found = load_splits(config, data.FIELDS, data.addresses)
+    found = load_splits(config, data.FIELDS, data.addresses, open_tagged_source)
     print("\n".join(found.notes), file=sys.stderr)
     sources = {"train": found.train, "valid": found.valid, "test": found.test}
     parts = {part: [(e["tokens"], e["tags"]) for e in source] for part, source in sources.items() if source}

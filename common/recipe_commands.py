@@ -145,7 +145,7 @@ def _build_check(name: str, config_class: type[RunConfig]) -> Callable[..., None
             return
         from rich.console import Console
 
-        from common.check import lines
+        from common.check_common import lines
 
         Console(soft_wrap=True).print(lines(report))
         click.echo(f"Next: python cli.py run {shlex.join([name, *format_flags(explicit)])}", err=True)

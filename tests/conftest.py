@@ -14,6 +14,8 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3
 )
 
+collect_ignore_glob = ["helpers/*"]  # what tests use; no tests, and a recipe that imports by its own folder
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

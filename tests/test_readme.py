@@ -151,12 +151,6 @@ def test_files_named_in_documents_exist(document):
     assert missing == []
 
 
-def test_contributing_lists_every_file_of_common():
-    listed = re.findall(r"^\| `([\w/]+\.py)` \|", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE)
-    files = [str(path.relative_to(ROOT / "common")) for path in (ROOT / "common").rglob("*.py")]
-    assert sorted(listed) == sorted(name for name in files if not name.endswith("__init__.py"))
-
-
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_make_targets_named_in_documents_exist(document):
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))

@@ -35,7 +35,7 @@ class ToyRecipe(Recipe[Config]):
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        return sources.splits(config, cls.fields, no_default)
+        return sources.load_splits(config, cls.fields, no_default)
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
