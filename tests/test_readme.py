@@ -144,8 +144,9 @@ def test_links_lead_to_files(document):
 def test_files_named_in_documents_exist(document):
     # Code, documents and requirements; files of runs and of the reader's own have other suffixes.
     named = re.findall(r"`([\w./-]+\.(?:py|md|in)|requirements\.txt|pyproject\.toml)`", document.read_text("utf-8"))
-    # Where a name may stand: as said from the top, beside the document, in common/, or in a recipe.
-    folders = [ROOT, document.parent, ROOT / "common", *(ROOT / "recipes" / name for name in recipes.names())]
+    # Where a name may stand: as said from the top, beside the document, anywhere in common/, or in a recipe.
+    folders = [ROOT, document.parent, *(ROOT / "recipes" / name for name in recipes.names())]
+    folders += [path.parent for path in (ROOT / "common").rglob("__init__.py")]
     # `mine` is the copy of a recipe that the documents make.
     missing = [name for name in named if not any((at / name.removeprefix("mine/")).exists() for at in folders)]
     assert missing == []
