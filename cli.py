@@ -15,8 +15,7 @@ except ModuleNotFoundError as missing:
     sys.exit(f"The package {missing.name} is not installed here: run `make setup`, or pip install -r requirements.txt.")
 
 from common import __version__
-from common.command_output import collect_recipe_facts, format_evaluation, format_recipes
-from common.options import (
+from common.commands.click_options import (
     FILE,
     PATH,
     Command,
@@ -34,9 +33,10 @@ from common.options import (
     target_argument,
     trust_option,
 )
-from common.predict_options import PredictCommand, predict_options
-from common.predict_request import PredictRequest
-from common.recipe_commands import check_group, parse_run, run_group
+from common.commands.command_output import collect_recipe_facts, format_evaluation, format_recipes
+from common.commands.predict_options import PredictCommand, predict_options
+from common.commands.recipe_commands import check_group, parse_run, run_group
+from common.inference.predict_request import PredictRequest
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -101,7 +101,7 @@ def launch(
     if parsed.params["print_config"]:
         parsed.command.invoke(parsed)
         return
-    from common.launching import launch as launch_workers
+    from common.commands.launch import launch as launch_workers
 
     path = parsed.params["run_dir"] or parsed.params["resume"]
     traceback = ("--traceback",) if ctx.find_root().meta.get("traceback") else ()
@@ -137,10 +137,10 @@ def evaluate(
       python cli.py evaluate RUN --data test.csv
       python cli.py evaluate exports/sentiment --data test.csv --json
     """
-    from common.tensorflow_setup import import_tensorflow
+    from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from common.workflow import evaluate as evaluate_model
+    from common.commands.run import evaluate as evaluate_model
 
     measured = evaluate_model(target, data, options, recipe, trust_code, devices)
     click.echo(json.dumps(measured, ensure_ascii=False) if as_json else format_evaluation(measured))
@@ -185,13 +185,13 @@ def predict(
     request = PredictRequest(texts=texts, source=source, encoding=encoding, **options)
     with as_usage_error():
         request.validate()
-    from common.tensorflow_setup import import_tensorflow
+    from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from common.endpoints import load
-    from common.picking import most_worth
-    from common.predict import make
-    from common.predict import predict as predict_all
+    from common.inference.active_learning import most_worth
+    from common.inference.predict import make
+    from common.inference.predict import predict as predict_all
+    from common.inference.served_model import load
 
     served = load(target, recipe, trust_code, devices)
     if request.generation:
@@ -221,11 +221,11 @@ def export(run: Path, to: Path, recipe: str | None, trust_code: bool) -> None:
     Example:
       python cli.py export runs/sentiment-20260101-120000 --to exports/sentiment
     """
-    from common.tensorflow_setup import import_tensorflow
+    from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow(hide_gpus=True)
-    from common.export import example_calls, format_proof
-    from common.export import export as export_run
+    from common.inference.export import example_calls, format_proof
+    from common.inference.export import export as export_run
 
     folder = export_run(run, to, recipe, trust_code)
     click.echo(format_proof(folder), err=True)
@@ -271,12 +271,12 @@ def export_predictions(
       python cli.py export-predictions RUN --input texts.txt --tool label-studio --to tasks.json
       python cli.py export-predictions RUN --input texts.csv --tool doccano --to lines.jsonl
     """
-    from common.tensorflow_setup import import_tensorflow
+    from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from common.endpoints import load
-    from common.pre_annotation import AnnotationTarget
-    from common.pre_annotation import export_predictions as write_annotations
+    from common.inference.annotate import AnnotationTarget
+    from common.inference.annotate import export_predictions as write_annotations
+    from common.inference.served_model import load
 
     served = load(target, recipe, trust_code, devices)
     request = PredictRequest(source=source, column=column, encoding=encoding)
@@ -298,7 +298,7 @@ def copy(recipe: str, folder: Path) -> None:
       python cli.py copy sentiment mine
       python cli.py run ./mine
     """
-    from common.copying import copy_recipe
+    from common.commands.copy import copy_recipe
 
     copy_recipe(recipe, folder)
     shown = folder if folder.is_absolute() else f"./{folder}"
@@ -321,7 +321,7 @@ def init(recipe: str, folder: Path | None) -> None:
       python cli.py init ner mine
       python cli.py init sentiment .
     """
-    from common.starting import begin, format_next_steps
+    from common.commands.init import begin, format_next_steps
 
     folder, config, sources = begin(recipe, folder)
     click.echo(format_next_steps(recipe, config, sources), err=True)
@@ -332,7 +332,7 @@ def init(recipe: str, folder: Path | None) -> None:
 @json_option
 def doctor(as_json: bool) -> None:
     """Tell versions, devices, which LSTM kernel runs, and what is missing."""
-    from common.doctor import examine
+    from common.commands.doctor import examine
 
     facts, faults = examine()
     if as_json:

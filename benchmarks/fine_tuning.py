@@ -33,18 +33,14 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from common.tensorflow_setup import import_tensorflow  # noqa: E402
+from common.runtime.tensorflow_setup import import_tensorflow  # noqa: E402
 
 import_tensorflow()
-from common.bootstrap import mean_difference  # noqa: E402
-from common.comparison import (  # noqa: E402
-    COMPARED,
-    NEW,
-    OLD,
-)
-from common.endpoints import load_recipe  # noqa: E402
-from common.files import load_arrays  # noqa: E402
-from common.runs import Run  # noqa: E402
+from common.inference.served_model import load_recipe  # noqa: E402
+from common.modeling.bootstrap import mean_difference  # noqa: E402
+from common.reports.compare import COMPARED, NEW, OLD  # noqa: E402
+from common.runtime.atomic_io import load_arrays  # noqa: E402
+from common.runtime.run_dir import Run  # noqa: E402
 from common.types import Tally  # noqa: E402
 
 COLUMNS = ("source", "scratch", "tuned")
@@ -56,7 +52,7 @@ class Found:
 
     Args:
       measure: by which models are compared, without examples.
-      parts: what each held-out example adds to it, such as "tuned new", see `common.comparison`.
+      parts: what each held-out example adds to it, such as "tuned new", see `common.reports.compare`.
       seconds: of training: tuned, scratch.
     """
 

@@ -77,7 +77,7 @@ class Ours(Row):
 
     def __init__(self, data: Data, settings: dict[str, Any]):
         super().__init__(data, settings)
-        from common.workflow import prepare
+        from common.commands.run import prepare
         from recipes.image_classification.config import Config
 
         self.config = Config(
@@ -94,13 +94,13 @@ class Ours(Row):
     def _trainer(self, config: Any, rows: slice) -> Any:
         import tensorflow as tf
 
-        from common import workflow
-        from common.encoding import FEATURE, TARGET
-        from common.store import Column, Store
-        from common.train import Trainer
+        from common.commands import run
+        from common.data.encoding import FEATURE, TARGET
+        from common.data.example_store import Column, Store
+        from common.training.trainer import Trainer
         from recipes.image_classification.recipe import ImageClassificationRecipe
 
-        workflow.seed(config.seed)
+        run.seed(config.seed)
         pixels, labels = self.data["train_pixels"][rows], self.data["train_labels"][rows]
         names = [str(number) for number in range(self.labels)]
         counts = np.bincount(labels, minlength=self.labels).tolist()
@@ -110,7 +110,7 @@ class Ours(Row):
         return Trainer(recipe, config, store, None, tf.distribute.get_strategy())
 
     def _rounds(self, trainer: Any) -> Iterator[int]:
-        from common.train import EpochEnd
+        from common.training.trainer import EpochEnd
 
         for fact in trainer.fit():
             if isinstance(fact, EpochEnd):
@@ -132,7 +132,7 @@ class Ours(Row):
         return np.concatenate(found)
 
     def fit(self, seconds: float) -> int:
-        from common.train import EpochEnd
+        from common.training.trainer import EpochEnd
 
         self.trainer = self._trainer(replace(self.config, epochs=None, max_minutes=seconds / 60), slice(None))
         self.forward, images = None, 0
@@ -264,7 +264,7 @@ class Keras(Row):
 
     def __init__(self, data: Data, settings: dict[str, Any]):
         super().__init__(data, settings)
-        from common.tensorflow_setup import import_tensorflow
+        from common.runtime.tensorflow_setup import import_tensorflow
 
         self.tf = import_tensorflow()
         self._begin()
@@ -372,11 +372,11 @@ def child(name: str, place: Path) -> None:
 
 def load(args: argparse.Namespace) -> Data:
     """The pixels and labels of each part, as the recipe reads and splits them."""
-    from common.tensorflow_setup import import_tensorflow
+    from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from common.encoding import Encoder, encoded
-    from common.store import StoreWriter
+    from common.data.encoding import Encoder, encoded
+    from common.data.example_store import StoreWriter
     from recipes.image_classification.config import Config
     from recipes.image_classification.recipe import ImageClassificationRecipe
 

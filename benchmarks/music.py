@@ -142,9 +142,9 @@ def kerasserole(parts: dict[str, Rolls], given: argparse.Namespace) -> dict[str,
         if subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL).returncode:
             sys.exit(1)  # it has said why
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        from common import endpoints
+        from common.inference import served_model
 
-        served = endpoints.load(folder)
+        served = served_model.load(folder)
     wish = {"events": np.zeros([0, 3], np.int32), "length": FRAMES, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
     def made(count: int) -> int:
@@ -175,15 +175,15 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=list(ROWS), help="repeat for several")
     parser.add_argument("--ours", nargs=argparse.REMAINDER, default=[], help="more flags for `run music`; comes last")
     given = parser.parse_args()
-    from common.tensorflow_setup import import_tensorflow
+    from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    import recipes
+    from common import discovery
     from common.errors import ConfigError, DataError
 
     settings = {"steps_per_beat": given.steps_per_beat, "data": (given.data,)}
     try:
-        splits = recipes.load("music").load_data(recipes.load_config("music").Config(**settings))
+        splits = discovery.load("music").load_data(discovery.load_config("music").Config(**settings))
         parts = {name: rolls(source) for name, source in splits.given() if name in ("train", "valid")}
     except (ConfigError, DataError) as error:
         sys.exit(f"Error: {error}")

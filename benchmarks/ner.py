@@ -39,7 +39,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from common.tags import entities  # noqa: E402
+from common.text.tag_schemes import entities  # noqa: E402
 
 Sentence = tuple[list[str], list[str]]  # tokens and their tags, IOB2
 Parts = dict[str, list[Sentence]]  # by train, valid, test; test may be absent
@@ -53,7 +53,7 @@ STRENGTHS = ((0.1, 0.1), (0.0, 1.0))  # of L1 and L2, for the CRFs: what tutoria
 
 def f1(given: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> float:
     """F1 of entities, over all kinds and sentences, as conlleval has it."""
-    from common.metrics import Entities
+    from common.modeling.metrics import Entities
 
     measures = Entities()
     for one, other in zip(given, predicted, strict=True):
@@ -125,7 +125,7 @@ def _ours(*words: Any) -> str:
 
 def _exported(folder: Path) -> Tagger:
     """A tagger that calls the SavedModel's signature for tokens."""
-    from common.tensorflow_setup import import_tensorflow
+    from common.runtime.tensorflow_setup import import_tensorflow
 
     tf = import_tensorflow()
     loaded = tf.saved_model.load(str(folder))
@@ -291,8 +291,8 @@ def at_blanks(example: dict[str, Any]) -> Sentence:
 def load_parts(args: argparse.Namespace) -> tuple[Parts, dict[str, Parts]]:
     """The sentences of each part, read as the recipe reads them; and those that a row has cut in another way."""
     from common.config import RunConfig
-    from common.opening import open_tagged_source
-    from common.sources import load_splits
+    from common.data.loading import open_tagged_source
+    from common.data.splitting import load_splits
     from recipes.ner import data
 
     named = {part: (str(path),) for part in ("train", "valid", "test") if (path := getattr(args, part))}

@@ -40,9 +40,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import recipes  # noqa: E402
 from benchmarks import networks  # noqa: E402
-from common import launching  # noqa: E402
+from common import discovery  # noqa: E402
+from common.commands import launch  # noqa: E402
 
 Group = list["subprocess.Popen[str]"]
 FOREVER = 10**6  # epochs, so that training never ends by itself
@@ -78,27 +78,27 @@ def layouts(counts: Sequence[int]) -> list[Layout]:
 
 def child(recipe: str, config_file: Path, devices: str) -> None:
     """Trains when it is told to by a line, and answers by a line of JSON."""
-    from common import workflow
-    from common.cluster import cluster
+    from common.commands import run
     from common.config_io import from_file
-    from common.progress import leave_to_another
+    from common.runtime.console import leave_to_another
+    from common.training.tf_config import cluster
 
     if (found := cluster()) and found.index:
         leave_to_another()
-    config_class = recipes.load_config(recipe).Config
+    config_class = discovery.load_config(recipe).Config
     told = from_file(config_class, config_file) | {"epochs": FOREVER, "devices": devices or None}
     config = config_class(**told)
     try:
-        strategy = workflow.prepare(config)
-        from common.prepare import prepared
+        strategy = run.prepare(config)
+        from common.training.encoded_dataset import prepared
 
-        ready = prepared(recipe, config, workflow.versions())
+        ready = prepared(recipe, config, run.versions())
     except ValueError as error:  # of common.errors: one sentence
         sys.exit(f"Error: {error}")
-    from common.layers.normalization import BatchNormalization
-    from common.train import Trainer
+    from common.modeling.layers.normalization import BatchNormalization
+    from common.training.trainer import Trainer
 
-    workflow.seed(config.seed)
+    run.seed(config.seed)
     trainer = Trainer(ready.task, ready.config, ready.stores["train"], None, strategy)
     shapes = noted_shapes(trainer.optimizer)
     calls = trained(trainer)
@@ -124,7 +124,10 @@ def answer(value: Any) -> None:
 
 
 def noted_shapes(optimizer: Any) -> list[list[int]]:
-    """Filled, when a step is compiled, with the shapes that its replicas exchange: see common.optimize._all_reduce."""
+    """Filled, when a step is compiled, with the shapes that its replicas exchange.
+
+    See common.training.optimizer._all_reduce.
+    """
     import tensorflow as tf
 
     shapes: list[list[int]] = []
@@ -168,7 +171,7 @@ def reducing(strategy: Any, shapes: Sequence[Sequence[int]]) -> Any:
 
 def trained(trainer: Any) -> Iterator[tuple[int, int, float, float]]:
     """(steps, examples, seconds, seconds of waiting for input) of each call of the compiled loop."""
-    from common.train import EpochEnd
+    from common.training.trainer import EpochEnd
 
     steps, examples, seconds, waited = 0, 0, 0.0, 0.0
     for fact in trainer.fit():
@@ -196,8 +199,8 @@ def started(recipe: str, config_file: Path, layout: Layout) -> Group:
     devices = f"cpu:{layout.replicas}" if layout.replicas > layout.processes else ""
     environments: list[dict[str, str]] = [{}]
     if layout.processes > 1:
-        addresses, shares = launching.free_addresses(layout.processes), launching.shares(layout.processes)
-        environments = [{**one, "TF_CONFIG": launching.cluster(addresses, i)} for i, one in enumerate(shares)]
+        addresses, shares = launch.free_addresses(layout.processes), launch.shares(layout.processes)
+        environments = [{**one, "TF_CONFIG": launch.cluster(addresses, i)} for i, one in enumerate(shares)]
     words = [sys.executable, __file__, "--child", recipe, str(config_file), devices]
     return [
         subprocess.Popen(words, env={**os.environ, **one}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -311,7 +314,7 @@ def main() -> None:
     )
     results = {}
     with tempfile.TemporaryDirectory() as place:
-        for recipe in given.recipes or recipes.names():
+        for recipe in given.recipes or discovery.names():
             results[recipe] = measured(recipe, given, Path(place))
             print("\n".join(rows(recipe, results[recipe])), flush=True)
             if given.json:  # after each, for the whole takes long

@@ -223,7 +223,7 @@ def torch_lstm(parts: Parts, settings: dict[str, Any]) -> dict[str, float]:
 
 def keras_fit(parts: Parts, settings: dict[str, Any]) -> dict[str, float]:
     """The script that Keras users start from: 20,000 words, 200 steps, embedding 128, two BiLSTM(64), fit, batch 32."""
-    from common.tensorflow_setup import import_tensorflow
+    from common.runtime.tensorflow_setup import import_tensorflow
 
     tf = import_tensorflow()
     import keras
@@ -296,16 +296,16 @@ ROWS: dict[str, tuple[Callable[[Parts, dict[str, Any]], dict[str, float]], str]]
 
 def ours_rounds(parts: Parts, settings: dict[str, Any], plain: bool) -> Iterator[tuple[int, float]]:
     """(texts, seconds) of an epoch of the recipe's own loop, each time it is asked; the first one has compiled."""
-    from common.tensorflow_setup import import_tensorflow
+    from common.runtime.tensorflow_setup import import_tensorflow
 
     tf = import_tensorflow()
-    import recipes
-    from common.encoding import FEATURE, TARGET, Encoder, encoded
-    from common.store import StoreWriter
-    from common.train import EpochEnd, Trainer
+    from common import discovery
+    from common.data.encoding import FEATURE, TARGET, Encoder, encoded
+    from common.data.example_store import StoreWriter
+    from common.training.trainer import EpochEnd, Trainer
     from common.types import Source
 
-    recipe, config_class = recipes.load("sentiment"), recipes.load_config("sentiment").Config
+    recipe, config_class = discovery.load("sentiment"), discovery.load_config("sentiment").Config
     length = settings["max_length"] or LENGTH
     config = config_class(epochs=10_000, patience=0, seed=settings["seed"], max_length=length)
     if plain:
@@ -346,15 +346,15 @@ ROUNDS: dict[str, Callable[[Parts, dict[str, Any]], Iterator[tuple[int, float]]]
 
 def load_parts(args: argparse.Namespace) -> Parts:
     """The texts of each part, as the recipe would split them."""
-    from common.tensorflow_setup import import_tensorflow
+    from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    import recipes
+    from common import discovery
 
-    config = recipes.load_config("sentiment").Config(
+    config = discovery.load_config("sentiment").Config(
         data=tuple(args.data), valid=tuple(args.valid), test=tuple(args.test), limit=args.limit
     )
-    splits = recipes.load("sentiment").load_data(config)
+    splits = discovery.load("sentiment").load_data(config)
     sources = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     if not all(sources.values()):
         sys.exit("There must be a training, a validation and a test part: give --test, or --data alone.")
@@ -413,7 +413,7 @@ def main() -> None:
         parts = load_parts(args)
     except ValueError as error:  # of common.errors: one sentence
         sys.exit(f"Error: {error}")
-    from common.parallel import processors
+    from common.runtime.parallel import processors
 
     counts = ", ".join(f"{part} {len(rows):,}" for part, rows in parts.items())
     print(f"{counts} texts; every row may use the same {processors()} processors", file=sys.stderr)

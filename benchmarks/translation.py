@@ -107,7 +107,7 @@ class Ours(Row):
 
     def _rounds(self) -> Iterator[int]:
         """Trains an epoch of the sample at a time, in the recipe's own loop."""
-        from common import workflow
+        from common.commands import run as workflow
         from common.config import checked
         from recipes.translation.config import Config
 
@@ -118,9 +118,9 @@ class Ours(Row):
         workflow.prepare(config)
         import tensorflow as tf
 
-        from common.encoding import FEATURE, TARGET, Encoder, encoded
-        from common.store import StoreWriter
-        from common.train import EpochEnd, Trainer
+        from common.data.encoding import FEATURE, TARGET, Encoder, encoded
+        from common.data.example_store import StoreWriter
+        from common.training.trainer import EpochEnd, Trainer
         from recipes.translation.recipe import TranslationRecipe
 
         train = TranslationRecipe.load_data(config).train
@@ -159,10 +159,10 @@ class Ours(Row):
             sys.exit(1)  # it has said why
 
     def _measured(self, run: Path, export: Path) -> dict[str, Any]:
-        from common.tensorflow_setup import import_tensorflow
+        from common.runtime.tensorflow_setup import import_tensorflow
 
         tf = import_tensorflow()
-        from common.runs import Run
+        from common.runtime.run_dir import Run
         from recipes.translation.config import Config
         from recipes.translation.recipe import TranslationRecipe
 
@@ -258,7 +258,7 @@ def speeds(translate: Callable[[list[str]], list[str]], texts: list[str], size: 
 
 def chosen(args: argparse.Namespace) -> tuple[list[str], str]:
     """The rows that can run, and the interpreter of the peer; those that lack something are named."""
-    from common.user_cache import cache_dir
+    from common.runtime.user_cache import cache_dir
 
     wanted = args.only or [name for name in ROWS if args.train or args.list or name != "ours small"]
     own = [name for name in wanted if ROWS[name][1] != PACKAGE]
@@ -279,7 +279,7 @@ def chosen(args: argparse.Namespace) -> tuple[list[str], str]:
 
 def load(sources: dict[str, list[str]]) -> dict[str, Pairs]:
     """The pairs to train on, and as `scored` those of the test part, or of the validation part if there is none."""
-    from common.tensorflow_setup import import_tensorflow
+    from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     from recipes.translation.config import Config

@@ -1,4 +1,6 @@
-"""Mechanism that recipes compose; nothing here knows a task by name."""
+"""Mechanism that recipes compose: data, models, training, inference and the commands. Nothing here knows a task by
+name.
+"""
 
 from pathlib import Path
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, run
 import numpy as np
 import tensorflow as tf
 
-from common import edge_cases, text
-from common.check_examples import check_examples
 from common.config import RunConfig
-from common.encoding import densified
+from common.data import edge_cases
+from common.data.check_examples import check_examples
+from common.data.encoding import densified
+from common.data.loading import Opened, open_table_source
 from common.errors import ConfigError
-from common.heads import Head
-from common.metrics import Nothing, tally_of_shares
-from common.opening import Opened, open_table_source
+from common.modeling.heads import Head
+from common.modeling.metrics import Nothing, tally_of_shares
+from common.text.vocabulary import extended, strange
 from common.types import (
     Answer,
     Ask,
@@ -157,7 +158,7 @@ class Recipe(ABC, Generic[C]):
     @classmethod
     def extend_known(cls, assets: Assets, known: Assets) -> Assets:
         """Return assets with a base run's entries first in each list of `extendable_assets`."""
-        return assets | {name: text.extended(known[name], assets[name]) for name in cls.extendable_assets}
+        return assets | {name: extended(known[name], assets[name]) for name in cls.extendable_assets}
 
     @classmethod
     def settle(cls, config: C, assets: Assets) -> C:
@@ -279,7 +280,7 @@ class Recipe(ABC, Generic[C]):
         Where the assets hold "familiar", the share of frequent words that the base run knows, a low one is doubtful;
         a recipe with several such shares overrides this.
         """
-        return (self.head.data_warnings() if self.head else []) + text.strange(self.assets.get("familiar"))
+        return (self.head.data_warnings() if self.head else []) + strange(self.assets.get("familiar"))
 
     def check_outputs(self, model: keras.Model) -> None:
         """See that `predict` gives what the head needs, by tracing it.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from common.problems import Problems
+from common.row_errors import Problems
 
 if TYPE_CHECKING:  # a recipe's config is read without TensorFlow, so this module must not import it
     import numpy as np

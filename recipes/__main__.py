@@ -2,14 +2,14 @@
 
 import sys
 
-from common import packaged
+from common.data.default_datasets import fetch
+from common.discovery import module, names
 from common.errors import DataError
-from recipes import module, names
 
 if __name__ == "__main__":
     try:
         for name in names():
             for archive in module(name, "data").ARCHIVES:
-                packaged.fetch(archive, say=lambda line: print(line, file=sys.stderr))
+                fetch(archive, say=lambda line: print(line, file=sys.stderr))
     except DataError as error:
         sys.exit(str(error))

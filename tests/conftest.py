@@ -1,12 +1,12 @@
 """What all tests share: TensorFlow imported quietly, and the real data beside the checkout where it is."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from calls import SMALL, good, prepared_by, tiny_texts, write
 
-from common.tensorflow_setup import import_tensorflow
+from common import PROJECT_ROOT as ROOT
+from common.runtime.tensorflow_setup import import_tensorflow
+from tests.helpers.cli_calls import SMALL, good, prepared_by, tiny_texts, write
 
 tf = import_tensorflow()
 # Three logical processors, so that replicas can be tried on any machine.
@@ -15,8 +15,6 @@ tf.config.set_logical_device_configuration(
 )
 
 collect_ignore_glob = ["helpers/*"]  # what tests use; no tests, and a recipe that imports by its own folder
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items):
@@ -28,7 +26,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """A cache of the tests' own, with the default data of the user's."""
-    from common.user_cache import cache_dir
+    from common.runtime.user_cache import cache_dir
 
     data, cache = cache_dir() / "data", tmp_path_factory.mktemp("cache")
     (cache / "kerasserole").mkdir()

@@ -1,11 +1,13 @@
 """The house rules, held by this tree: see tests/helpers/architecture.py, and code_metrics.py for the numbers."""
 
 import pytest
-from conftest import ROOT
-from helpers.architecture import RULES
+
+from common import PROJECT_ROOT as ROOT
+from tests.helpers.architecture import RULES
 
 pytestmark = pytest.mark.skipif(
-    not (ROOT / "common" / "modeling").is_dir(), reason="common/ has no packages yet, which these rules are about"
+    not (ROOT / "common" / "modeling").is_dir(),
+    reason="common/ has no packages yet, which these rules are about",
 )
 
 

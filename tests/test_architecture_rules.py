@@ -3,8 +3,9 @@
 import textwrap
 
 import pytest
-from helpers import architecture, code_metrics
-from helpers.code_metrics import load_modules
+
+from tests.helpers import architecture, code_metrics
+from tests.helpers.code_metrics import load_modules
 
 
 def write_tree(root, files):

@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from calls import SMALL, call, fails, good, small_data, tiny_texts, write
-from conftest import ROOT
 
-import recipes
+from common import PROJECT_ROOT as ROOT
+from common import discovery
+from tests.helpers.cli_calls import SMALL, call, fails, good, small_data, tiny_texts, write
 
 # What answers without TensorFlow
 
@@ -38,14 +38,14 @@ def test_list_names_every_recipe():
     rows = json.loads(good("list", "--json"))
     assert (
         [row["recipe"] for row in rows]
-        == recipes.names()
+        == discovery.names()
         == ["image_classification", "music", "ner", "sentiment", "translation"]
     )
     assert all(row["own_data"] and row["own_input"] for row in rows)
 
 
 def test_unknown_recipe_is_suggested():
-    there_are = ", ".join(recipes.names())
+    there_are = ", ".join(discovery.names())
     message = fails("run", "sentimnet", status=2)
     assert f'There is no recipe "sentimnet" (there are: {there_are}). Did you mean "sentiment"?' in message
 
@@ -141,7 +141,7 @@ def test_more_epochs_train_a_finished_run_further(tmp_path, reviews):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", discovery.names())
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, name):
     words = [sys.executable, ROOT / "cli.py", "run", name, *small_data(name, tmp_path), "--epochs", "12"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"

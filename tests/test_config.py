@@ -8,18 +8,17 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
+from common import PROJECT_ROOT as ROOT
 from common.config import RunConfig, checked, option, settings
 from common.config_io import as_json, as_toml, from_file
 from common.errors import ConfigError
 
-ROOT = Path(__file__).parents[1]
 PROPERTY = property_settings(max_examples=60, deadline=None)
 
 

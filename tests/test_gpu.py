@@ -11,8 +11,9 @@ import sys
 
 import pytest
 import tensorflow as tf
-from calls import SMALL
-from conftest import ROOT
+
+from common import PROJECT_ROOT as ROOT
+from tests.helpers.cli_calls import SMALL
 
 SEEN = len(tf.config.list_physical_devices("GPU"))
 pytestmark = pytest.mark.skipif(SEEN < 1, reason="needs a GPU; TensorFlow sees none here")

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 import click
 import pytest
-from calls import tiny_texts, write
-from conftest import ROOT
 
 import cli
-import recipes
+from common import PROJECT_ROOT as ROOT
+from common import discovery
+from common.commands.launch import free_addresses
 from common.config import settings
-from common.launching import free_addresses
-from common.user_cache import cache_dir
+from common.runtime.user_cache import cache_dir
+from tests.helpers.cli_calls import tiny_texts, write
 
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*/README.md")],
@@ -145,7 +145,7 @@ def test_files_named_in_documents_exist(document):
     # Code, documents and requirements; files of runs and of the reader's own have other suffixes.
     named = re.findall(r"`([\w./-]+\.(?:py|md|in)|requirements\.txt|pyproject\.toml)`", document.read_text("utf-8"))
     # Where a name may stand: as said from the top, beside the document, anywhere in common/, or in a recipe.
-    folders = [ROOT, document.parent, *(ROOT / "recipes" / name for name in recipes.names())]
+    folders = [ROOT, document.parent, *(ROOT / "recipes" / name for name in discovery.names())]
     folders += [path.parent for path in (ROOT / "common").rglob("__init__.py")]
     # `mine` is the copy of a recipe that the documents make.
     missing = [name for name in named if not any((at / name.removeprefix("mine/")).exists() for at in folders)]
@@ -170,8 +170,8 @@ def test_flags_named_in_documents_exist():
                 gather(command.get_command(context, name), click.Context(command, parent=context, info_name=name))
 
     gather(cli.main, click.Context(cli.main))
-    for name in recipes.names():
-        if wishes := getattr(recipes.load_config(name), "Wishes", None):
+    for name in discovery.names():
+        if wishes := getattr(discovery.load_config(name), "Wishes", None):
             known.update(setting.flag for setting in settings(wishes).values())
     for script in (ROOT / "benchmarks").glob("*.py"):
         known.update(re.findall(r'add_argument\("(--[\w-]+)"', script.read_text("utf-8")))
@@ -221,8 +221,8 @@ def project_files():
 
 def test_guide_to_fine_tuning_has_the_defaults_that_differ():
     rows = []
-    for name in recipes.names():
-        module = recipes.load_config(name)
+    for name in discovery.names():
+        module = discovery.load_config(name)
         options = settings(module.Config)
         for key, tuned in module.TUNED.items():
             scratch = options[key].metadata["shown"] or options[key].default

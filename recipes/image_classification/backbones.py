@@ -10,9 +10,9 @@ from pathlib import Path
 
 import keras
 
-from common import fetch
+from common.data.download import fetched, keras_home
 from common.errors import ConfigError
-from common.progress import say
+from common.runtime.console import say
 
 from .config import Config
 
@@ -119,7 +119,7 @@ def weights_file(config: Config) -> Path | None:
     about = PUBLISHED[config.backbone]
     url = f"{WEIGHTS_AT}{about.folder}/{about.file}"
     otherwise = "give --weights FILE, or --weights none to begin without"
-    return fetch.fetched(url, fetch.keras_home() / "models", about.digest, config.offline, otherwise)
+    return fetched(url, keras_home() / "models", about.digest, config.offline, otherwise)
 
 
 def begin(config: Config, model: keras.Model) -> None:

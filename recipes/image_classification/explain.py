@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import images
-from common.readers import pictures
+from common.data.image_decoding import decoded
+from common.data.readers.image_bytes import png
 
 from .model import SEEN
 
@@ -56,11 +56,11 @@ def overlay(file: bytes, heat: np.ndarray) -> bytes:
       file: which TensorFlow decodes.
       heat: [rows, columns] from 0 to 1, stretched over the whole image.
     """
-    image = images.decoded(tf.constant(file), 3)
+    image = decoded(tf.constant(file), 3)
     height, width = image.shape[:2]
     share = min(1.0, LARGEST / max(height, width))
     size = max(1, round(height * share)), max(1, round(width * share))
     shades = tf.image.resize(image, size, antialias=True).numpy()
     places = tf.image.resize(np.asarray(heat, np.float32)[..., None], size)[..., 0].numpy()
     colours = np.stack([np.interp(places, AT, COLOURS[:, band]) for band in range(3)], axis=-1)
-    return pictures.png(np.clip(np.round(0.6 * shades + 0.4 * colours), 0, 255).astype(np.uint8))
+    return png(np.clip(np.round(0.6 * shades + 0.4 * colours), 0, 255).astype(np.uint8))

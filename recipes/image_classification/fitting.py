@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from common.optimize import optimizer
-from common.progress import say
-from common.speed import examples_per_second
+from common.runtime.console import say
+from common.training.optimizer import optimizer
+from common.training.throughput import examples_per_second
 
 from . import model
 from .config import Config

@@ -6,8 +6,8 @@ import math
 
 import keras
 
-from common.layers.blend import Blend
-from common.layers.normalization import BatchNormalization
+from common.modeling.layers.blend import Blend
+from common.modeling.layers.normalization import BatchNormalization
 
 from . import backbones
 from .config import Config

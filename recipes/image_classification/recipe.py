@@ -11,13 +11,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check_images, classifier, images, losses, sources
-from common.check_common import quantiles
-from common.classifier import ClassificationHead
 from common.config import passes
+from common.data import image_decoding
+from common.data.check_common import quantiles
+from common.data.check_images import labelled_images
+from common.data.readers.image_bytes import facts
+from common.data.readers.image_sources import open_image_source
+from common.data.splitting import load_splits
 from common.errors import ConfigError
-from common.readers import pictures
-from common.readers.image_sets import open_image_source
+from common.modeling.classification import ClassificationHead, learned
+from common.modeling.losses import cross_entropy
 from common.recipe import Recipe
 from common.types import Assets, Axis, Batch, Endpoint, Example, JsonObject, OutputRow, Source, Splits, WarmUp
 
@@ -60,7 +63,7 @@ class ImageClassificationRecipe(Recipe[Config]):
             )
         if config.backbone and config.channels == "grey":
             raise ConfigError("--channels is grey, but backbones see colours. Give auto; grey images can be used.")
-        return sources.load_splits(config, data.FIELDS, lambda: data.digits(config.offline), cls.open_source)
+        return load_splits(config, data.FIELDS, lambda: data.digits(config.offline), cls.open_source)
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
@@ -72,11 +75,11 @@ class ImageClassificationRecipe(Recipe[Config]):
         grey = True
         for example in train:
             labels[example["label"]] += 1
-            width, height, mode = pictures.facts(example["image_bytes"])
+            width, height, mode = facts(example["image_bytes"])
             heights[height] += 1
             widths[width] += 1
             grey = grey and mode in ("1", "L", "LA")
-        found = classifier.learned(labels, train, "image")
+        found = learned(labels, train, "image")
         typical = [min(quantiles(sizes)["median"], LARGEST) for sizes in (heights, widths)]
         halved = model.halvings(*(size(config.image_size) or typical))
         grey = {"grey": True, "colour": False}.get(config.channels, grey)
@@ -115,10 +118,10 @@ class ImageClassificationRecipe(Recipe[Config]):
 
     @classmethod
     def check(cls, config: Config, splits: Splits) -> JsonObject:
-        return check_images.labelled_images(splits, "image_bytes")
+        return labelled_images(splits, "image_bytes")
 
     def encode(self, features: Batch) -> Batch:
-        return {"pixels": images.pixels(features["image_bytes"], self.height, self.width, self.channels)}
+        return {"pixels": image_decoding.pixels(features["image_bytes"], self.height, self.width, self.channels)}
 
     def encode_target(self, examples: Batch) -> Batch:
         return {"label": self.head.lookup(examples["label"])}
@@ -147,7 +150,7 @@ class ImageClassificationRecipe(Recipe[Config]):
         weights = self.head.class_weights(self.config.class_weights)
 
         def of(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return losses.cross_entropy(labels, outputs["logits"], self.config.label_smoothing, weights)
+            return cross_entropy(labels, outputs["logits"], self.config.label_smoothing, weights)
 
         sums, shares = of(target["label"])
         if self.config.mix == "none":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from common import formats
-from common.readers.pictures import png
+from common.data.readers.image_bytes import png
+from common.data.writers import idx, json_lines, lines, separated, zipped
 
 SOURCES = (
     "--data {}/shapes",
@@ -38,10 +38,10 @@ def files() -> dict[str, bytes]:
     rows = [{"path": path, "label": label} for path, (label, _) in zip(pictures, drawings, strict=True)]
     return {
         **pictures,
-        "shapes.csv": formats.separated(rows),
-        "shapes.jsonl": formats.json_lines(rows),
-        "shapes.zip": formats.zipped(pictures),
-        "shapes-images-idx3-ubyte": formats.idx([pixels for _, pixels in drawings]),
-        "shapes-labels-idx1-ubyte": formats.idx([LABELS.index(label) for label, _ in drawings]),
-        "names.txt": formats.lines(LABELS),
+        "shapes.csv": separated(rows),
+        "shapes.jsonl": json_lines(rows),
+        "shapes.zip": zipped(pictures),
+        "shapes-images-idx3-ubyte": idx([pixels for _, pixels in drawings]),
+        "shapes-labels-idx1-ubyte": idx([LABELS.index(label) for label, _ in drawings]),
+        "names.txt": lines(LABELS),
     }

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common import prompts, writing
+from common.data.readers.music_sources import KINDS as READ_KINDS
+from common.data.readers.music_sources import Named, read
 from common.errors import ConfigError, DataError
-from common.readers import music
+from common.music import prompt_parser
+from common.music.render import KINDS, rendered
 from common.types import Answer, Assets, Example, Made
 
 from .config import Config, Wishes
@@ -38,7 +40,7 @@ def made(config: Config, assets: Assets, wishes: Wishes, texts: Sequence[str], a
             path = _numbered(Path(name), position + 1, len(examples))
             facts = (example["length"], config.steps_per_beat, example["bar"], example["key"], example["tempo"])
             # The file that the model made, which is what an export gives.
-            files.append((path, outputs["midi_bytes"] if kind == "mid" else writing.rendered(kind, events, *facts)))
+            files.append((path, outputs["midi_bytes"] if kind == "mid" else rendered(kind, events, *facts)))
         seconds = example["length"] / config.steps_per_beat * 60 / example["tempo"]
         shown = {
             "prompt": asked[position // wishes.count],
@@ -59,11 +61,11 @@ def _example(config: Config, assets: Assets, wishes: Wishes, text: str) -> Examp
         raise ConfigError(
             f'--key is "{wishes.key}", but this model knows no keys, for its data told none: leave it out.'
         )
-    key = prompts.key(wishes.key) if wishes.key else key if assets["keys"] else 0
+    key = prompt_parser.key(wishes.key) if wishes.key else key if assets["keys"] else 0
     bar = bar or assets["bar"]
     tempo = wishes.tempo or tempo or config.tempo
     beat = config.steps_per_beat
-    length = prompts.length(wishes.length, beat, bar or BEATS * beat, tempo) + (begun if wishes.continue_ else 0)
+    length = prompt_parser.length(wishes.length, beat, bar or BEATS * beat, tempo) + (begun if wishes.continue_ else 0)
     if begun > length:
         raise ConfigError(
             f"The prompt has {begun:,} steps, more than the {length:,} of --length {wishes.length}: give a greater"
@@ -94,22 +96,28 @@ def _prompt(config: Config, text: str) -> tuple[np.ndarray, int, int, int, float
     path = Path(text).expanduser()
     # Not Path's functions, which fail on a long text; a slash may also stand in a duration.
     is_there = os.path.exists(path) if "/" in text else os.path.isfile(path)  # noqa: PTH110, PTH113
-    if path.suffix.lower() in music.KINDS or is_there:
+    if path.suffix.lower() in READ_KINDS or is_there:
         piece = _first(path, config.steps_per_beat)
         return piece["events"], piece["steps"], piece["bar"], piece["key"], piece["tempo"]
-    return prompts.events(text, config.steps_per_beat), prompts.steps(text, config.steps_per_beat), 0, 0, 0.0
+    return (
+        prompt_parser.events(text, config.steps_per_beat),
+        prompt_parser.steps(text, config.steps_per_beat),
+        0,
+        0,
+        0.0,
+    )
 
 
 def _first(path: Path, steps_per_beat: int) -> Example:
     """The first piece of a file."""
     if not os.path.isfile(path):  # noqa: PTH113
         raise DataError(f'{path} is no file: check the path, or write a prompt\'s notes such as "C4 E4 G4".')
-    parts = music.read(str(path), [music.Named(path.name, "", path)], 1, steps_per_beat, False)
+    parts = read(str(path), [Named(path.name, "", path)], 1, steps_per_beat, False)
     return next(example for one in parts.values() for _, example in one.rows())
 
 
 def _pitch(text: str, flag: str, steps_per_beat: int) -> int:
-    found = prompts.events(text, steps_per_beat)
+    found = prompt_parser.events(text, steps_per_beat)
     if len(found) != 1:
         raise ConfigError(f'--{flag} is "{text}", but must be one note such as C3 or 48.')
     return int(found[0, 2])
@@ -119,8 +127,8 @@ def _kind(name: str) -> str:
     """What a file is by its suffix; one that cannot be written is refused before anything is made."""
     suffix = Path(name).suffix.lower().removeprefix(".")
     kind = {"midi": "mid", "xml": "musicxml"}.get(suffix, suffix)
-    if kind not in writing.KINDS:
-        raise ConfigError(f"--out is {name}, but must end in one of: {', '.join('.' + one for one in writing.KINDS)}.")
+    if kind not in KINDS:
+        raise ConfigError(f"--out is {name}, but must end in one of: {', '.join('.' + one for one in KINDS)}.")
     return kind
 
 

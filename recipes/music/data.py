@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.data.loading import Opened
+from common.data.readers.archives import UNREADABLE
+from common.data.readers.music_sources import open_music_source
+from common.data.readers.note_grid import Unusable
+from common.data.readers.sheet_music import parts, score
 from common.errors import DataError
-from common.files import save_arrays
-from common.opening import Opened
-from common.problems import Problems
-from common.progress import display, say
-from common.readers import notation
-from common.readers.archives import UNREADABLE
-from common.readers.grid import Unusable
-from common.readers.music import open_music_source
+from common.row_errors import Problems
+from common.runtime.atomic_io import save_arrays
+from common.runtime.console import display, say
+from common.runtime.user_cache import cache_dir
 from common.types import Example, Field, Source
-from common.user_cache import cache_dir
 
 if TYPE_CHECKING:
     from .config import Config
@@ -108,10 +108,10 @@ def _read(folder: Path, steps_per_beat: int) -> dict[str, np.ndarray]:
         for number, file in enumerate(files, 1):
             shown.show(number, len(files), f"{len(kept)} chorales")
             try:
-                if notation.parts(file) != VOICES:
+                if parts(file) != VOICES:
                     others += 1
                     continue
-                piece, _ = notation.score(file, steps_per_beat)
+                piece, _ = score(file, steps_per_beat)
             except Unusable as error:
                 raise DataError(f"{file} {error}: install music21 anew.") from None
             own = _passages(piece, steps_per_beat)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from common.frames import HELD, PADDING, PITCHES, STRUCK, grid, pitches
+from common.music.frame_tokens import HELD, PADDING, PITCHES, STRUCK, grid, pitches
 from common.types import JsonObject, Shape
 
 MOVED = 25  # in the place of a key: not known, and not that in which the piece was found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from common.frames import FRAME, PADDING
+from common.music.frame_tokens import FRAME, PADDING
 from common.types import Batch
 
 from .layers import sounding

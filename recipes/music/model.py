@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import keras
 
-from common.layers.dropout import Dropout
-from common.layers.recurrent import LSTM
+from common.modeling.layers.dropout import Dropout
+from common.modeling.layers.recurrent import LSTM
 
 from .config import Config
 from .layers import Cut, Frames, Grid, Joined, Moved, Slots

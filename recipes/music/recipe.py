@@ -10,8 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check_music, frames, sources
 from common.config import passes, refuse
+from common.data import check_music
+from common.data.splitting import load_splits
+from common.music.frame_tokens import HELD, STRUCK, TOKENS, from_events, pitches
 from common.recipe import Recipe
 from common.types import Answer, Assets, Axis, Batch, Endpoint, Example, JsonObject, Made, Source, Splits
 
@@ -52,14 +54,14 @@ class MusicRecipe(Recipe[Config]):
     def __init__(self, config: Config, assets: Assets):
         super().__init__(config, assets)
         self.head = scoring.MusicHead(config, assets)
-        self.tokens = frames.TOKENS if assets["held"] else frames.HELD
+        self.tokens = TOKENS if assets["held"] else HELD
 
     open_source = staticmethod(data.open_source)
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
         refuse(config, ("label_smoothing", "class_weights"), "pieces have no labels")
-        return sources.load_splits(
+        return load_splits(
             config, data.FIELDS, lambda: data.chorales(config.steps_per_beat, config.offline), cls.open_source
         )
 
@@ -102,7 +104,7 @@ class MusicRecipe(Recipe[Config]):
         events, steps = features["events"], features["steps"]
         if isinstance(events, tf.Tensor):
             events = tf.RaggedTensor.from_tensor(events, ragged_rank=1)
-        tokens = frames.from_events(events, steps, self.assets["held"])
+        tokens = from_events(events, steps, self.assets["held"])
         return {"frames": tokens, "bar": features["bar"], "key": features["key"]}
 
     def encode_target(self, examples: Batch) -> Batch:
@@ -112,11 +114,11 @@ class MusicRecipe(Recipe[Config]):
         return model.build(self.config, self.tokens, self.assets["low"], self.assets["high"])
 
     def axes(self) -> Mapping[str, Mapping[int, Axis]]:
-        notes = frames.pitches(tf.range(self.tokens)).numpy()
-        kinds = ["held" if one >= frames.HELD else "note" for one in range(self.tokens)]
+        notes = pitches(tf.range(self.tokens)).numpy()
+        kinds = ["held" if one >= HELD else "note" for one in range(self.tokens)]
         moved = OCTAVE * self.assets.get("octaves", 0)
         each = [f"{kind} {note - moved}" for kind, note in zip(kinds, notes, strict=True)]
-        each[: frames.STRUCK] = ["padding", "end of a frame"]
+        each[:STRUCK] = ["padding", "end of a frame"]
         tokens = Axis(each)
         ranked = Axis([f"{one} at rank {rank}" for rank in range(layers.SLOTS) for one in each])
         names = ("frames_before/all", "slots/table", "slots/bias", "slots/beside", "slots/below")

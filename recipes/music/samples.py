@@ -8,8 +8,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from common import formats, prompts
-from common.tensorflow_setup import import_tensorflow
+from common.data.writers import json_lines, zipped
+from common.music import prompt_parser
+from common.runtime.tensorflow_setup import import_tensorflow
 
 SOURCES = (
     "--data {}/tunes",
@@ -64,12 +65,12 @@ def _to_abc(name: str) -> str:
 def files() -> dict[str, bytes]:
     """The content of each file by its name."""
     import_tensorflow(hide_gpus=True)  # for MIDI
-    from common.writing import rendered
+    from common.music.render import rendered
 
     midi, scores, events, frames = {}, {}, [], []
     for number, (key, tune) in enumerate(TUNES, 1):
-        notes, steps = prompts.events(tune, GRID), prompts.steps(tune, GRID)
-        about = (notes, steps, GRID, BEATS * GRID, prompts.key(key), TEMPO)
+        notes, steps = prompt_parser.events(tune, GRID), prompt_parser.steps(tune, GRID)
+        about = (notes, steps, GRID, BEATS * GRID, prompt_parser.key(key), TEMPO)
         midi[f"tunes/{number:02}.mid"] = rendered("mid", *about)
         scores[f"scores/{number:02}.musicxml"] = rendered("musicxml", *about)
         events.append(json.loads(rendered("json", *about)))
@@ -78,9 +79,9 @@ def files() -> dict[str, bytes]:
         frames.append([np.sort(pitches[mask]).tolist() for mask in sounding])
     return {
         **midi,
-        "tunes.zip": formats.zipped(midi),
+        "tunes.zip": zipped(midi),
         **scores,
         "tunes.abc": "".join(abc(number, *tune) for number, tune in enumerate(TUNES, 1)).encode(),
-        "events.json": formats.json_lines(events),
-        "frames.json": formats.json_lines(frames),
+        "events.json": json_lines(events),
+        "frames.json": json_lines(frames),
     }

@@ -1,4 +1,4 @@
-"""Pieces drawn from the model, token by token, for `common.token_sampling`."""
+"""Pieces drawn from the model, token by token, for `common.modeling.decoding.sampling`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from common.frames import FRAME, PADDING, STRUCK, grid, pitches
-from common.token_sampling import SamplingConfig, sample
+from common.modeling.decoding.sampling import SamplingConfig, sample
+from common.music.frame_tokens import FRAME, PADDING, STRUCK, grid, pitches
 
 from .config import Config
 from .layers import NEVER, sounding
@@ -24,7 +24,7 @@ class Wish:
     Args:
       prompt: int32 [batch, tokens], whole frames, with which the piece begins; padded with 0.
       steps: int32, frames of the whole piece; the prompt has no more.
-      temperature, top_p: float32; top_k: int32; see `common.token_sampling.SamplingConfig`.
+      temperature, top_p: float32; top_k: int32; see `common.modeling.decoding.sampling.SamplingConfig`.
       seed: int32.
       key, bar: int32, 0 for any.
       voices: int32, the most notes of a frame after the prompt.

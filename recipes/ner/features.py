@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import tensorflow as tf
 
-from common import text
-from common.encoding import ENCODE_BATCH, in_batches
+from common.data.encoding import ENCODE_BATCH, in_batches
 from common.errors import DataError
+from common.text.vocabulary import counted, ends, lowered
 from common.types import Axis, Source
 
 CHARACTERS = 20  # of a word that are looked at, half of them from its end
@@ -25,7 +25,7 @@ def normal(tokens: tf.Tensor) -> tf.Tensor:
     >>> normal(tf.constant(["Paris", "1996-08-22"])).numpy().tolist()
     [b'paris', b'0000-00-00']
     """
-    return tf.strings.regex_replace(text.lowered(tokens), r"\p{Nd}", "0")
+    return tf.strings.regex_replace(lowered(tokens), r"\p{Nd}", "0")
 
 
 @dataclass
@@ -55,7 +55,7 @@ def count_tokens(source: Source) -> TokenCounts:
                     counts.characters.update(token)
             yield [token for example in batch for token in example["tokens"]]
 
-    counts.words = text.counted(tokens(), words=normal)
+    counts.words = counted(tokens(), words=normal)
     if not counts.types:
         broken = source.problems.summary()
         raise DataError(f"{source.name}: there is no entity to learn from.{broken} Give more --data.")
@@ -116,5 +116,5 @@ class CharacterIds:
     def ids(self, tokens: tf.Tensor) -> tf.Tensor:
         """Ids of each word's first and last characters, int32 [words, CHARACTERS]."""
         codes = tf.strings.unicode_decode(tokens, "UTF-8")
-        codes = text.ends(codes, CHARACTERS)
+        codes = ends(codes, CHARACTERS)
         return codes.with_values(self.table.lookup(codes.values)).to_tensor(shape=[None, CHARACTERS])

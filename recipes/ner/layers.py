@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from common.layers.embedding import Embedding
+from common.modeling.layers.embedding import Embedding
 from common.types import JsonObject, Shape
 
 

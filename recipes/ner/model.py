@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
-from common.layers.affixes import AffixEmbedding
-from common.layers.crf import CRF
-from common.layers.embedding import Embedding
-from common.layers.recurrent import lstm
+from common.modeling.layers.affixes import AffixEmbedding
+from common.modeling.layers.crf import CRF
+from common.modeling.layers.embedding import Embedding
+from common.modeling.layers.recurrent import lstm
 
 from .config import Config
 from .features import CHARACTERS, LINEAR, SHAPES

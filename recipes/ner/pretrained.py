@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from common import vectors
-from common.readers.files import located
+from common.data.readers import word_vectors
+from common.runtime.open_file import located
 
 from .features import normal
 
@@ -28,7 +28,7 @@ def read(path: str, words: Sequence[str], more: int) -> tuple[Found, int]:
       DataError: the file is none of word vectors, or damaged.
     """
     wanted = {spelling for word in words for spelling in _spellings(word)}
-    file = vectors.read(Path(located(path)), wanted, more)
+    file = word_vectors.read(Path(located(path)), wanted, more)
     rows = {word: row for row, word in enumerate(file.words)}
     found: Found = {}
     for word in words:

@@ -10,14 +10,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from common import check_tags, sources, text
 from common.config import passes, refuse
+from common.data.check_tags import named_entities
+from common.data.loading import combined, digest, open_tagged_source
+from common.data.splitting import load_splits
 from common.errors import ConfigError, DataError
-from common.layers.crf import Moves
-from common.opening import combined, digest, open_tagged_source
-from common.readers.files import located
+from common.modeling.layers.crf import Moves
 from common.recipe import Recipe
-from common.tokens import tokenised
+from common.runtime.open_file import located
+from common.text.tokenizer import tokenised
+from common.text.vocabulary import Affixes, Vocabulary, counted, familiar, frequent
 from common.types import Assets, Axis, Batch, Endpoint, Example, Field, Format, JsonObject, Source, Splits
 
 from . import data, features, model, pretrained, serving, tagging, writing
@@ -38,9 +40,9 @@ class NerRecipe(Recipe[Config]):
     def __init__(self, config: Config, assets: Assets):
         super().__init__(config, assets)
         self.types: list[str] = assets["types"]
-        self.vocabulary = text.Vocabulary(assets["words"], buckets=1)
+        self.vocabulary = Vocabulary(assets["words"], buckets=1)
         buckets = max(config.affix_buckets, 1)
-        self.affixes = text.Affixes(self.vocabulary, assets["words"], PREFIXES, SUFFIXES, buckets)
+        self.affixes = Affixes(self.vocabulary, assets["words"], PREFIXES, SUFFIXES, buckets)
         self.characters = features.CharacterIds(assets["characters"])
         numbers = tf.range(len(self.types), dtype=tf.int32)
         self.type_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.types, numbers), -1)
@@ -52,7 +54,7 @@ class NerRecipe(Recipe[Config]):
     @classmethod
     def load_data(cls, config: Config) -> Splits:
         refuse(config, ("label_smoothing", "class_weights"), "this recipe learns whole sentences, not single labels")
-        splits = sources.load_splits(config, data.FIELDS, lambda: data.addresses(config.offline), cls.open_source)
+        splits = load_splits(config, data.FIELDS, lambda: data.addresses(config.offline), cls.open_source)
         if not config.vectors:
             return splits
         return dataclasses.replace(splits, fingerprint=combined([splits.fingerprint, digest(located(config.vectors))]))
@@ -60,7 +62,7 @@ class NerRecipe(Recipe[Config]):
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
         counts = features.count_tokens(train)
-        words = text.frequent(counts.words, config.vocabulary, config.min_count)
+        words = frequent(counts.words, config.vocabulary, config.min_count)
         vector_units = 0
         if config.vectors:
             vectors, vector_units = pretrained.read(config.vectors, words, config.vector_words)
@@ -73,7 +75,7 @@ class NerRecipe(Recipe[Config]):
             "word_counts": [counts.words[word] for word in words],
             "vector_units": vector_units,
             "sentence_count": counts.sentences,
-            "characters": text.frequent(counts.characters, 2000, 2),
+            "characters": frequent(counts.characters, 2000, 2),
         }
 
     @classmethod
@@ -91,7 +93,7 @@ class NerRecipe(Recipe[Config]):
         return extended | {
             "word_counts": [counts[word] for word in extended["words"]],
             "vector_units": known["vector_units"],
-            "familiar": text.familiar(own["words"], known["words"]),
+            "familiar": familiar(own["words"], known["words"]),
         }
 
     @classmethod
@@ -108,10 +110,10 @@ class NerRecipe(Recipe[Config]):
     @classmethod
     def check(cls, config: Config, splits: Splits) -> JsonObject:
         def known(tokens: Iterable[Sequence[str]]) -> set[str]:
-            uses = text.counted(tokens, words=features.normal)
-            return set(text.frequent(uses, config.vocabulary, config.min_count))
+            uses = counted(tokens, words=features.normal)
+            return set(frequent(uses, config.vocabulary, config.min_count))
 
-        return check_tags.named_entities(splits, features.normal, known)
+        return named_entities(splits, features.normal, known)
 
     def encode(self, inputs: Batch) -> Batch:
         tokens = inputs["tokens"] if "tokens" in inputs else tokenised(inputs["text"])[0]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from common import formats
-from common.annotating import Names, doccano, label_studio
-from common.tags import entities
+from common.data.writers import json_lines, json_list, lines, parquet
+from common.inference.annotation_formats import Names, doccano, label_studio
+from common.text.tag_schemes import entities
 from common.types import JsonObject
 
 SOURCES = (
@@ -52,12 +52,12 @@ def files() -> dict[str, bytes]:
         conllu += [f"# text = {' '.join(tokens)}", *map("\t".join, numbered), ""]
     names = Names(None, "text", {"entities": "label"}, "text")
     return {
-        "notes.conll": formats.lines(conll),
-        "notes.conllu": formats.lines(conllu),
-        "notes.jsonl": formats.json_lines(tagged),
-        "notes.parquet": formats.parquet(tagged),
-        "spans.jsonl": formats.json_lines(spans),
-        "spans.parquet": formats.parquet(spans),
-        "label-studio.json": formats.json_list(label_studio(row["text"], row, names) for row in spans),
-        "doccano.jsonl": formats.json_lines(doccano(row["text"], row) for row in spans),
+        "notes.conll": lines(conll),
+        "notes.conllu": lines(conllu),
+        "notes.jsonl": json_lines(tagged),
+        "notes.parquet": parquet(tagged),
+        "spans.jsonl": json_lines(spans),
+        "spans.parquet": parquet(spans),
+        "label-studio.json": json_list(label_studio(row["text"], row, names) for row in spans),
+        "doccano.jsonl": json_lines(doccano(row["text"], row) for row in spans),
     }

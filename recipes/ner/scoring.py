@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import metrics, uncertain
-from common.heads import Head
-from common.metrics import UNSEEN
-from common.similar_names import similar_label_warnings
-from common.tags import entities
+from common.modeling.heads import Head
+from common.modeling.metrics import UNSEEN, Entities, in_order, tally_of_entities
+from common.modeling.uncertainty import of_confidence
+from common.text.similar_names import similar_label_warnings
+from common.text.tag_schemes import entities
 from common.types import Ask, Example, JsonObject, Measures, OutputRow, Tally
 
 from . import tagging, writing
@@ -54,15 +54,15 @@ class TaggingHead(Head):
             model.get_layer("outside").bias.assign(metrics.fit_bias())
 
     def compute_metrics(self, batches: Iterable[list[Example]], ask: Ask) -> JsonObject:
-        given, raw = metrics.Entities(), metrics.Entities()
+        given, raw = Entities(), Entities()
         for batch in batches:
-            for example, outputs in zip(batch, metrics.in_order(ask, "serving_default", batch), strict=True):
+            for example, outputs in zip(batch, in_order(ask, "serving_default", batch), strict=True):
                 gold, predicted = gold_spans(example), predicted_spans(outputs)
                 raw.update(gold, predicted)
                 if "entities" in example:
                     given.update(gold, predicted)
             tokenised = [example for example in batch if "entities" not in example]
-            for example, outputs in zip(tokenised, metrics.in_order(ask, "tokens", tokenised), strict=True):
+            for example, outputs in zip(tokenised, in_order(ask, "tokens", tokenised), strict=True):
                 given.update(entities(example["tags"]), predicted_entities(example, outputs))
         measured = given.result()
         measured["per_type"] = self._known(measured["per_type"])
@@ -80,22 +80,22 @@ class TaggingHead(Head):
                 # Each as its data has it, one by characters and the other by tokens.
                 texts = [example for example in batch if "entities" in example]
                 tokenised = [example for example in batch if "entities" not in example]
-                of_text = iter(metrics.in_order(ask, "serving_default", texts))
-                of_tokens = iter(metrics.in_order(ask, "tokens", tokenised))
+                of_text = iter(in_order(ask, "serving_default", texts))
+                of_tokens = iter(in_order(ask, "tokens", tokenised))
                 for example in batch:
                     if "entities" in example:
                         yield gold_spans(example), predicted_spans(next(of_text))
                     else:
                         yield entities(example["tags"]), predicted_entities(example, next(of_tokens))
 
-        return metrics.tally_of_entities(pairs())
+        return tally_of_entities(pairs())
 
     def format_prediction(self, example: Example, outputs: OutputRow) -> JsonObject:
         return {"entities": writing.found(example, outputs)}
 
     def uncertainty(self, outputs: OutputRow, by: str | None) -> float:
         """Return that of the least certain entity, or token outside of any."""
-        return uncertain.of_confidence(outputs["scores"][: int(outputs["lengths"])].min(initial=1.0), by)
+        return of_confidence(outputs["scores"][: int(outputs["lengths"])].min(initial=1.0), by)
 
     def data_warnings(self) -> list[str]:
         return similar_label_warnings(self.types)
@@ -140,7 +140,7 @@ class EntityValidation:
         return [(first, last, self.types[kind]) for first, last, kind in tagging.entities(row, self.scheme)]
 
     def _measure(self, bias: float, batches: Iterable[tuple[np.ndarray, np.ndarray, list[list[Span]]]]) -> JsonObject:
-        measures = metrics.Entities()
+        measures = Entities()
         for emissions, lengths, true in batches:
             moved = emissions.copy()
             moved[:, :, 0] += bias
@@ -158,5 +158,5 @@ class EntityValidation:
         return self.bias
 
     def result(self) -> JsonObject:
-        """Return the metrics as `common.metrics.Entities` gives them."""
+        """Return the metrics as `common.modeling.metrics.Entities` gives them."""
         return self._measure(self.bias, self.batches)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from common.encoding import densified
-from common.tokens import tokenised
+from common.data.encoding import densified
+from common.text.tokenizer import tokenised
 from common.types import Batch, Endpoint
 
 ROWS = 64  # that an endpoint tags at once

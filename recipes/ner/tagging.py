@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from common.layers.crf import Moves, best_paths, segment_probability
+from common.modeling.layers.crf import Moves, best_paths, segment_probability
 
 PLACES = {"iob2": "BI", "bioes": "BIES"}  # in the order of ids
 

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from common.tags import entities
+from common.text.tag_schemes import entities
 from common.types import Example, Format
 
 COLOURS = ("#cfe8ff", "#ffe1c4", "#d5f2d3", "#f6d3ea", "#e3dcff", "#fff3b8", "#cdeeee", "#f3d6d0")

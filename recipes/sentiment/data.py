@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from common import packaged
-from common.problems import Problems
+from common.data.default_datasets import Archive, attribution, fetch
+from common.row_errors import Problems
 from common.types import Example, Field, Source
 
 FIELDS = (
@@ -19,7 +19,7 @@ FIELDS = (
     ),
 )
 
-SNIPPETS = packaged.Archive(
+SNIPPETS = Archive(
     package="vaderSentiment",
     version="3.3.2",
     kind="sdist",
@@ -43,7 +43,7 @@ def snippets(offline: bool = False) -> tuple[Source, dict[str, str]]:
     Raises:
       DataError: the archive cannot be fetched.
     """
-    path = packaged.fetch(SNIPPETS, offline) / "movie_snippets.tsv"
+    path = fetch(SNIPPETS, offline) / "movie_snippets.tsv"
 
     def read() -> Iterator[Example]:
         # One row a line: number, mean rating from -4 to 4, text. Quotes mean nothing.
@@ -53,4 +53,4 @@ def snippets(offline: bool = False) -> tuple[Source, dict[str, str]]:
                 if float(rating):
                     yield {"text": text, "label": "pos" if float(rating) > 0 else "neg"}
 
-    return Source("movie review snippets", read, Problems()), packaged.attribution(SNIPPETS)
+    return Source("movie review snippets", read, Problems()), attribution(SNIPPETS)

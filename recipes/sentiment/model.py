@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import keras
 
-from common.layers.affixes import AffixEmbedding
-from common.layers.blend import Blend
-from common.layers.embedding import Embedding
-from common.layers.pooling import Pooling
-from common.layers.recurrent import lstm
+from common.modeling.layers.affixes import AffixEmbedding
+from common.modeling.layers.blend import Blend
+from common.modeling.layers.embedding import Embedding
+from common.modeling.layers.pooling import Pooling
+from common.modeling.layers.recurrent import lstm
 
 from .config import Config
 from .layers import Ends, WideWords, WordDropout

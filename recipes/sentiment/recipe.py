@@ -10,9 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check_text, classifier, losses, sources, text
 from common.config import passes
+from common.data.check_text import text_classification
+from common.data.splitting import load_splits
+from common.modeling import classification, losses
 from common.recipe import Recipe
+from common.text import vocabulary
 from common.types import Assets, Axis, Batch, JsonObject, Source, Splits
 
 from . import data, model
@@ -29,25 +32,25 @@ class SentimentRecipe(Recipe[Config]):
     length_keys = ("tokens",)
     parts = model.PARTS
     extendable_assets = ("words",)
-    head: classifier.ClassificationHead
+    head: classification.ClassificationHead
 
     def __init__(self, config: Config, assets: Assets):
         super().__init__(config, assets)
-        self.head = classifier.ClassificationHead(assets, blended=model.HEADS)
-        self.vocabulary = text.Vocabulary(assets["words"], buckets=1)
+        self.head = classification.ClassificationHead(assets, blended=model.HEADS)
+        self.vocabulary = vocabulary.Vocabulary(assets["words"], buckets=1)
         buckets = max(config.affix_buckets, 1)
-        self.affixes = text.Affixes(self.vocabulary, assets["words"], PREFIXES, SUFFIXES, buckets)
+        self.affixes = vocabulary.Affixes(self.vocabulary, assets["words"], PREFIXES, SUFFIXES, buckets)
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        return sources.load_splits(config, data.FIELDS, lambda: data.snippets(config.offline))
+        return load_splits(config, data.FIELDS, lambda: data.snippets(config.offline))
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:
         labels: Counter[str] = Counter()
-        uses = text.counted(classifier.read_texts(train, labels))
-        words = text.frequent(uses, config.vocabulary, config.min_count)
-        learned = classifier.learned(labels, train, "example")
+        uses = vocabulary.counted(classification.read_texts(train, labels))
+        words = vocabulary.frequent(uses, config.vocabulary, config.min_count)
+        learned = classification.learned(labels, train, "example")
         return learned | {"words": words, "word_count": sum(uses.values()), "moving": False}
 
     @classmethod
@@ -55,7 +58,7 @@ class SentimentRecipe(Recipe[Config]):
         assets = cls.learn(config, train)
         own = assets if train.own is None else cls.learn(config, train.own)
         return cls.extend_known(assets, known) | {
-            "familiar": text.familiar(own["words"], known["words"]),
+            "familiar": vocabulary.familiar(own["words"], known["words"]),
             "moving": known.get("moving", True),  # runs of old do not say it
             "known_labels": set(assets["labels"]) <= set(known["labels"]),
         }
@@ -71,15 +74,15 @@ class SentimentRecipe(Recipe[Config]):
     @classmethod
     def check(cls, config: Config, splits: Splits) -> JsonObject:
         def known(texts: Iterable[Sequence[str]]) -> set[str]:
-            return set(text.frequent(text.counted(texts), config.vocabulary, config.min_count))
+            return set(vocabulary.frequent(vocabulary.counted(texts), config.vocabulary, config.min_count))
 
-        return check_text.text_classification(splits, text.words, known, config.max_length)
+        return text_classification(splits, vocabulary.words, known, config.max_length)
 
     def encode(self, features: Batch) -> Batch:
-        words = text.ends(text.words(features["text"]), self.config.max_length - 1)
+        words = vocabulary.ends(vocabulary.words(features["text"]), self.config.max_length - 1)
         ids = self.vocabulary.ids(words)
         # The boundary keeps an empty text from being an empty row.
-        boundary = tf.fill([ids.nrows(), 1], text.BOUNDARY)
+        boundary = tf.fill([ids.nrows(), 1], vocabulary.BOUNDARY)
         none = tf.zeros([ids.nrows(), 1, self.config.affix_kinds], tf.int32)
         tokens = tf.concat([ids, tf.RaggedTensor.from_tensor(boundary)], axis=1)
         affixes = tf.concat([self.affixes.ids(words, ids), tf.RaggedTensor.from_tensor(none)], axis=1)

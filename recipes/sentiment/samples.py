@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common import formats
-from common.annotating import Names, doccano, label_studio
+from common.data.writers import json_lines, json_list, lines, tables
+from common.inference.annotation_formats import Names, doccano, label_studio
 
 SOURCES = (
     "--data {}/reviews.csv",
@@ -33,12 +33,12 @@ REVIEWS = (
 def files() -> dict[str, bytes]:
     """The content of each file by its name."""
     rows = [{"text": text, "label": label} for text, label in REVIEWS]
-    contents = formats.tables("reviews", rows)
+    contents = tables("reviews", rows)
     for number, (text, label) in enumerate(REVIEWS, 1):
-        contents[f"reviews/{label}/{number:02}.txt"] = formats.lines([text])
-    contents["texts.txt"] = formats.lines(text for text, _ in REVIEWS)
-    contents["labels.txt"] = formats.lines(label for _, label in REVIEWS)
+        contents[f"reviews/{label}/{number:02}.txt"] = lines([text])
+    contents["texts.txt"] = lines(text for text, _ in REVIEWS)
+    contents["labels.txt"] = lines(label for _, label in REVIEWS)
     names = Names(None, "text", {"label": "sentiment"}, "text")
-    contents["label-studio.json"] = formats.json_list(label_studio(row["text"], row, names) for row in rows)
-    contents["doccano.jsonl"] = formats.json_lines(doccano(row["text"], row) for row in rows)
+    contents["label-studio.json"] = json_list(label_studio(row["text"], row, names) for row in rows)
+    contents["doccano.jsonl"] = json_lines(doccano(row["text"], row) for row in rows)
     return contents

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from common.languages import script
+from common.text.languages import script
 
 WITHOUT_BLANKS = {"CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR"}
 

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import languages, packaged
+from common.data.default_datasets import Archive, attribution, fetch
+from common.data.readers.gettext import catalogue
 from common.errors import ConfigError, suggestion
-from common.problems import Problems
-from common.readers.gettext import catalogue
+from common.row_errors import Problems
+from common.text.languages import base, names, tag
 from common.types import Example, Field, Source
 
 FIELDS = (
@@ -58,7 +59,7 @@ def _django_members() -> dict[str, str]:
     return found
 
 
-INDICO = packaged.Archive(
+INDICO = Archive(
     package="indico",
     version="3.2.9",
     kind="wheel",
@@ -68,7 +69,7 @@ INDICO = packaged.Archive(
     licence="MIT",
     source="Messages of Indico and their translations: CERN and the Indico community",
 )
-DJANGO = packaged.Archive(
+DJANGO = Archive(
     package="django",
     version="5.2",
     kind="wheel",
@@ -84,7 +85,7 @@ ARCHIVES = (INDICO, DJANGO)  # what `make setup` fetches
 def fields(source_language: str | None = None, target_language: str | None = None) -> tuple[Field, Field]:
     """FIELDS for languages by their codes, so that columns, features and texts are found that are named by these."""
     named = [
-        dataclasses.replace(field, names=(*languages.names(language), *field.names)) if language else field
+        dataclasses.replace(field, names=(*names(language), *field.names)) if language else field
         for field, language in zip(FIELDS, (source_language, target_language), strict=True)
     ]
     return named[0], named[1]
@@ -104,11 +105,11 @@ def catalogues(target_language: str = "de", offline: bool = False) -> tuple[Sour
       DataError: an archive cannot be fetched.
     """
     code = _language(target_language)
-    paths = [packaged.fetch(INDICO, offline) / f"{code}.mo"]
-    folder = packaged.fetch(DJANGO, offline)
+    paths = [fetch(INDICO, offline) / f"{code}.mo"]
+    folder = fetch(DJANGO, offline)
     paths += [folder / name for name in DJANGO.members if name.startswith(f"{code}.")]
     problems = Problems()
-    attributions = [packaged.attribution(archive) for archive in ARCHIVES]
+    attributions = [attribution(archive) for archive in ARCHIVES]
     joined = {key: "; ".join(one[key] for one in attributions) for key in attributions[0]}
     source = Source(f"English messages in {code}", lambda: _pairs(paths, problems), problems)
     return source, joined | {"language": code}
@@ -117,8 +118,8 @@ def catalogues(target_language: str = "de", offline: bool = False) -> tuple[Sour
 def _language(wanted: str) -> str:
     """The code of a language that the archives have: "de_AT" and "German" are "de", but "pt_PT" is not "pt_BR"."""
     for code, own in LANGUAGES.items():
-        exact = languages.tag(wanted) in (languages.base(code), languages.tag(code), languages.tag(own))
-        if exact or ("_" not in code and languages.base(wanted) == code):
+        exact = tag(wanted) in (base(code), tag(code), tag(own))
+        if exact or ("_" not in code and base(wanted) == code):
             return code
     listed = ", ".join(LANGUAGES)
     raise ConfigError(

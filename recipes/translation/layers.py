@@ -7,9 +7,9 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from common.layers.dropout import Dropout
-from common.layers.transformer import MASKED, positions
-from common.subwords import PADDING, START
+from common.modeling.layers.dropout import Dropout
+from common.modeling.layers.transformer import MASKED, positions
+from common.text.subwords import PADDING, START
 from common.types import JsonObject, Shape
 
 from .config import Config

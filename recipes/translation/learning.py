@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
-from common import encoding, placeholders, subwords, text
+from common.data.encoding import ENCODE_BATCH, in_batches
+from common.text.placeholders import masked, masked_as
+from common.text.subwords import FIRST, parted
+from common.text.vocabulary import utf8
 from common.types import Source
 
 from .config import Config
@@ -24,12 +27,12 @@ class TrainingTexts:
     def read(self, *names: str) -> Iterator[str]:
         """Yield the texts of such fields, their placeholders marked."""
         self.pairs = 0
-        for batch in encoding.in_batches(self.train, encoding.ENCODE_BATCH):
+        for batch in in_batches(self.train, ENCODE_BATCH):
             self.pairs += len(batch)
-            sides = {name: tf.constant([text.utf8(example[name]) for example in batch]) for name in ("text", "target")}
+            sides = {name: tf.constant([utf8(example[name]) for example in batch]) for name in ("text", "target")}
             if self.config.placeholders:
-                sides["text"], kept = placeholders.masked(sides["text"])
-                sides["target"] = placeholders.masked_as(sides["target"], kept)
+                sides["text"], kept = masked(sides["text"])
+                sides["target"] = masked_as(sides["target"], kept)
                 self.placeholders = self.placeholders or bool(tf.size(kept))
             for row in zip(*(sides[name].numpy() for name in names), strict=True):
                 yield from (side.decode("utf-8", "replace") for side in row)
@@ -40,6 +43,6 @@ def order_pieces(pieces: Sequence[str], texts: TrainingTexts, always: Iterable[s
 
     Some more are, so that the ids are a multiple of `ALIGNED`: of such rows the best are found without padding them.
     """
-    ordered, count = subwords.parted(pieces, texts.read("target"), always)
-    ids = subwords.FIRST + count
-    return ordered, min(ids + -ids % ALIGNED - subwords.FIRST, len(ordered))
+    ordered, count = parted(pieces, texts.read("target"), always)
+    ids = FIRST + count
+    return ordered, min(ids + -ids % ALIGNED - FIRST, len(ordered))

@@ -11,11 +11,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from common.decoding_ops import repeated
-from common.layers.dropout import Dropout
-from common.layers.pooling import Pooling
-from common.layers.recurrent import LSTM, lstm
-from common.layers.transformer import Attention
+from common.modeling.decoding.ops import repeated
+from common.modeling.layers.dropout import Dropout
+from common.modeling.layers.pooling import Pooling
+from common.modeling.layers.recurrent import LSTM, lstm
+from common.modeling.layers.transformer import Attention
 
 from .config import Config
 from .layers import Before, Lengths, Pieces, Unseen, with_drawn

@@ -12,10 +12,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import check_pairs, cooccurrence, losses, pairs, placeholders, sources, subwords, text
 from common.config import passes, refuse
-from common.layers.dropout import set_dropout
+from common.data import check_pairs
+from common.data.splitting import filter_examples, load_splits
+from common.modeling.layers.dropout import set_dropout
+from common.modeling.losses import sequence_cross_entropy
 from common.recipe import Recipe
+from common.text import subwords
+from common.text.cooccurrence import vectors
+from common.text.pair_filter import Filter
+from common.text.placeholders import AS_PIECES
+from common.text.vocabulary import extended
 from common.types import Assets, Axis, Batch, Endpoint, Example, Format, JsonObject, OutputRow, Source, Splits
 
 from . import alignment, data, networks, serving
@@ -51,11 +58,9 @@ class TranslationRecipe(Recipe[Config]):
     def load_data(cls, config: Config) -> Splits:
         refuse(config, ("class_weights",), "translations have no labels")
         fields = data.fields(config.source_language, config.target_language)
-        found = sources.load_splits(
-            config, fields, lambda: data.catalogues(config.target_language or "de", config.offline)
-        )
-        which = pairs.Filter(languages=(config.source_language, config.target_language))
-        train = sources.filter_examples(found.train, lambda pair: which.fault(pair["text"], pair["target"]))
+        found = load_splits(config, fields, lambda: data.catalogues(config.target_language or "de", config.offline))
+        which = Filter(languages=(config.source_language, config.target_language))
+        train = filter_examples(found.train, lambda pair: which.fault(pair["text"], pair["target"]))
         return dataclasses.replace(found, train=train)
 
     @classmethod
@@ -63,7 +68,7 @@ class TranslationRecipe(Recipe[Config]):
         seen, written = TrainingTexts(config, train), None
         if config.vocabulary == "joint":
             pieces, apart = subwords.train(seen.read("text", "target"), config.pieces or JOINT), None
-            pieces, written = order_pieces(pieces, seen, placeholders.AS_PIECES)
+            pieces, written = order_pieces(pieces, seen, AS_PIECES)
         else:
             apart, pieces = (subwords.train(seen.read(name), config.pieces or SEPARATE) for name in ("text", "target"))
         learned = {"pieces": pieces, "source_pieces": apart, "written": written}
@@ -79,11 +84,11 @@ class TranslationRecipe(Recipe[Config]):
             pass
         # Marks that were never seen would be three bytes each, of which none alone is a mark.
         some = seen.placeholders or known["placeholders"]
-        marks = placeholders.AS_PIECES if seen.placeholders else []
-        pieces = {name: known[name] and text.extended(known[name], marks) for name in ("pieces", "source_pieces")}
+        marks = AS_PIECES if seen.placeholders else []
+        pieces = {name: known[name] and extended(known[name], marks) for name in ("pieces", "source_pieces")}
         written = known.get("written")
         if written is not None:
-            always = [*known["pieces"][:written], *placeholders.AS_PIECES]
+            always = [*known["pieces"][:written], *AS_PIECES]
             pieces["pieces"], written = order_pieces(pieces["pieces"], seen, always)
         of = {"text": known["source_pieces"] or known["pieces"], "target": known["pieces"]}
         most = {name: [word for word, _ in counts.most_common(COMMON)] for name, counts in words.items()}
@@ -118,7 +123,7 @@ class TranslationRecipe(Recipe[Config]):
             return
         ids = ((features["source"], target["target"]) for features, target in batches)
         count = (len(self.tokenizer.source_pieces), len(self.tokenizer.pieces))
-        source, target = cooccurrence.vectors(ids, *count, self.config.units or 0, self.config.seed)
+        source, target = vectors(ids, *count, self.config.units or 0, self.config.seed)
         if self.tokenizer.is_joint:
             both = source + np.pad(target, [(0, len(source) - len(target)), (0, 0)])
             model.get_layer("pieces").table.assign(both / np.linalg.norm(both, axis=1, keepdims=True))
@@ -148,7 +153,7 @@ class TranslationRecipe(Recipe[Config]):
             drawn = None
         table, bias = pieces.scoring()
         smoothing = self.config.label_smoothing
-        return losses.sequence_cross_entropy(target["target"], outputs["states"], table, bias, smoothing, drawn)
+        return sequence_cross_entropy(target["target"], outputs["states"], table, bias, smoothing, drawn)
 
     def predict(self, model: keras.Model, features: Batch) -> Mapping[str, tf.Tensor]:
         """Return translations of encoded sources, in which marks stand for placeholders, and their scores, [batch]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common import formats
+from common.data.writers import catalogues, lines, tables, translation_memory
 
 SOURCES = (
     "--data {}/pairs.tsv",
@@ -32,9 +32,9 @@ PAIRS = (
 def files() -> dict[str, bytes]:
     """The content of each file by its name."""
     return {
-        **formats.tables("pairs", [{"source": source, "target": target} for source, target in PAIRS]),
-        "pairs.en": formats.lines(source for source, _ in PAIRS),
-        "pairs.de": formats.lines(target for _, target in PAIRS),
-        **formats.catalogues("messages", PAIRS, "de"),
-        "memory.tmx": formats.translation_memory(PAIRS, "en", "de"),
+        **tables("pairs", [{"source": source, "target": target} for source, target in PAIRS]),
+        "pairs.en": lines(source for source, _ in PAIRS),
+        "pairs.de": lines(target for _, target in PAIRS),
+        **catalogues("messages", PAIRS, "de"),
+        "memory.tmx": translation_memory(PAIRS, "en", "de"),
     }

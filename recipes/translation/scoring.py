@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import sacrebleu
 
-from common import metrics, text
-from common.heads import Head
-from common.pairs import placeholder_errors, placeholders
+from common.modeling.heads import Head
+from common.modeling.metrics import in_order
+from common.modeling.uncertainty import of_confidence
+from common.text.pair_filter import placeholder_errors, placeholders
+from common.text.vocabulary import strange
 from common.types import Ask, Assets, Example, JsonObject, OutputRow, Tally
-from common.uncertain import of_confidence
 
 # Of the most frequent words of a text 0.6 to 1 were pieces of a vocabulary of their own language (Multi30k's, of 4,000
 # pieces), of other texts, too, and 0.1 to 0.35 of one of another language in the same script.
@@ -60,7 +61,7 @@ class TranslationHead(Head):
     def per_example_metric(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
         translations, references = list[str](), list[str]()
         for batch in batches:
-            translations += [text_of(outputs) for outputs in metrics.in_order(ask, "serving_default", batch)]
+            translations += [text_of(outputs) for outputs in in_order(ask, "serving_default", batch)]
             references += [example["target"] for example in batch]
         return tally(translations, references)
 
@@ -73,7 +74,7 @@ class TranslationHead(Head):
 
     def data_warnings(self) -> list[str]:
         shares = self.assets.get("familiar", {})
-        return [line for name, share in shares.items() for line in text.strange(share, FAMILIAR, name)]
+        return [line for name, share in shares.items() for line in strange(share, FAMILIAR, name)]
 
 
 def text_of(outputs: OutputRow) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from common import losses, placeholders
-from common.beam_search import BeamConfig, beam_search
-from common.decoding_ops import NEVER, Decoded
-from common.obligations import obliged
-from common.subwords import END, PADDING, START
+from common.modeling.constrained_decoding import obliged
+from common.modeling.decoding.beam_search import BeamConfig, beam_search
+from common.modeling.decoding.ops import NEVER, Decoded
+from common.modeling.losses import sequence_cross_entropy
+from common.text import placeholders
+from common.text.subwords import END, PADDING, START
 from common.types import Batch, Endpoint
 
 from .config import Config
@@ -167,7 +168,7 @@ class Translator:
             some = slice(first, first + ROWS)
             inputs = {"source": _dense(source[some]), "target": _dense(wanted[some])}
             states = self.model(inputs, training=False)["states"]
-            found, _ = losses.sequence_cross_entropy(inputs["target"], states, *pieces.scoring())
+            found, _ = sequence_cross_entropy(inputs["target"], states, *pieces.scoring())
             return first + ROWS, tf.concat([sums, -found], axis=0)
 
         # One slice at a time, so that memory is bounded.

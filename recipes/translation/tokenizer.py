@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from common import placeholders, subwords
+from common.text import placeholders
+from common.text.subwords import END, Subwords
 from common.types import Assets, Batch
 
 from .config import Config
@@ -22,9 +23,9 @@ class PairTokenizer:
 
     def __init__(self, config: Config, assets: Assets):
         self.config = config
-        self.pieces = subwords.Subwords(assets["pieces"][: assets.get("written")])
+        self.pieces = Subwords(assets["pieces"][: assets.get("written")])
         self.is_joint = assets["source_pieces"] is None
-        self.source_pieces = subwords.Subwords(assets["pieces"] if self.is_joint else assets["source_pieces"])
+        self.source_pieces = Subwords(assets["pieces"] if self.is_joint else assets["source_pieces"])
         self.has_marks: bool = config.placeholders and assets["placeholders"]
 
     def encode(self, features: Batch) -> Batch:
@@ -48,10 +49,10 @@ class PairTokenizer:
         """Return pieces of sources as `mask_placeholders` gives them, and the end, [batch, (pieces)]."""
         return self._encode(masked, self.source_pieces)
 
-    def _encode(self, texts: tf.Tensor, pieces: subwords.Subwords) -> tf.RaggedTensor:
+    def _encode(self, texts: tf.Tensor, pieces: Subwords) -> tf.RaggedTensor:
         """Return pieces and the end, which keeps an empty text from being an empty row, [batch, (pieces)]."""
         ids = pieces.encode(texts)[:, : self.config.longest - 1]
-        end = tf.fill([ids.nrows(), 1], subwords.END)
+        end = tf.fill([ids.nrows(), 1], END)
         return tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1)
 
     def decode(self, tokens: tf.Tensor) -> tf.Tensor:

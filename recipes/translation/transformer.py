@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from common.layers.normalization import LayerNormalization
-from common.layers.transformer import DecoderBlock, EncoderBlock
+from common.modeling.layers.normalization import LayerNormalization
+from common.modeling.layers.transformer import DecoderBlock, EncoderBlock
 
 from .config import Config
 from .layers import Before, Pieces, Unseen, with_drawn
@@ -51,7 +51,7 @@ def build(config: Config, pieces: int, source_pieces: int, joint: bool) -> keras
 
 
 class Stepper:
-    """The model one step at a time, for `common.beam_search`.
+    """The model one step at a time, for `common.modeling.decoding.beam_search`.
 
     Args:
       model: as built.

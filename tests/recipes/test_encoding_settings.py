@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-import recipes
+from common import discovery
 from common.config import settings
 from common.types import Source
 
@@ -46,9 +46,9 @@ def tracked(config):
 
 def names_read(name, **values):
     """The settings that are read while data is loaded, learned from and encoded."""
-    from common.encoding import stacked
+    from common.data.encoding import stacked
 
-    recipe_class, config = recipes.load(name), recipes.load_config(name).Config(limit=60, **values)
+    recipe_class, config = discovery.load(name), discovery.load_config(name).Config(limit=60, **values)
     copy, names = tracked(config)
     train = list(recipe_class.load_data(copy).train)
     assets = recipe_class.learn(copy, Source("few", lambda: iter(train)))
@@ -63,10 +63,10 @@ def names_read(name, **values):
     return names | names_of_encoding
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", discovery.names())
 def test_every_setting_that_is_read_on_the_way_is_declared_to_affect_encoding(name):
     declared = {
-        key for key, one in settings(recipes.load_config(name).Config).items() if one.metadata["affects_encoding"]
+        key for key, one in settings(discovery.load_config(name).Config).items() if one.metadata["affects_encoding"]
     }
     for values in ({}, *VARIANTS.get(name, ())):
         undeclared = names_read(name, **values) - declared - WITHOUT_EFFECT.get(name, {"offline"})
@@ -74,6 +74,6 @@ def test_every_setting_that_is_read_on_the_way_is_declared_to_affect_encoding(na
 
 
 def test_tracking_sees_every_way_to_read_a_setting():
-    copy, names = tracked(recipes.load_config("sentiment").Config(seed=3))
+    copy, names = tracked(discovery.load_config("sentiment").Config(seed=3))
     assert copy.seed == 3 and names == {"seed"}
     assert vars(copy)["epochs"] is None and "epochs" in names

@@ -5,16 +5,16 @@ import sys
 
 import keras
 import pytest
-from calls import good, small_data
-from conftest import ROOT
 
-import recipes
+from common import PROJECT_ROOT as ROOT
+from common import discovery
 from common.config import RunConfig, settings
+from tests.helpers.cli_calls import good, small_data
 
 LIBRARIES = {"keras", "numpy", "sacrebleu", "tensorflow"}
 
 
-@pytest.fixture(params=recipes.names())
+@pytest.fixture(params=discovery.names())
 def name(request):
     return request.param
 
@@ -31,7 +31,7 @@ def imported(path):
 
 
 def test_recipe_imports_only_common_libraries_and_itself(name):
-    for path in (recipes.HERE / name).glob("**/*.py"):
+    for path in (discovery.HERE / name).glob("**/*.py"):
         others = set(imported(path)) - LIBRARIES - {"common"} - set(sys.stdlib_module_names)
         assert not others, f"{path} imports {others}"
 
@@ -50,7 +50,7 @@ def test_every_setting_has_help_and_a_default_in_range(name):
     from common.config import checked
     from common.config_io import as_json
 
-    config_class = recipes.load_config(name).Config
+    config_class = discovery.load_config(name).Config
     assert issubclass(config_class, RunConfig)
     assert all(setting.metadata["help"].endswith(".") for setting in settings(config_class).values())
     values = {k: v for k, v in as_json(config_class()).items() if v is not None}
@@ -74,8 +74,8 @@ def small_recipe(name):
     """(recipe, config) learned from a few examples of its own default data."""
     from common.types import Source
 
-    config = recipes.load_config(name).Config(limit=300)
-    recipe_class = recipes.load(name)
+    config = discovery.load_config(name).Config(limit=300)
+    recipe_class = discovery.load(name)
     examples = list(recipe_class.load_data(config).train)
     assets = recipe_class.learn(config, Source("few", lambda: iter(examples)))
     config = recipe_class.settle(config, assets)
@@ -84,7 +84,7 @@ def small_recipe(name):
 
 def test_encode_is_the_same_alone_and_in_a_batch(name):
     recipe, _ = small_recipe(name)
-    from common.encoding import densified, stacked
+    from common.data.encoding import densified, stacked
 
     examples = [dict(one) for one in recipe.odd_inputs()]
     together = densified(recipe.encode(stacked(examples)))

@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+
+from common import PROJECT_ROOT as ROOT
 
 PAGE = ROOT / "docs" / "recipe_in_fifteen_minutes.md"
 CHANCE = 1 / 3

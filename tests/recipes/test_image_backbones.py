@@ -7,13 +7,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from calls import fails, good, tiny_images, write_images
 
 from common.errors import ConfigError
 from common.types import Source
 from recipes.image_classification import backbones, model
 from recipes.image_classification.config import BACKBONES, Config
 from recipes.image_classification.recipe import ImageClassificationRecipe
+from tests.helpers.cli_calls import fails, good, tiny_images, write_images
 
 SMALL = "MobileNetV3Small"
 PARTS = {  # module, and the key of its table of digests
@@ -160,7 +160,7 @@ def test_no_noise_stops_dropout_within_a_network():
 
 def test_a_new_model_takes_the_weights_of_one_before_it():
     # Keras numbers weights without a name over all models of a process, as those of ConvNeXt.
-    from common.weights import model_weights, set_model_weights
+    from common.training.weights import model_weights, set_model_weights
 
     first, second = built("ConvNeXtTiny"), built("ConvNeXtTiny")
     kept = model_weights(first)

@@ -10,19 +10,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from calls import SMALL_IMAGES, call, fails, good, tiny_images, write, write_images
-from pictures_made import held, picture, written
 from PIL import Image, ImageEnhance, ImageOps
 
-from common import endpoints, images
-from common import export as exporting
+from common.data import image_decoding
+from common.data.readers import image_bytes
 from common.errors import DataError
-from common.readers import pictures
+from common.inference import export, served_model
 from common.types import Source
 from recipes.image_classification import data, explain, fitting, model
 from recipes.image_classification.config import Config
 from recipes.image_classification.layers import Changes, Mixed
 from recipes.image_classification.recipe import ImageClassificationRecipe
+from tests.helpers.cli_calls import SMALL_IMAGES, call, fails, good, tiny_images, write, write_images
+from tests.helpers.made_images import held, picture, written
 
 LABELS = ["across", "down"]
 EVERYTHING = {
@@ -344,7 +344,7 @@ def test_default_data_is_500_images_of_each_digit():
     source, attribution = data.digits(offline=True)
     found = list(source)
     assert Counter(one["label"] for one in found) == {str(digit): 500 for digit in range(10)}
-    assert {pictures.facts(one["image_bytes"]) for one in found[::50]} == {(28, 28, "L")}
+    assert {image_bytes.facts(one["image_bytes"]) for one in found[::50]} == {(28, 28, "L")}
     assert attribution["licence"] == "BSD-3-Clause"
 
 
@@ -475,7 +475,7 @@ def test_overlay_lays_colours_over_the_image_as_it_is_shown():
     np.testing.assert_allclose(cold, np.broadcast_to([153, 153, 204], cold.shape), atol=2)
     np.testing.assert_allclose(hot, np.broadcast_to([204, 153, 153], hot.shape), atol=2)
     large = explain.overlay(picture(size=(10, 5000)), np.zeros((4, 4)))
-    assert pictures.facts(large)[:2] == (1024, 2)
+    assert image_bytes.facts(large)[:2] == (1024, 2)
 
 
 # A small run
@@ -526,8 +526,8 @@ def test_shares_are_those_that_fit_validation(classifier, parts):
 @pytest.mark.slow
 def test_export_is_proved_and_takes_files_or_pixels(exported):
     card = json.loads((exported / "assets.extra" / "card.json").read_text())
-    assert card["proof"]["inputs"] > exporting.MANY + exporting.FEWER
-    assert card["proof"]["largest_difference"] <= exporting.TOLERANCE
+    assert card["proof"]["inputs"] > export.MANY + export.FEWER
+    assert card["proof"]["largest_difference"] <= export.TOLERANCE
     outputs = {"label": "string[None]", "score": "float32[None]", "scores": "float32[None, 2]"}
     assert card["signatures"] == {
         "serving_default": {"inputs": {"image_bytes": "string[None]"}, "outputs": outputs},
@@ -544,7 +544,7 @@ def test_signatures_give_the_same_by_files_and_by_pixels(exported):
     signatures = tf.saved_model.load(str(exported)).signatures
     files = tf.constant([file for file, _ in tiny_images(20, seed=7)] + [picture("JPEG"), picture(mode="LA")])
     by_files = signatures["serving_default"](image_bytes=files)
-    shades = tf.cast(images.pixels(files, 16, 16, 3), tf.float32)
+    shades = tf.cast(image_decoding.pixels(files, 16, 16, 3), tf.float32)
     # Fractions are rounded, and what lies beyond black and white is taken for these.
     beyond = tf.where(shades == 255, 1e6, tf.where(shades == 0, -1e6, shades))
     for given in (shades, shades + 0.4, shades - 0.4, beyond):
@@ -600,7 +600,7 @@ def test_explain_writes_a_picture_next_to_each_image(target, request, parts, tmp
         "3.png",
         "3.png.explained.png",
     ]
-    assert pictures.facts((tmp_path / "1.png.explained.png").read_bytes()) == (20, 18, "RGB")
+    assert image_bytes.facts((tmp_path / "1.png.explained.png").read_bytes()) == (20, 18, "RGB")
 
 
 @pytest.mark.slow
@@ -658,9 +658,9 @@ def test_predict_takes_a_file_of_names_or_a_table(exported, parts):
 def test_other_settings_train_and_serve(parts, tmp_path, flags):
     small = [*SMALL_IMAGES, "--width", "2", "--epochs", "1", "--limit", "40", *flags]
     good("run", "image_classification", "--data", parts / "train", "--run-dir", tmp_path / "a", *small)
-    served = endpoints.load(tmp_path / "a")
+    served = served_model.load(tmp_path / "a")
     files = [file for file, _ in tiny_images(4, seed=5)]
-    mirrored = [pictures.png(tf.io.decode_png(file).numpy()[:, ::-1]) for file in files]
+    mirrored = [image_bytes.png(tf.io.decode_png(file).numpy()[:, ::-1]) for file in files]
     found, of_mirrored = (
         served.predictions([{"image_bytes": file} for file in some], lambda _, one: one["scores"])
         for some in (files, mirrored)

@@ -9,16 +9,16 @@ import mido
 import numpy as np
 import pytest
 import tensorflow as tf
-from calls import SMALL_MUSIC, fails, good, tiny_tunes, write_frames
 
-from common import endpoints
-from common.check_music import voices
-from common.frames import FRAME, HELD, STRUCK, TOKENS
+from common.data.check_music import voices
+from common.inference import served_model
+from common.music.frame_tokens import FRAME, HELD, STRUCK, TOKENS
 from recipes.music import copies, model, sampling, scoring
 from recipes.music.config import Config
 from recipes.music.layers import Cut, Joined, Moved
 from recipes.music.likelihood import chosen_frames, log_probabilities
 from recipes.music.recipe import MusicRecipe
+from tests.helpers.cli_calls import SMALL_MUSIC, fails, good, tiny_tunes, write_frames
 
 ASSETS = {
     "low": 48,
@@ -185,7 +185,7 @@ def test_chosen_frames_are_the_likeliest_notes_one_by_one():
 def served(**settings):
     config, built = network(**settings)
     recipe = MusicRecipe(config, ASSETS)
-    return recipe, endpoints.of_model(recipe, built, config)
+    return recipe, served_model.of_model(recipe, built, config)
 
 
 WISH = {"length": 8, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 5}
@@ -251,7 +251,7 @@ def test_samples_come_as_often_as_the_score_says():
     bias = np.full(TOKENS, -1e6, np.float32)
     bias[[FRAME, STRUCK + 60, STRUCK + 62]] = [1, 0, 0]
     built.get_layer("slots").bias.assign(bias)
-    calls = endpoints.of_model(MusicRecipe(config, ASSETS), built, config)
+    calls = served_model.of_model(MusicRecipe(config, ASSETS), built, config)
     wishes = [{"events": np.zeros([0, 3], np.int32), **WISH, "length": 1, "seed": seed} for seed in range(2000)]
     chords = [(), (60,), (62,), (62, 60)]
     drawn = [

@@ -8,24 +8,24 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import tensorflow as tf
-from calls import SMALL_NER, good, tagged_sentences, write_conll
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import endpoints
-from common import export as exporting
-from common.encoding import densified, stacked
-from common.file_formats import open_tagged_file
-from common.metrics import UNSEEN
-from common.predict import predict
-from common.predict_request import PredictRequest
-from common.problems import Problems
-from common.runs import Run
-from common.tags import Scheme, entities
+from common.data.encoding import densified, stacked
+from common.data.file_formats import open_tagged_file
+from common.inference import export as exporting
+from common.inference import served_model
+from common.inference.predict import predict
+from common.inference.predict_request import PredictRequest
+from common.modeling.metrics import UNSEEN
+from common.row_errors import Problems
+from common.runtime.run_dir import Run
+from common.text.tag_schemes import Scheme, entities
 from common.types import Source
 from recipes.ner import tagging, writing
 from recipes.ner.config import Config
 from recipes.ner.recipe import NerRecipe
+from tests.helpers.cli_calls import SMALL_NER, good, tagged_sentences, write_conll
 
 TYPES = ["LOC", "ORG", "PER"]
 # Of a type that training lacks.
@@ -65,14 +65,14 @@ def tagger(parts, tmp_path_factory):
 @pytest.fixture(scope="module")
 def loaded(tagger):
     """(recipe, model) of the run."""
-    recipe, model, _ = endpoints.load_model(Run.open(tagger))
+    recipe, model, _ = served_model.load_model(Run.open(tagger))
     return recipe, model
 
 
 @pytest.fixture(scope="module")
 def served(loaded):
     """The run behind its endpoints."""
-    return endpoints.of_model(*loaded, None)
+    return served_model.of_model(*loaded, None)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def exported(tagger, tmp_path_factory):
 @pytest.fixture(scope="module")
 def export(exported):
     """The export behind its endpoints."""
-    return endpoints.load(exported)
+    return served_model.load(exported)
 
 
 def metrics_of(folder):
@@ -417,7 +417,7 @@ def test_signature_of_tokens_takes_batches_without_tokens(export, shape):
 def test_other_settings_train_and_serve(parts, tmp_path, flags):
     measured = trained_on(parts, tmp_path / "a", *flags, "--epochs", "8")["test"]
     assert measured["f1"] > 0.5
-    served = endpoints.load(tmp_path / "a")
+    served = served_model.load(tmp_path / "a")
     text = "the house of Mr Kalobel sold in Vordu"
     [found] = found_in(served, [text])
     assert found

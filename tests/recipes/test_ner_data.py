@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from common import packaged
 from common.config import RunConfig
+from common.data import default_datasets
+from common.data.splitting import load_splits
 from common.errors import DataError
-from common.sources import load_splits
 from recipes.ner import data
 
 RECORD = r"<AddressString>(?P<inside>.*?)</AddressString>"
@@ -34,7 +34,7 @@ def examples():
 @pytest.fixture(scope="module")
 def records(examples):
     """(kind, text) of the words of each address in the file, in its order."""
-    text = (packaged.fetch(data.ADDRESSES) / "labeled.xml").read_text(encoding="utf-8")
+    text = (default_datasets.fetch(data.ADDRESSES) / "labeled.xml").read_text(encoding="utf-8")
     inside = [found["inside"] for found in re.finditer(RECORD, text, re.DOTALL)]
     return [[(word["kind"], html.unescape(word["text"]).strip()) for word in re.finditer(WORD, one)] for one in inside]
 

@@ -5,16 +5,16 @@ import unicodedata
 
 import pytest
 import tensorflow as tf
-from calls import tagged_sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.encoding import densified, stacked
-from common.tokens import tokenised
+from common.data.encoding import densified, stacked
+from common.text.tokenizer import tokenised
 from common.types import Source
 from recipes.ner import features
 from recipes.ner.config import Config
 from recipes.ner.recipe import NerRecipe
+from tests.helpers.cli_calls import tagged_sentences
 
 MANY = 65_534  # buckets, so that hashes do not meet
 # Letters of every category, digits of three scripts, numbers that are no digits, marks and signs.

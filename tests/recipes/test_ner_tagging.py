@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.tags import entities, iob2
+from common.text.tag_schemes import entities, iob2
 from recipes.ner import tagging
 
 PROPERTY = settings(max_examples=50, deadline=None)

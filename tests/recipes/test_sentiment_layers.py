@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import tensorflow as tf
 
-from common.layers.affixes import AffixEmbedding
+from common.modeling.layers.affixes import AffixEmbedding
 from recipes.sentiment.layers import Ends, WideWords, WordDropout, bigrams, once
 
 

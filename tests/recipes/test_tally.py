@@ -5,11 +5,13 @@ import importlib
 import numpy as np
 import pytest
 import sacrebleu
-from training_helpers import made, made_up, trained
 
-import recipes
-from common import classifier, endpoints, metrics, tags
-from common.encoding import in_batches
+from common import discovery
+from common.data.encoding import in_batches
+from common.inference import served_model
+from common.modeling import classification, metrics
+from common.text import tag_schemes
+from tests.helpers.trainers import made, made_up, trained
 
 
 def held_out(name):
@@ -20,7 +22,7 @@ def held_out(name):
             places = np.cumsum([0, *(len(token) + 1 for token in example["tokens"])])
             example["entities"] = [
                 [int(places[first]), int(places[last]) - 1, kind]
-                for first, last, kind in tags.entities(example["tags"])
+                for first, last, kind in tag_schemes.entities(example["tags"])
             ]
     if "label" in examples[0]:
         examples[3]["label"] = "unheard of"
@@ -28,12 +30,12 @@ def held_out(name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "sentiment" else pytest.mark.slow) for name in recipes.names()]
+    "name", [pytest.param(name, marks=() if name == "sentiment" else pytest.mark.slow) for name in discovery.names()]
 )
 def test_tally_sums_to_the_score_however_answers_come(name):
     trainer = made(name=name, epochs=4)
     trained(trainer)
-    served = endpoints.of_model(trainer.recipe, trainer.model, trainer.config)
+    served = served_model.of_model(trainer.recipe, trainer.model, trainer.config)
     examples = held_out(name)
 
     def backwards(endpoint, batch):
@@ -61,7 +63,7 @@ def test_tally_sums_to_the_score_however_answers_come(name):
 
 
 def test_tally_of_labels_counts_one_that_training_lacks_as_a_miss():
-    head = classifier.ClassificationHead({"labels": ["bad", "good"], "label_counts": [1, 1]})
+    head = classification.ClassificationHead({"labels": ["bad", "good"], "label_counts": [1, 1]})
     batches = [[{"label": "good"}, {"label": "odd"}], [{"label": "good"}]]
 
     def ask(name, batch):

@@ -7,17 +7,17 @@ import numpy as np
 import polib
 import pytest
 import tensorflow as tf
-from calls import SMALL_TRANSLATION, fails, good, tiny_pairs, write
 
-from common import endpoints, placeholders, subwords
-from common import export as exporting
-from common.layers.pooling import Pooling
-from common.layers.transformer import MASKED, Attention, positions
+from common.inference import export, served_model
+from common.modeling.layers.pooling import Pooling
+from common.modeling.layers.transformer import MASKED, Attention, positions
+from common.text import placeholders, subwords
 from common.types import Source
 from recipes.translation import lstm, transformer
 from recipes.translation.config import Config
 from recipes.translation.layers import Before, Drawn, Lengths, Pieces, Unseen
 from recipes.translation.recipe import TranslationRecipe
+from tests.helpers.cli_calls import SMALL_TRANSLATION, fails, good, tiny_pairs, write
 
 NETWORKS = {"transformer": transformer, "lstm": lstm}
 SETTINGS = {"units": 8, "layers": 2, "heads": 2, "inner": 12}
@@ -245,7 +245,7 @@ def test_predict_fills_in_a_catalogue(translator, tmp_path):
 def test_export_is_proved_and_gives_several_translations(translator, tmp_path):
     good("export", translator, "--to", tmp_path / "export")
     card = json.loads((tmp_path / "export" / "1" / "assets.extra" / "card.json").read_text())
-    assert card["proof"]["largest_difference"] <= exporting.TOLERANCE
+    assert card["proof"]["largest_difference"] <= export.TOLERANCE
     texts = ["the cat", "", "a red house sees the cat now", "日本語"]
     signatures = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures
     best = signatures["serving_default"](text=tf.constant(texts))
@@ -255,7 +255,7 @@ def test_export_is_proved_and_gives_several_translations(translator, tmp_path):
     np.testing.assert_allclose(several["scores"][:, 0], best["score"], atol=1e-6)
     assert (several["scores"][:, 0] >= several["scores"][:, 1]).numpy().all()
     # A text alone is translated as in a batch, by the run as by the export.
-    served = endpoints.load(translator)
+    served = served_model.load(translator)
     for number, text in enumerate(texts):
         alone = next(served.outputs("serving_default", [{"text": text}]))[1]
         assert alone["translation"][0] == best["translation"][number]

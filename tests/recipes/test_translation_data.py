@@ -4,13 +4,13 @@ import gettext
 import json
 
 import pytest
-from calls import prepared_by
 
-from common import packaged, sources
 from common.config import RunConfig
+from common.data import default_datasets, splitting
 from common.errors import ConfigError, DataError
-from common.pairs import placeholder_errors
+from common.text.pair_filter import placeholder_errors
 from recipes.translation import data
+from tests.helpers.cli_calls import prepared_by
 
 
 def default(language="de"):
@@ -37,7 +37,7 @@ def by_the_library(paths):
 
 def read(fields=data.FIELDS, **settings):
     """(source, target) of all that a run would train on, and the notes."""
-    found = sources.load_splits(RunConfig(split="100,0,0", **settings), fields, lambda: pytest.fail("data was given"))
+    found = splitting.load_splits(RunConfig(split="100,0,0", **settings), fields, lambda: pytest.fail("data was given"))
     return [(one["text"], one["target"]) for one in found.train], found.notes
 
 
@@ -48,7 +48,7 @@ def test_default_pairs_are_those_that_the_library_reads():
     assert source.problems.count == 0
     assert source.problems.left_out() == "164 with two equal sides, 117 that repeat another"
     paths = [
-        packaged.fetch(archive) / name
+        default_datasets.fetch(archive) / name
         for archive in data.ARCHIVES
         for name in archive.members
         if name.startswith("de.")
@@ -72,7 +72,7 @@ def test_default_pairs_keep_their_placeholders():
 
 def test_a_source_is_in_one_part_with_all_its_translations():
     default()
-    found = sources.load_splits(RunConfig(), data.FIELDS, data.catalogues)
+    found = splitting.load_splits(RunConfig(), data.FIELDS, data.catalogues)
     parts = [{" ".join(one["text"].lower().split()) for one in part} for _, part in found.given()]
     assert len(set.union(*parts)) == sum(map(len, parts))
     assert all(len(part) > 400 for part in parts)
@@ -163,7 +163,7 @@ def test_texts_in_an_object_or_a_struct_are_found_by_language(tmp_path):
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"translation": {"en": "x"}}]))
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([*rows, {"id": "9"}]), tmp_path / "a.parquet")
     for name, broken in (("a.jsonl", "a.jsonl:4 has no target"), ("a.parquet", "a.parquet:4 has no text")):
-        found = sources.load_splits(RunConfig(data=(str(tmp_path / name),)), data.fields("en", "de"), default)
+        found = splitting.load_splits(RunConfig(data=(str(tmp_path / name),)), data.fields("en", "de"), default)
         parts = [part for _, part in found.given()]
         assert sorted((one["text"], one["target"]) for part in parts for one in part) == sorted(TEXTS)
         assert found.notes[0].endswith('text = "translation.en", target = "translation.de"')

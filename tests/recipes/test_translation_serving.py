@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import sacrebleu
 import tensorflow as tf
-from calls import tiny_pairs
 
-from common import endpoints, subwords
+from common.inference import served_model
+from common.text import subwords
 from common.types import Source
 from recipes.translation import alignment, scoring, serving
 from recipes.translation.config import Config
 from recipes.translation.networks import get_network
 from recipes.translation.recipe import TranslationRecipe
+from tests.helpers.cli_calls import tiny_pairs
 
 PAIRS = [{"text": text, "target": target} for text, target in tiny_pairs(60)]
 TEXTS = [{"text": text} for text in ("the cat sees a red house now", "a cat", "")]
@@ -34,7 +35,7 @@ def translator(**settings):
     model = recipe.build_model()
     random = np.random.default_rng(1)
     model.set_weights([weight + random.normal(size=weight.shape, scale=0.3) for weight in model.get_weights()])
-    return endpoints.of_model(recipe, model, config), recipe, model
+    return served_model.of_model(recipe, model, config), recipe, model
 
 
 def asked(served, name, examples):

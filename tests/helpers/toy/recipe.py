@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from common import losses, sources
-from common.classifier import ClassificationHead, learned
+from common.data import splitting
 from common.errors import ConfigError
-from common.layers.embedding import Embedding
+from common.modeling import losses
+from common.modeling.classification import ClassificationHead, learned
+from common.modeling.layers.embedding import Embedding
 from common.recipe import Recipe
 from common.types import Assets, Batch, Field, Source, Splits
 
@@ -35,7 +36,7 @@ class ToyRecipe(Recipe[Config]):
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        return sources.load_splits(config, cls.fields, no_default)
+        return splitting.load_splits(config, cls.fields, no_default)
 
     @classmethod
     def learn(cls, config: Config, train: Source) -> Assets:

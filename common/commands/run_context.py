@@ -1,0 +1,232 @@
+"""What a training begins with, found out in this order: its data, what it is fine-tuned from, the run's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from common.commands.train_messages import warn_similar_labels
+from common.config import RunConfig, checked
+from common.config_io import as_json
+from common.discovery import load
+from common.errors import RunError
+from common.recipe import Recipe
+from common.runtime.console import say
+from common.runtime.run_dir import Run
+from common.runtime.tensorflow_setup import versions
+from common.training.base_run import Origin, doubts, opened
+from common.training.distributed import Peers
+from common.training.encoded_dataset import Prepared, prepared
+from common.training.phases import check_plan, parts_of
+from common.training.trainer import check_batches
+from common.training.transfer import Inherited, recipe_of
+from common.types import Splits
+
+SAMPLES = 32  # held-out inputs that a run keeps to prove its export with
+
+Fold = tuple[int, int]  # (number from 0, of how many)
+
+
+@dataclass
+class RunContext:
+    """What the phases of a training share.
+
+    Args:
+      recipe_path: a name or path.
+      config: the settings, those that depend on the data filled in.
+      requested: the settings as they were asked for.
+      path: the run's folder.
+      workers: the processes that train together.
+      fold: on which of the folds of the data this run is scored; None for a run of its own.
+      resumed: the run that goes on; None for a new one.
+      lock: keeps other processes from the run's folder as long as it is open.
+      base_run: what the run is fine-tuned from; None also where a run that goes on does without.
+      base_recipe: the recipe of the base run, if it is more than a file of weights.
+      prepared: the data.
+      counts: numbers of examples, by part.
+      seconds: by phase.
+    """
+
+    recipe_path: str
+    config: RunConfig
+    requested: RunConfig
+    path: Path
+    workers: Peers
+    fold: Fold | None
+    resumed: Run | None
+    lock: IO[str] | None
+    base_run: Origin | None
+    base_recipe: Recipe | None
+    prepared: Prepared
+    recipe: Recipe
+    counts: dict[str, int]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> Splits:
+        return self.prepared.splits
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether the run goes on from a state of its own."""
+        return self.resumed is not None and _has_checkpoint(self.resumed)
+
+    def close(self) -> None:
+        """Removes what is not kept, and lets others into the run's folder."""
+        self.prepared.close()
+        if self.lock:
+            self.lock.close()
+
+
+# Load
+
+
+def load_context(
+    recipe_path: str, config: RunConfig, resumed: Run | None, path: Path, workers: Peers, fold: Fold | None
+) -> RunContext:
+    """Locks the run that goes on, and reads and encodes the data."""
+    recipe_class = load(recipe_path)
+    requested = resumed.asked(config) if resumed else config
+    check_batches(recipe_class, config)
+    check_plan(config, list(recipe_class.parts))
+    lock = workers.together(lambda: resumed.lock() if resumed and workers.chief else None)
+    assets = resumed.assets() if resumed else None
+    fingerprint = resumed.about["data"]["fingerprint"] if resumed else None
+    has_checkpoint = resumed is not None and _has_checkpoint(resumed)
+    base_run = workers.together(lambda: _open_base_run(recipe_path, config, has_checkpoint))
+    base_recipe = workers.together(lambda: recipe_of(base_run, recipe_class))
+    data = workers.together(lambda: prepared(recipe_path, config, versions(), assets, fingerprint, base_run, fold))
+    return RunContext(
+        recipe_path=recipe_path,
+        config=data.config,
+        requested=requested,
+        path=path,
+        workers=workers,
+        fold=fold,
+        resumed=resumed,
+        lock=lock,
+        base_run=base_run,
+        base_recipe=base_recipe,
+        prepared=data,
+        recipe=data.task,
+        counts={name: len(store) for name, store in data.stores.items()},
+    )
+
+
+def _has_checkpoint(run: Run) -> bool:
+    return (run.path / "checkpoint.npz").exists()
+
+
+def _open_base_run(recipe_path: str, config: RunConfig, has_checkpoint: bool) -> Origin | None:
+    """What a run is fine-tuned from; once it has begun, it can do without, unless it trains on that one's data, too."""
+    if config.init_from is None:
+        return None
+    try:
+        return opened(config.init_from, recipe_path)
+    except RunError as error:
+        if not has_checkpoint or config.replay:
+            raise
+        say(f"What is forgotten is not measured: {error}")
+        return None
+
+
+# Agree
+
+
+def agree_on_data(context: RunContext) -> None:
+    """Checks that all workers have the same data, and takes over worker 0's settings.
+
+    Raises:
+      RunError: they have not.
+    """
+    workers, assets = context.workers, context.prepared.assets
+    if workers.count == 1:
+        return
+    learned = hashlib.blake2b(json.dumps(assets, sort_keys=True).encode(), digest_size=8).hexdigest()
+    workers.check_alike(
+        {
+            "the data (its hash)": context.splits.fingerprint,
+            "what was learned from it (its hash)": learned,
+            "its number of examples": str(context.counts),
+        }
+    )
+    # What was fitted to a machine's speed is fitted to that of worker 0.
+    config_class = type(context.config)
+    values = checked(config_class, workers.told(as_json(context.config)), "worker 0")
+    context.config = config_class(**values)
+    context.recipe = type(context.recipe)(context.config, assets)
+
+
+def warn_of_data(context: RunContext) -> None:
+    warnings = context.recipe.doubts()
+    if context.base_run is not None:
+        warnings = [*warnings, *doubts(context.base_run, context.splits.train, context.recipe.fields)]
+    for warning in warnings:
+        say(f"Warning: {warning}")
+
+
+def check_transfer(context: RunContext) -> None:
+    """Works out what a new run will have of its base run, before anything is written.
+
+    Raises:
+      RunError: nothing fits.
+      ConfigError: the phases of the training do not fit the network.
+    """
+    network = context.recipe.build_model()
+    inherited = plan_inheritance(context)
+    inherited.plan(context.recipe, network)
+    check_plan(context.config, list(parts_of(network, context.recipe.parts)))
+    warn_similar_labels(inherited.report.unlike)
+
+
+def plan_inheritance(context: RunContext) -> Inherited:
+    assert context.base_run is not None
+    axes = None if context.base_recipe is None else context.base_recipe.axes()
+    return Inherited(context.base_run, axes)
+
+
+# The folder
+
+
+def open_run(context: RunContext) -> Run:
+    """The run's folder, made or opened again by worker 0, and locked."""
+    workers = context.workers
+    run = workers.together(lambda: _create_or_reopen(context) if workers.chief else context.resumed)
+    return workers.together(lambda: run or shared(context.path, workers))
+
+
+def _create_or_reopen(context: RunContext) -> Run:
+    if context.resumed:
+        context.resumed.reopen(context.config, context.requested)
+        return context.resumed
+    splits = context.splits
+    facts = {
+        "asked": as_json(context.requested),
+        "versions": versions(),
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "data": {
+            "notes": list(splits.notes),
+            "fingerprint": splits.fingerprint,
+            "attribution": dict(splits.attribution),
+        },
+    }
+    held_out = splits.test or splits.valid or splits.train
+    samples = list(islice(held_out, SAMPLES))
+    run = Run.create(context.path, context.recipe_path, context.config, context.prepared.assets, samples, facts)
+    context.lock = run.lock()
+    return run
+
+
+def shared(path: Path, workers: Peers) -> Run:
+    """The run that worker 0 has made."""
+    if not (path / "config.json").exists():
+        raise RunError(
+            f"Worker {workers.index} does not see {path.absolute()}, which worker 0 has made. Name a --run-dir on a"
+            " disk that all machines share."
+        )
+    return Run.open(path)

@@ -1,1 +1,0 @@
-"""Keras layers that recipes share and others may copy into a model of their own."""

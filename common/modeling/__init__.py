@@ -1,0 +1,3 @@
+"""What models and their scores are made of: losses, metrics, heads, decoding, uncertainty. Whole networks belong to
+recipes.
+"""

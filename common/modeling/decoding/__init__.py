@@ -1,0 +1,3 @@
+"""Token sequences from a step function, in graph: greedy search, beam search, sampling. The step function belongs to
+the recipe.
+"""

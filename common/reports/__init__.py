@@ -1,0 +1,1 @@
+"""What a run shows people: the HTML report and comparisons of models. Reports know no recipe."""

@@ -1,0 +1,102 @@
+"""Small trainers on made-up examples, and what they give."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from common import discovery
+from common.commands import run
+from common.data import encoding
+from common.data.example_store import StoreWriter
+from common.training.trainer import EpochEnd, Trainer
+from common.types import Source, WarmUp
+from tests.helpers.cli_calls import tagged_sentences, tiny_images, tiny_pairs, tiny_texts, tiny_tunes
+
+SMALL = {"embedding_units": 8, "lstm_units": 8, "learning_rate": 0.01, "batch_size": 16, "patience": 0}
+SMALL_OF = {
+    "sentiment": SMALL,
+    "ner": {**SMALL, "character_filters": 4, "wide_buckets": 500},
+    "image_classification": {"width": 2, "learning_rate": 0.01, "batch_size": 16},
+    "translation": {
+        "units": 8,
+        "layers": 1,
+        "heads": 2,
+        "inner": 8,
+        "pieces": 400,
+        "learning_rate": 0.01,
+        "batch_type": "examples",
+        "batch_size": 16,
+        "average": 0,
+    },
+    "music": {
+        "units": 8,
+        "note_units": 8,
+        "layers": 1,
+        "learning_rate": 0.01,
+        "batch_type": "examples",
+        "batch_size": 16,
+        "average": 0,
+    },
+}
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SMALL_OF if name != "sentiment"]
+EACH = pytest.mark.parametrize("name", ["sentiment", *OTHERS])
+
+
+def made_up(name, count):
+    if name == "sentiment":
+        return [{"text": text, "label": label} for text, label in tiny_texts(count)]
+    if name == "image_classification":
+        return [{"image_bytes": file, "label": label} for file, label in tiny_images(count)]
+    if name == "translation":
+        return [{"text": text, "target": target} for text, target in tiny_pairs(count)]
+    if name == "music":
+        tunes = [np.array([[at, 1, pitch] for at, (pitch,) in enumerate(tune)], np.int32) for tune in tiny_tunes(count)]
+        return [{"events": events, "steps": len(events), "bar": 4, "key": 1} for events in tunes]
+    return [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(count)]
+
+
+def made(count=50, strategy=None, valid=True, name="sentiment", warm_up=None, **settings):
+    """A trainer of a small model on made-up examples.
+
+    Args:
+      warm_up: (name of a layer that stays as it is at first, share of the training, rate after it).
+    """
+    examples = made_up(name, count)
+    config = discovery.load_config(name).Config(**{"epochs": 2, **SMALL_OF[name], **settings})
+    keras.backend.clear_session()
+    run.seed(config.seed)
+    recipe_class = discovery.load(name)
+    assets = recipe_class.learn(config, Source("made up", lambda: iter(examples)))
+    config = recipe_class.settle(config, assets)
+    recipe = recipe_class(config, assets)
+
+    def encode(batch):
+        inputs = {f"feature/{name}": value for name, value in recipe.encode(batch).items()}
+        return inputs | {f"target/{name}": value for name, value in recipe.encode_target(batch).items()}
+
+    if warm_up:
+        layer, *rest = warm_up
+        recipe.warm_up = lambda model: WarmUp([model.get_layer(layer)], *rest)
+    encoder = encoding.Encoder(encode, [field.name for field in recipe.fields])
+    store = encoding.encoded(examples, encoder, StoreWriter())
+    return Trainer(recipe, config, store, store if valid else None, strategy or tf.distribute.get_strategy())
+
+
+def trained(trainer):
+    """The epochs' facts."""
+    return [fact.facts for fact in trainer.fit() if isinstance(fact, EpochEnd)]
+
+
+def assert_same_weights(first, second, tolerance=0.0):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_allclose(value, second[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+def assert_same_training(one, other):
+    """Trains both; they have the losses of each epoch and the weights in common, up to the order of sums."""
+    for first, second in zip(trained(one), trained(other), strict=True):
+        assert first["steps"] == second["steps"]
+        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
+    assert_same_weights(one.weights(), other.weights(), tolerance=1e-4)
