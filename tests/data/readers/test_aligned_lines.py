@@ -33,7 +33,7 @@ def test_line_n_of_each_file_makes_example_n(tmp_path):
     reader = opened(tmp_path, "fine\ndull\n", "1\n0")  # the last line needs no end
     expected = [("text.txt:1", {"text": "fine", "label": "1"}), ("text.txt:2", {"text": "dull", "label": "0"})]
     assert list(reader.rows()) == list(reader.rows()) == expected
-    assert reader.note == "line-aligned files; text = lines of text.txt, label = lines of label.txt"
+    assert reader.description == "line-aligned files; text = lines of text.txt, label = lines of label.txt"
 
 
 def test_cells_are_whole_lines(tmp_path):

@@ -45,7 +45,7 @@ def test_sentences_have_places_and_a_text(tmp_path):
     ]
     assert list(made.rows()) == expected
     assert list(made.rows()) == expected  # as often as one likes
-    assert made.note == "a.conll: CoNLL, tab-separated, utf-8; token = column 1, tag = column 2; scheme IOB2"
+    assert made.description == "a.conll: CoNLL, tab-separated, utf-8; token = column 1, tag = column 2; scheme IOB2"
     assert not made.problems.count and not made.repairs.count
 
 
@@ -98,7 +98,7 @@ def test_columns_by_the_user(tmp_path):
     assert pairs(opened(tmp_path, content, columns=["tokens=2", "tags=4"])) == [["Ann|B-PER", "slept|O"]]
     made = opened(tmp_path, content, columns=["tags=4"])
     assert pairs(made) == [["x|B-PER", "y|O"]]
-    assert "token = column 1, tag = column 4" in made.note
+    assert "token = column 1, tag = column 4" in made.description
     for column in ("tags=6", "tags=0", "tags=ner", "tags=-1"):
         with pytest.raises(ConfigError, match=r"a\.conll has 5 columns, without names: give a number from 1 to 5"):
             opened(tmp_path, content, columns=[column])
@@ -119,7 +119,7 @@ def test_a_header_names_columns(tmp_path):
     content = "id\tNER\tWords\tpos\n0\tB-X\ta\tNN\n0\tO\tb\tNN\n"
     made = opened(tmp_path, content)
     assert pairs(made) == [["a|B-X", "b|O"]]
-    assert "token = column 3, tag = column 2" in made.note
+    assert "token = column 3, tag = column 2" in made.description
     assert pairs(opened(tmp_path, content, columns=["tags=pos"])) == [["a|B-NN", "b|I-NN"]]
     with pytest.raises(
         ConfigError, match=r'a\.conll has columns "id", "NER", "Words", "pos": give a number from 1 to 4'
@@ -143,7 +143,7 @@ CONLLU = """# newdoc id = x
 def test_conllu_has_its_tokens_in_the_second_column(tmp_path):
     made = opened(tmp_path, CONLLU.format("O", "B-LOC"), columns=["tags=10"])
     assert pairs(made) == [["De|O", "le|O", "Paris|B-LOC"], ["#|O"]]
-    assert "token = column 2, tag = column 10" in made.note
+    assert "token = column 2, tag = column 10" in made.description
     with pytest.raises(DataError, match=r"is CoNLL-U, which has no column for tags of entities: say which .* tags=10"):
         opened(tmp_path, CONLLU.format("O", "B-LOC"))
     with pytest.raises(DataError, match=r'Column 10 of .* holds features such as "SpaceAfter=No", not tags alone'):
@@ -162,13 +162,13 @@ def test_conllu_has_its_tokens_in_the_second_column(tmp_path):
 def test_every_scheme_becomes_iob2(tmp_path, content, scheme):
     made = opened(tmp_path, content + "\n")
     assert pairs(made) == [["a|B-X", "b|I-X", "c|B-X", "d|O", "e|B-Y"]]
-    assert made.note.endswith(f"; scheme {scheme}")
+    assert made.description.endswith(f"; scheme {scheme}")
 
 
 def test_types_without_prefix_are_entities(tmp_path):
     made = opened(tmp_path, "12 AddressNumber\nElm StreetName\nRoad StreetName\n\nLee Recipient\n")
     assert pairs(made) == [["12|B-AddressNumber", "Elm|B-StreetName", "Road|I-StreetName"], ["Lee|B-Recipient"]]
-    assert made.note.endswith("; scheme IO (types without prefix)")
+    assert made.description.endswith("; scheme IO (types without prefix)")
 
 
 def test_illegal_tags_are_repaired_and_told(tmp_path):
@@ -179,7 +179,7 @@ def test_illegal_tags_are_repaired_and_told(tmp_path):
         "a.conll:17 has I-X after O, which IOB2 does not allow; taken as B-X",
         "a.conll:18 has I-Y after I-X, which IOB2 does not allow; taken as B-Y",
     ]
-    assert made.note.endswith("; scheme IOB2; 2 illegal tags repaired, first a.conll:17 has I-X after O")
+    assert made.description.endswith("; scheme IOB2; 2 illegal tags repaired, first a.conll:17 has I-X after O")
     list(made.rows())
     assert made.repairs.count == 2  # of the last pass
 
@@ -260,7 +260,7 @@ def test_tags_that_are_numbers_are_named(tmp_path):
     made = opened(tmp_path, "a 1\nb 2\nc 0\n\nd 3\n", names={"0": "O", "1": "B-PER", "2": "I-PER"})
     assert pairs(made) == [["a|B-PER", "b|I-PER", "c|O"]]
     assert made.problems.lines() == ['a.conll:5 has the tag "3", which --label-names lacks']
-    assert made.note.endswith("scheme IOB2")
+    assert made.description.endswith("scheme IOB2")
 
 
 def test_long_sentences_are_cut_between_entities(tmp_path):
@@ -273,7 +273,7 @@ def test_long_sentences_are_cut_between_entities(tmp_path):
         ("a.conll:2599", 104),
     ]
     assert [tag for _, one in made for tag in one["tags"]] == tags
-    assert opened(tmp_path, content).note.endswith("; scheme IOB2; 1 sentence of over 1,300 tokens cut")
+    assert opened(tmp_path, content).description.endswith("; scheme IOB2; 1 sentence of over 1,300 tokens cut")
 
 
 def test_an_entity_beyond_all_measure_is_cut_within(tmp_path):

@@ -93,16 +93,18 @@ def test_layout_is_told(made):
 
 def test_note_names_columns_of_header(made):
     path = made("reviews.csv", "review,stars\nfine,5\n")
-    assert table(path).note == 'reviews.csv: comma-separated, utf-8, header; text = "review", label = "stars"'
+    assert table(path).description == 'reviews.csv: comma-separated, utf-8, header; text = "review", label = "stars"'
 
 
 def test_note_numbers_columns_without_header(made):
     path = made("a.tsv", "fine film\t1\ndull film\t0\ngood film\t1\n")
-    assert table(path).note == "a.tsv: tab-separated, utf-8, no header; text = column 1, label = column 2"
+    assert table(path).description == "a.tsv: tab-separated, utf-8, no header; text = column 1, label = column 2"
 
 
 def test_note_of_single_column(made):
-    assert table(made("a.csv", "text\nfine\n"), (TEXT,)).note == 'a.csv: one column, utf-8, header; text = "text"'
+    assert (
+        table(made("a.csv", "text\nfine\n"), (TEXT,)).description == 'a.csv: one column, utf-8, header; text = "text"'
+    )
 
 
 # Compression

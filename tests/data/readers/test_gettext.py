@@ -50,7 +50,7 @@ def test_po_gives_messages_and_translations_with_their_lines(tmp_path):
         ("de.po:6", {"source": "Yes", "target": "Ja"}),
         ("de.po:10", {"source": "a\nb", "target": "ä"}),
     ]
-    assert found.note == 'de.po: gettext, utf-8; source = messages, target = translations in "de_DE"'
+    assert found.description == 'de.po: gettext, utf-8; source = messages, target = translations in "de_DE"'
 
 
 def test_placeholders_markup_and_escapes_stay(tmp_path):
@@ -65,7 +65,7 @@ def test_what_is_not_translated_is_left_out_and_counted(tmp_path):
     )
     found = opened(tmp_path / "a.po", text, strict=True)  # none of these is broken
     assert pairs(found) == [("d", "D")]
-    assert found.note.endswith("; left out: 2 untranslated, 1 fuzzy, 1 obsolete")
+    assert found.description.endswith("; left out: 2 untranslated, 1 fuzzy, 1 obsolete")
 
 
 PLURAL = 'msgctxt "menu"\nmsgid "one file"\nmsgid_plural "%d files"\n'
@@ -95,7 +95,7 @@ def test_mo_is_known_by_its_bytes_in_either_order(tmp_path, order):
         ("messages:2", {"source": "No", "target": "Nein"}),
         ("messages:3", {"source": "Yes", "target": "Ja"}),
     ]
-    assert found.note.endswith('translations in "de"; left out: 1 untranslated')
+    assert found.description.endswith('translations in "de"; left out: 1 untranslated')
 
 
 def test_po_is_known_by_its_content(tmp_path):

@@ -48,7 +48,7 @@ def test_rows_are_all_messages_that_are_not_obsolete(tmp_path):
     rows = list(found.rows(FIELD, Problems()))
     assert [row["text"] for _, row in rows] == ["a", "b", "c", "one", "many"]
     assert [place for place, _ in rows] == ["de.po:9", "de.po:12", "de.po:15", "de.po:19", "de.po:19"]
-    assert found.note == "de.po: gettext, utf-8; messages"
+    assert found.description == "de.po: gettext, utf-8; messages"
 
 
 def test_rows_that_cannot_be_decoded_are_told(tmp_path):

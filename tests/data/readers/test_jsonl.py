@@ -48,7 +48,7 @@ def test_rows_have_places_and_keys_are_found_by_name(tmp_path):
         ("a.jsonl:1", {"text": "fine", "label": "5"}),
         ("a.jsonl:3", {"text": "dull", "label": "1"}),
     ]
-    assert reader.note == 'a.jsonl: JSON lines, utf-8; text = "review", label = "stars"'
+    assert reader.description == 'a.jsonl: JSON lines, utf-8; text = "review", label = "stars"'
     assert pairs(reader) == [("fine", "5"), ("dull", "1")]  # as often as one likes
 
 

@@ -65,7 +65,7 @@ def test_choices_of_tasks_are_labels(tmp_path):
         ("export.json: task 4", {"text": "dull", "label": "Negative"}),
     ]
     assert list(found.rows()) == list(found.rows()) == expected
-    assert found.note == 'export.json: Label Studio, text = "text", label = choices of "sentiment"'
+    assert found.description == 'export.json: Label Studio, text = "text", label = choices of "sentiment"'
     assert not found.problems.count
 
 
@@ -94,7 +94,7 @@ def test_of_several_annotations_the_ground_truth_counts_and_else_the_latest(tmp_
     ]
     found = opened(tmp_path, [task(number, "a", *some[::order]) for number, some in enumerate(several)])
     assert pairs(found) == [("a", "pos")] * 4
-    assert found.note.endswith(
+    assert found.description.endswith(
         '"sentiment"; people disagree on 2 tasks, of which the ground truth or else the latest annotation is taken'
     )
 
@@ -106,9 +106,9 @@ def test_of_annotations_without_a_time_the_last_listed_counts(tmp_path):
 def test_spans_in_another_order_are_no_disagreement(tmp_path):
     first, second = (0, 3, "Ann", "PER"), (7, 11, "Rome", "LOC")
     found = opened(tmp_path, [task(1, "Ann in Rome", marked(first, second), marked(second, first))], TAGS)
-    assert "disagree" not in found.note
+    assert "disagree" not in found.description
     found = opened(tmp_path, [task(1, "Ann in Rome", marked(first, second), marked(first))], TAGS)
-    assert "people disagree on 1 task," in found.note
+    assert "people disagree on 1 task," in found.description
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_several_fields_of_choices_are_told_apart_by_a_flag(tmp_path):
         opened(tmp_path, tasks)
     found = opened(tmp_path, tasks, columns=["label=topic"])
     assert pairs(found) == [("fine", "shop"), ("dull", "bar")]
-    assert found.note == 'export.json: Label Studio, text = "text", label = choices of "topic"'
+    assert found.description == 'export.json: Label Studio, text = "text", label = choices of "topic"'
     found = opened(tmp_path, tasks, columns=["label=sentiment"])
     assert (pairs(found), found.problems.left_out()) == ([("fine", "pos")], "1 not labelled")
     with pytest.raises(ConfigError, match=r'no such column.*Did you mean "topic"'):
@@ -209,7 +209,7 @@ def test_spans_of_tasks_are_entities(tmp_path):
     assert entities(found)[1:] == [("Nobody came", [])]
     assert found.problems.lines() == ["export.json: task 4 has the entity [0, 9], but its text has 3 characters"]
     assert found.problems.left_out() == "1 not labelled"
-    assert found.note == 'export.json: Label Studio, tokens = "text", tags = labels of "label"'
+    assert found.description == 'export.json: Label Studio, tokens = "text", tags = labels of "label"'
 
 
 def test_types_are_renamed(tmp_path):
@@ -234,7 +234,7 @@ def test_rows_of_json_min(tmp_path):
         'export.json: task 7 "sentiment" holds 2 labels ("pos", "neg"), where one is wanted'
     ]
     assert found.problems.left_out() == "1 not labelled"
-    assert "people disagree on 1 task," in found.note
+    assert "people disagree on 1 task," in found.description
     # What tells of the annotation is no column, so that a label of any name is the one that is left.
     assert pairs(opened(tmp_path, [minimal(1, "fine", verdict="pos")])) == [("fine", "pos")]
 

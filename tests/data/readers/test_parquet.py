@@ -44,7 +44,7 @@ def test_rows_have_places_and_columns_are_found_by_name(tmp_path):
     reader = opened(path)
     expected = [("a.parquet:1", {"text": "fine", "label": "5"}), ("a.parquet:2", {"text": "dull", "label": "1"})]
     assert list(reader.rows()) == list(reader.rows()) == expected
-    assert reader.note == 'a.parquet: Parquet; text = "review", label = "stars"'
+    assert reader.description == 'a.parquet: Parquet; text = "review", label = "stars"'
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_label_names_of_hugging_face_are_used(tmp_path):
     reader = opened(written(tmp_path, {"text": ["a", "b", "c"], "label": [1, 0, -1]}, metadata))
     assert pairs(reader) == [("a", "pos"), ("b", "neg")]
     assert reader.problems.lines() == ["a.parquet:3 has no label"]
-    assert 'label = "label" (named)' in reader.note
+    assert 'label = "label" (named)' in reader.description
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_other_features_of_hugging_face_do_no_harm(tmp_path, features, labels):
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     reader = opened(written(tmp_path, {"text": ["a", "b"], "label": [1, 0]}, metadata))
     assert [label for _, label in pairs(reader)] == labels
-    assert ("(named)" in reader.note) == (labels != ["1", "0"])
+    assert ("(named)" in reader.description) == (labels != ["1", "0"])
 
 
 @pytest.mark.parametrize("metadata", ["{", "[]", "null", '{"info": null}'])
@@ -240,7 +240,7 @@ def test_lists_of_tokens_and_tags_are_read(tmp_path):
         ("a.parquet:1", {"text": "Ann Lee", "tokens": ["Ann", "Lee"], "tags": ["B-A", "B-A"]}),
         ("a.parquet:2", {"text": "ran", "tokens": ["ran"], "tags": ["O"]}),
     ]
-    assert made.note == 'a.parquet: Parquet; tokens = "words", tags = "ner_tags"; scheme IOB1'
+    assert made.description == 'a.parquet: Parquet; tokens = "words", tags = "ner_tags"; scheme IOB1'
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_tags_that_hugging_face_numbers_are_named(tmp_path, feature):
     made = tagged(written(tmp_path, columns, metadata))
     assert [one["tags"] for _, one in made.rows()] == [["B-PER", "I-PER", "O"]]
     assert made.problems.lines() == [f"a.parquet:{row} has an empty tag (number 1)" for row in (2, 3)]
-    assert 'tags = "ner_tags" (named); scheme IOB2' in made.note
+    assert 'tags = "ner_tags" (named); scheme IOB2' in made.description
 
 
 def test_tags_that_are_numbers_need_names(tmp_path):

@@ -41,7 +41,7 @@ def test_lists_of_tokens_and_tags(tmp_path):
     made = opened(tmp_path, lines)
     expected = [("a.jsonl:1", {"text": "Ann slept", "tokens": ["Ann", "slept"], "tags": ["B-PER", "O"]})]
     assert list(made.rows()) == list(made.rows()) == expected
-    assert made.note == 'a.jsonl: JSON lines, utf-8; tokens = "tokens", tags = "ner_tags"; scheme IOB2'
+    assert made.description == 'a.jsonl: JSON lines, utf-8; tokens = "tokens", tags = "ner_tags"; scheme IOB2'
     made = opened(tmp_path, lines, columns=["tags=pos", "tokens=2"])
     assert rows(made)[0]["tags"] == ["B-N", "B-V"]
     with pytest.raises(ConfigError, match="no such column"):
@@ -52,7 +52,7 @@ def test_the_scheme_is_that_of_the_whole_file_and_faults_are_repaired(tmp_path):
     lines = [{"tokens": ["a", "b"], "tags": ["B-X", "I-X"]}] * 3 + [{"tokens": ["c", "d"], "tags": ["O", "I-X"]}]
     made = opened(tmp_path, lines, strict=True)
     assert [one["tags"] for one in made.rows() for one in [one[1]]] == [["B-X", "I-X"]] * 3 + [["O", "B-X"]]
-    assert made.note.endswith("; scheme IOB2; 1 illegal tag repaired, first a.jsonl:4 has I-X after O")
+    assert made.description.endswith("; scheme IOB2; 1 illegal tag repaired, first a.jsonl:4 has I-X after O")
     lines = [{"words": ["a", "b", "c"], "labels": ["I-X", "B-X", "O"]}]
     assert rows(opened(tmp_path, lines))[0]["tags"] == ["B-X", "B-X", "O"]
 
@@ -136,7 +136,7 @@ def test_texts_with_spans(tmp_path, spans_of_both, text, tags):
             "entities": [[0, 7, "PER"], [11, 15, "LOC"]],
         }
     ]
-    assert made.note == f'a.jsonl: JSON lines, utf-8; tokens = "{text}", tags = "{tags}"'
+    assert made.description == f'a.jsonl: JSON lines, utf-8; tokens = "{text}", tags = "{tags}"'
 
 
 def test_a_text_without_entities_is_an_example(tmp_path):
@@ -177,7 +177,7 @@ def test_the_longer_of_two_entities_over_each_other_is_kept(tmp_path):
 def test_the_note_counts_what_was_repaired(tmp_path):
     lines = [{"text": "a New-Yorker", "label": [[2, 5, "X"]]}, {"text": "b", "label": []}]
     made = opened(tmp_path, lines, strict=True)
-    assert made.note.endswith(
+    assert made.description.endswith(
         '; 1 entity repaired, first a.jsonl:1 has the entity "New" [2, 5], which is part of the token "New-Yorker";'
         " the whole token is taken"
     )

@@ -42,7 +42,7 @@ def test_units_are_pairs_with_their_lines(tmp_path):
         ("a.tmx:3", {"source": "Yes", "target": "Ja"}),
         ("a.tmx:4", {"source": "No", "target": "Nein"}),
     ]
-    assert found.note == 'a.tmx: TMX; source = "en-us", target = "de-de"'
+    assert found.description == 'a.tmx: TMX; source = "en-us", target = "de-de"'
 
 
 @pytest.mark.parametrize(
