@@ -18,17 +18,17 @@ from common import __version__
 from common.commands.click_options import (
     FILE,
     PATH,
-    Command,
-    Root,
+    ErrorHandlingGroup,
+    GroupedCommand,
     as_usage_error,
     column_option,
-    complete_runs,
+    complete_run_paths,
     devices_option,
+    enable_traceback,
     encoding_option,
-    failure,
-    given,
+    get_explicit_options,
     json_option,
-    keep_traceback,
+    make_click_error,
     recipe_option,
     target_argument,
     trust_option,
@@ -39,10 +39,10 @@ from common.commands.recipe_commands import check_group, parse_run, run_group
 from common.inference.predict_request import PredictRequest
 
 
-@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=ErrorHandlingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="kerasserole")
 @click.option(
-    "--traceback", is_flag=True, expose_value=False, callback=keep_traceback, help="Show where an error arose."
+    "--traceback", is_flag=True, expose_value=False, callback=enable_traceback, help="Show where an error arose."
 )
 def main() -> None:
     """Kerasserole: train, evaluate, use and export models for your own data.
@@ -51,7 +51,7 @@ def main() -> None:
     A first quarter of an hour:
       python cli.py run sentiment
       python cli.py predict RUN "a fine film"
-      python cli.py export RUN --to exports/sentiment
+      python cli.py export RUN --output-dir exports/sentiment
     """
 
 
@@ -61,7 +61,7 @@ main.add_command(run_group)
 main.add_command(check_group)
 
 
-@main.command("list", cls=Command)
+@main.command("list", cls=GroupedCommand)
 @json_option
 def list_recipes(as_json: bool) -> None:
     """List the recipes, with their last measured scores."""
@@ -69,12 +69,12 @@ def list_recipes(as_json: bool) -> None:
     click.echo(json.dumps(facts, indent=1) if as_json else format_recipes(facts))
 
 
-@main.command(cls=Command, context_settings={"allow_interspersed_args": False})
+@main.command(cls=GroupedCommand, context_settings={"allow_interspersed_args": False})
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Start N processes here; GPUs are shared out.")
 @click.option("--hosts", metavar="HOST:PORT,...", help="Start one process here; the others are on these machines.")
-@click.option("--index", type=int, metavar="I", help="Which of --hosts this machine is, from 0.")
+@click.option("--worker-index", type=int, metavar="I", help="Which of --hosts this machine is, from 0.")
 @click.option(
-    "--restarts",
+    "--max-restarts",
     type=click.IntRange(0),
     default=0,
     metavar="K",
@@ -83,16 +83,21 @@ def list_recipes(as_json: bool) -> None:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="run RECIPE [OPTIONS]")
 @click.pass_context
 def launch(
-    ctx: click.Context, words: tuple[str, ...], workers: int | None, hosts: str | None, index: int | None, restarts: int
+    ctx: click.Context,
+    words: tuple[str, ...],
+    workers: int | None,
+    hosts: str | None,
+    worker_index: int | None,
+    max_restarts: int,
 ) -> None:
     """Train by several processes at once, on this machine or on several.
 
     \b
     Examples:
       python cli.py launch --workers 2 run sentiment
-      python cli.py launch --workers 4 --restarts 3 run ner --data names.conll --run-dir runs/names
+      python cli.py launch --workers 4 --max-restarts 3 run ner --data names.conll --run-dir runs/names
     The same on each of two machines, but for the index, which is 1 on the second one:
-      python cli.py launch --hosts 10.0.0.1:2222,10.0.0.2:2222 --index 0 run sentiment --run-dir /shared/a
+      python cli.py launch --hosts 10.0.0.1:2222,10.0.0.2:2222 --worker-index 0 run sentiment --run-dir /shared/a
     """
     if words[:1] != ("run",):
         problem = f'"{words[0]}" cannot be launched' if words else "There is nothing to launch"
@@ -105,10 +110,10 @@ def launch(
 
     path = parsed.params["run_dir"] or parsed.params["resume"]
     traceback = ("--traceback",) if ctx.find_root().meta.get("traceback") else ()
-    click.echo(launch_workers((*words[1:], *traceback), workers, hosts, index, restarts, path), nl=False)
+    click.echo(launch_workers((*words[1:], *traceback), workers, hosts, worker_index, max_restarts, path), nl=False)
 
 
-@main.command(cls=Command)
+@main.command(cls=GroupedCommand)
 @target_argument
 @click.option("--data", required=True, type=FILE, metavar="SRC", help="What to score on, as --data of run.")
 @click.option("--column", multiple=True, metavar="FIELD=COLUMN", help="Which column holds what; repeat for several.")
@@ -174,30 +179,30 @@ def predict(
     Examples:
       python cli.py predict RUN "a fine film" "a bore"
       python cli.py predict RUN --input reviews.txt
-      python cli.py predict RUN --input unlabelled.csv --uncertain 50
+      python cli.py predict RUN --input unlabelled.csv --select-uncertain 50
       cat reviews.txt | python cli.py predict exports/sentiment -
       python cli.py predict RUN --help
     """
     if texts == ("-",):
         texts, source = (), "-"
     if ctx.obj:  # the options are those of the recipe's own
-        options = {"generation": ctx.obj(**given(ctx, ctx.obj))}
+        options = {"generation": ctx.obj(**get_explicit_options(ctx, ctx.obj))}
     request = PredictRequest(texts=texts, source=source, encoding=encoding, **options)
     with as_usage_error():
         request.validate()
     from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from common.inference.active_learning import most_worth
-    from common.inference.predict import make
+    from common.inference.active_learning import select_for_labeling
+    from common.inference.predict import generate
     from common.inference.predict import predict as predict_all
-    from common.inference.served_model import load
+    from common.inference.served_model import load_predictor
 
-    served = load(target, recipe, trust_code, devices)
+    served = load_predictor(target, recipe, trust_code, devices)
     if request.generation:
-        num_bad = make(served, request, click.echo)
+        num_bad = generate(served, request, click.echo)
     elif request.select_uncertain:
-        num_bad = most_worth(served, request, click.echo)
+        num_bad = select_for_labeling(served, request, click.echo)
         click.echo(
             "Next: label these, add them to the examples that you have, then:"
             f" python cli.py run RECIPE --data EXAMPLES --init-from {shlex.quote(str(target))}",
@@ -206,45 +211,37 @@ def predict(
     else:
         num_bad = predict_all(served, request, click.echo)
     if num_bad:
-        raise failure(f"{num_bad} of the inputs could not be used; the others were predicted.")
+        raise make_click_error(f"{num_bad} of the inputs could not be used; the others were predicted.")
 
 
-@main.command(cls=Command)
-@click.argument("run", metavar="RUN", type=PATH, shell_complete=complete_runs)
-@click.option("--to", required=True, metavar="DIR", type=PATH, help="Written as DIR/1, DIR/2, ...")
+@main.command(cls=GroupedCommand)
+@click.argument("run", metavar="RUN", type=PATH, shell_complete=complete_run_paths)
+@click.option("--output-dir", required=True, metavar="DIR", type=PATH, help="Written as DIR/1, DIR/2, ...")
 @recipe_option
 @trust_option
-def export(run: Path, to: Path, recipe: str | None, trust_code: bool) -> None:
+def export(run: Path, output_dir: Path, recipe: str | None, trust_code: bool) -> None:
     """Write a SavedModel that takes raw inputs, proved equal to the run.
 
     \b
     Example:
-      python cli.py export runs/sentiment-20260101-120000 --to exports/sentiment
+      python cli.py export runs/sentiment-20260101-120000 --output-dir exports/sentiment
     """
     from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow(hide_gpus=True)
-    from common.inference.export import example_calls, format_proof
-    from common.inference.export import export as export_run
+    from common.inference.export import export_saved_model, format_proof, format_usage_example
 
-    folder = export_run(run, to, recipe, trust_code)
+    folder = export_saved_model(run, output_dir, recipe, trust_code)
     click.echo(format_proof(folder), err=True)
-    click.echo(f"Next, in Python:\n{example_calls(folder)}", err=True)
+    click.echo(f"Next, in Python:\n{format_usage_example(folder)}", err=True)
     click.echo(folder)
 
 
-@main.command("export-predictions", cls=Command)
+@main.command("pre-annotate", cls=GroupedCommand)
 @target_argument
-@click.option(
-    "--input",
-    "source",
-    required=True,
-    type=FILE,
-    metavar="FILE",
-    help="Texts to annotate, as --input of predict; - is lines of stdin.",
-)
+@click.option("--input", "source", required=True, type=FILE, metavar="FILE", help="Texts, as --input of predict, or -.")
 @click.option("--tool", required=True, type=click.Choice(("label-studio", "doccano")), help="Who imports them.")
-@click.option("--to", "output", default="-", type=FILE, metavar="FILE", help="Where to write.  [default: stdout]")
+@click.option("--output", default="-", type=FILE, metavar="FILE", help="Where to write.  [default: stdout]")
 @click.option("--from-name", metavar="NAME", help="Label Studio's tag of annotations.  [default: that of its template]")
 @click.option("--to-name", metavar="NAME", help="Label Studio's tag of texts.  [default: text]")
 @column_option
@@ -252,7 +249,7 @@ def export(run: Path, to: Path, recipe: str | None, trust_code: bool) -> None:
 @devices_option
 @recipe_option
 @trust_option
-def export_predictions(
+def pre_annotate(
     target: Path,
     source: str,
     column: tuple[str, ...],
@@ -268,26 +265,25 @@ def export_predictions(
 
     \b
     Examples:
-      python cli.py export-predictions RUN --input texts.txt --tool label-studio --to tasks.json
-      python cli.py export-predictions RUN --input texts.csv --tool doccano --to lines.jsonl
+      python cli.py pre-annotate RUN --input texts.txt --tool label-studio --output tasks.json
+      python cli.py pre-annotate RUN --input texts.csv --tool doccano --output lines.jsonl
     """
     from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from common.inference.annotate import AnnotationTarget
-    from common.inference.annotate import export_predictions as write_annotations
-    from common.inference.served_model import load
+    from common.inference.annotate import AnnotationTarget, write_annotations
+    from common.inference.served_model import load_predictor
 
-    served = load(target, recipe, trust_code, devices)
+    served = load_predictor(target, recipe, trust_code, devices)
     request = PredictRequest(source=source, column=column, encoding=encoding)
     tool = AnnotationTarget(**annotation)
     num_bad, next_step = write_annotations(target, served, request, tool, lambda text: click.echo(text, nl=False))
     click.echo(next_step, err=True)
     if num_bad:
-        raise failure(f"{num_bad} of the inputs could not be used; the others were written.")
+        raise make_click_error(f"{num_bad} of the inputs could not be used; the others were written.")
 
 
-@main.command(cls=Command)
+@main.command(cls=GroupedCommand)
 @click.argument("recipe")
 @click.argument("folder", type=PATH)
 def copy(recipe: str, folder: Path) -> None:
@@ -306,7 +302,7 @@ def copy(recipe: str, folder: Path) -> None:
     click.echo(folder)
 
 
-@main.command(cls=Command)
+@main.command(cls=GroupedCommand)
 @click.argument("recipe")
 @click.argument("folder", required=False, type=PATH)
 def init(recipe: str, folder: Path | None) -> None:
@@ -321,20 +317,20 @@ def init(recipe: str, folder: Path | None) -> None:
       python cli.py init ner mine
       python cli.py init sentiment .
     """
-    from common.commands.init import begin, format_next_steps
+    from common.commands.init import format_next_steps, init_project
 
-    folder, config, sources = begin(recipe, folder)
+    folder, config, sources = init_project(recipe, folder)
     click.echo(format_next_steps(recipe, config, sources), err=True)
     click.echo(folder)
 
 
-@main.command(cls=Command)
+@main.command(cls=GroupedCommand)
 @json_option
 def doctor(as_json: bool) -> None:
     """Tell versions, devices, which LSTM kernel runs, and what is missing."""
-    from common.commands.doctor import examine
+    from common.commands.doctor import diagnose_environment
 
-    facts, faults = examine()
+    facts, faults = diagnose_environment()
     if as_json:
         click.echo(json.dumps({"facts": facts, "faults": faults}, indent=1))
     else:

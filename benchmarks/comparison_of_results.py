@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 NAMES = tomllib.loads((Path(__file__).parent / "former_names.toml").read_text(encoding="utf-8"))
-# What no two runs have in common: times, and texts for people.
-UNCOMPARED = {"seconds", "sentences_per_second", "examples_per_second", "input_wait_ratio", "environment"}
+# What no two runs have in common: times, and texts for people; and what has no name now.
+UNCOMPARED = {"", "seconds", "sentences_per_second", "examples_per_second", "input_wait_ratio", "environment"}
 
 
 class SideError(Exception):
@@ -21,6 +21,11 @@ class SideError(Exception):
 
 
 # Names
+
+
+def list_names(name: str, former: Mapping[str, str]) -> list[str]:
+    """Return a present name and its former ones."""
+    return [name, *(old for old, new in former.items() if new == name)]
 
 
 def make_flags(help_text: str, settings: Mapping[str, object], former: Mapping[str, str]) -> list[str]:
@@ -35,7 +40,7 @@ def make_flags(help_text: str, settings: Mapping[str, object], former: Mapping[s
     known = {name: line for line in help_text.splitlines() for name in re.findall(r"^\s+--([\w-]+)", line)}
     words = []
     for setting, value in settings.items():
-        names = [setting, *(old for old, new in former.items() if new == setting)]
+        names = list_names(setting, former)
         flag = next((name for name in (name.replace("_", "-") for name in names) if name in known), None)
         if flag is None:
             raise SideError(f"there is none of the flags {', '.join(names)}")
@@ -58,7 +63,7 @@ def rename_keys(value: object, table: Mapping[str, str], parent: str = "") -> ob
         return value
     renamed = {}
     for key, item in value.items():
-        name = table.get(f"{parent}.{key}", table.get(f"*.{key}", key))
+        name = table.get(f"{parent}.{key}", table.get(f"*.{key}", rename_path(key) if "/" in key else key))
         if name not in UNCOMPARED:
             renamed[name] = rename_keys(item, table, name)
     return renamed
@@ -70,7 +75,11 @@ def to_snake_case(name: str) -> str:
 
 
 def rename_path(path: str) -> str:
-    """Return a weight's path with the layers that Keras named under the names of their present classes."""
+    """Return a weight's path with the layers that Keras named under the names of their present classes.
+
+    >>> rename_path("encoder_block_1/inner/kernel")
+    'transformer_encoder_layer_1/inner/kernel'
+    """
     table = {to_snake_case(old): to_snake_case(new) for old, new in NAMES["layers"].items()}
     layers = [re.fullmatch(r"(.*?)(_\d+)?", layer) for layer in path.split("/")]
     return "/".join(table.get(match[1], match[1]) + (match[2] or "") for match in layers if match)
@@ -78,8 +87,14 @@ def rename_path(path: str) -> str:
 
 def find_file(folder: Path, name: str) -> Path:
     """Return the file of a run that has this name now, or had another before."""
-    names = [name, *(old for old, new in NAMES["files"].items() if new == name)]
+    names = list_names(name, NAMES["files"])
     return next((folder / old for old in names if (folder / old).exists()), folder / name)
+
+
+def find_command(help_text: str, name: str) -> str:
+    """Return what a command is called by the command line whose help this is."""
+    names = list_names(name, NAMES["commands"])
+    return next((old for old in names if re.search(rf"^\s+{old}\s", help_text, re.MULTILINE)), name)
 
 
 # Comparison

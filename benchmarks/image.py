@@ -17,7 +17,7 @@ Training is measured over rounds of some thousand images, augmentation included,
 in batches of 256; what compiles is a round before those that count. With --minutes each trains anew for so long,
 compiling included, and is scored on the test part once, with the weights it ends with.
 
---precision bfloat16 is mixed: layers of matrices in bfloat16, variables and losses in float32, in all rows.
+--precision mixed_bfloat16: layers of matrices in bfloat16, variables and losses in float32, in all rows.
 """
 
 from __future__ import annotations
@@ -77,16 +77,24 @@ class Ours(Row):
 
     def __init__(self, data: Data, settings: dict[str, Any]):
         super().__init__(data, settings)
-        from common.commands.run import prepare
+        from common.commands.run import setup_tensorflow
         from recipes.image_classification.config import Config
 
         self.config = Config(
-            epochs=100_000, patience=0, width=16, optimizer="adamw", weight_decay=DECAY,
-            learning_rate=settings["learning_rate"], batch_size=settings["batch_size"],
-            precision=settings["precision"], seed=settings["seed"],
-            flip="on" if settings["flip"] else "off", shift=settings["shift"], erase=0.0,
-        )  # fmt: skip
-        prepare(self.config)
+            epochs=100_000,
+            patience=0,
+            base_filters=16,
+            optimizer="adamw",
+            weight_decay=DECAY,
+            learning_rate=settings["learning_rate"],
+            batch_size=settings["batch_size"],
+            precision=settings["precision"],
+            seed=settings["seed"],
+            random_flip="on" if settings["flip"] else "off",
+            random_translation=settings["shift"],
+            erasing_size=0.0,
+        )
+        setup_tensorflow(self.config)
         self.trainer = self._trainer(self.config, slice(ROUND))
         self.rounds = self._rounds(self.trainer)
         self.forward: Callable[[Any], Any] | None = None
@@ -94,26 +102,28 @@ class Ours(Row):
     def _trainer(self, config: Any, rows: slice) -> Any:
         import tensorflow as tf
 
-        from common.commands import run
         from common.data.encoding import FEATURE, TARGET
-        from common.data.example_store import Column, Store
+        from common.data.example_store import Column, ExampleStore
+        from common.runtime.tensorflow_setup import set_seed
         from common.training.trainer import Trainer
+        from recipes.image_classification.model import num_stem_downsamplings
         from recipes.image_classification.recipe import ImageClassificationRecipe
 
-        run.seed(config.seed)
+        set_seed(config.seed)
         pixels, labels = self.data["train_pixels"][rows], self.data["train_labels"][rows]
         names = [str(number) for number in range(self.labels)]
         counts = np.bincount(labels, minlength=self.labels).tolist()
-        size = {"size": list(pixels.shape[1:3]), "grey": pixels.shape[3] == 1}
-        recipe = ImageClassificationRecipe(config, {"labels": names, "label_counts": counts, **size})
-        store = Store({FEATURE + "pixels": Column(pixels), TARGET + "label": Column(labels)}, len(labels))
+        assets = {"labels": names, "label_counts": counts, "size": list(pixels.shape[1:3])}
+        assets |= {"grayscale": pixels.shape[3] == 1, "num_stem_downsamplings": num_stem_downsamplings(*assets["size"])}
+        recipe = ImageClassificationRecipe(config, assets)
+        store = ExampleStore({FEATURE + "pixels": Column(pixels), TARGET + "label": Column(labels)}, len(labels))
         return Trainer(recipe, config, store, None, tf.distribute.get_strategy())
 
     def _rounds(self, trainer: Any) -> Iterator[int]:
-        from common.training.trainer import EpochEnd
+        from common.training.trainer import EpochResult
 
         for fact in trainer.fit():
-            if isinstance(fact, EpochEnd):
+            if isinstance(fact, EpochResult):
                 yield len(trainer.train)
 
     def train(self) -> int:
@@ -132,13 +142,13 @@ class Ours(Row):
         return np.concatenate(found)
 
     def fit(self, seconds: float) -> int:
-        from common.training.trainer import EpochEnd
+        from common.training.trainer import EpochResult
 
         self.trainer = self._trainer(replace(self.config, epochs=None, max_minutes=seconds / 60), slice(None))
         self.forward, images = None, 0
         for fact in self.trainer.fit():
-            if isinstance(fact, EpochEnd):
-                images += min(fact.facts["steps"] * self.config.batch_size, len(self.trainer.train))
+            if isinstance(fact, EpochResult):
+                images += min(fact.logs["steps"] * self.config.batch_size, len(self.trainer.train))
         return images
 
 
@@ -175,11 +185,18 @@ class Torch(Row):
 
         self.network = nn.Sequential(
             normal(self.pixels.shape[1], 16),
-            normal(16, 32), nn.MaxPool2d(2, ceil_mode=True), Residual(32),
-            normal(32, 64), nn.MaxPool2d(2, ceil_mode=True),
-            normal(64, 128), nn.MaxPool2d(2, ceil_mode=True), Residual(128),
-            nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(128, self.labels),
-        ).to(memory_format=torch.channels_last)  # fmt: skip
+            normal(16, 32),
+            nn.MaxPool2d(2, ceil_mode=True),
+            Residual(32),
+            normal(32, 64),
+            nn.MaxPool2d(2, ceil_mode=True),
+            normal(64, 128),
+            nn.MaxPool2d(2, ceil_mode=True),
+            Residual(128),
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+            nn.Linear(128, self.labels),
+        ).to(memory_format=torch.channels_last)
         matrices = [weight for weight in self.network.parameters() if weight.dim() > 1]
         others = [weight for weight in self.network.parameters() if weight.dim() <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -219,7 +236,7 @@ class Torch(Row):
         images, answers = self._batch()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings["precision"] == "bfloat16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings["precision"] == "mixed_bfloat16"):
             logits = self.forward(images)
         loss = torch.nn.functional.cross_entropy(logits.float(), answers, label_smoothing=0.1)
         self.optimizer.zero_grad()
@@ -236,9 +253,10 @@ class Torch(Row):
         torch = self.torch
         self.network.eval()
         found = []
-        with torch.no_grad(), torch.autocast(
-            "cpu", torch.bfloat16, enabled=self.settings["precision"] == "bfloat16"
-        ):  # fmt: skip
+        with (
+            torch.no_grad(),
+            torch.autocast("cpu", torch.bfloat16, enabled=self.settings["precision"] == "mixed_bfloat16"),
+        ):
             for at in range(0, len(pixels), PREDICTED):
                 images = torch.from_numpy(pixels[at : at + PREDICTED]).permute(0, 3, 1, 2).float() / 127.5 - 1
                 found.append(self.forward(images.contiguous(memory_format=torch.channels_last)).argmax(1).numpy())
@@ -274,14 +292,10 @@ class Keras(Row):
 
         layers = keras.layers
         keras.utils.set_random_seed(self.settings["seed"])
-        keras.config.set_dtype_policy(
-            "mixed_bfloat16" if self.settings["precision"] == "bfloat16" else "float32"
-        )  # fmt: skip
+        keras.config.set_dtype_policy(self.settings["precision"])
 
         def normal(states: Any, filters: int) -> Any:
-            states = layers.Conv2D(
-                filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal"
-            )(states)  # fmt: skip
+            states = layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(states)
             return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(states))
 
         def residual(states: Any) -> Any:
@@ -375,7 +389,7 @@ def load(args: argparse.Namespace) -> Data:
     from common.runtime.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from common.data.encoding import Encoder, encoded
+    from common.data.encoding import CompiledEncoder, encode_to_store
     from common.data.example_store import StoreWriter
     from recipes.image_classification.config import Config
     from recipes.image_classification.recipe import ImageClassificationRecipe
@@ -383,11 +397,13 @@ def load(args: argparse.Namespace) -> Data:
     given = {"data": tuple(args.data), "test": tuple(args.test), "limit": args.limit}
     config = Config(**{name: value for name, value in given.items() if value})
     splits = ImageClassificationRecipe.load_data(config)
-    recipe = ImageClassificationRecipe(config, ImageClassificationRecipe.learn(config, splits.train))
+    recipe = ImageClassificationRecipe(config, ImageClassificationRecipe.build_assets(config, splits.train))
     parts = {}
-    for part, source in splits.given():
-        encoder = Encoder(lambda batch: recipe.encode(batch) | recipe.encode_target(batch), ["image_bytes", "label"])
-        store = encoded(source, encoder, StoreWriter())
+    for part, source in splits.items():
+        encoder = CompiledEncoder(
+            lambda batch: recipe.encode(batch) | recipe.encode_targets(batch), ["image_bytes", "label"]
+        )
+        store = encode_to_store(source, encoder, StoreWriter())
         for name, column in (("pixels", "pixels"), ("labels", "label")):
             parts[f"{part}_{name}"] = np.asarray(store.columns[column].values)
     if not {"valid_pixels", "test_pixels"} <= set(parts):
@@ -402,7 +418,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="use a random sample of N images of each part")
     parser.add_argument("--only", action="append", choices=ROWS, help="this row; repeat for several")
     parser.add_argument("--list", action="store_true", help="list the rows and what they lack")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=4e-3, help="highest of the schedule, with --minutes")
     parser.add_argument("--rounds", type=int, default=5)

@@ -66,15 +66,15 @@ def measured(name: str, seeds: list[int]) -> dict[str, object]:
 def tables() -> None:
     """Writes the measured lines into the READMEs."""
     rows = []
-    for name in discovery.names():
-        about, file = discovery.load_config(name).ABOUT, discovery.HERE / name / "measured.json"
+    for name in discovery.list_recipes():
+        about, file = discovery.load_recipe_config(name).ABOUT, discovery.RECIPES_DIR / name / "measured.json"
         found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         score, time = found.get("score", "not measured"), found.get("time", "not measured")
         rows.append(
             f"| [`{name}`](recipes/{name}/README.md) | {about.input} to {about.output} | {about.formats} |"
             f" `python cli.py run {name}` | {score} | {time} |"
         )
-        page = discovery.HERE / name / "README.md"
+        page = discovery.RECIPES_DIR / name / "README.md"
         shown = f"{found['summary']}, on {found['machine']}" if found else "not yet"
         line = f"<!-- measured:begin -->\nMeasured: {shown}."
         replace(page, line + "\n<!-- measured:end -->")
@@ -96,9 +96,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--tables", action="store_true", help="measure nothing")
     given = parser.parse_args()
-    for name in [] if given.tables else given.names or discovery.names():
+    for name in [] if given.tables else given.names or discovery.list_recipes():
         found = measured(name, given.seeds)
-        write_json(discovery.HERE / name / "measured.json", found)
+        write_json(discovery.RECIPES_DIR / name / "measured.json", found)
         print(f"{name}: {found['summary']}")
     tables()
 

@@ -114,9 +114,15 @@ def keras_frames(parts: dict[str, Rolls], given: argparse.Namespace) -> dict[str
 
     began = time.perf_counter()
     model.fit(
-        before, frames, sample_weight=weights, validation_data=held_out, batch_size=16, epochs=1000, verbose=0,
+        before,
+        frames,
+        sample_weight=weights,
+        validation_data=held_out,
+        batch_size=16,
+        epochs=1000,
+        verbose=0,
         callbacks=[stop, Limit()],
-    )  # fmt: skip
+    )
     seconds = time.perf_counter() - began
     chances = np.clip(model.predict(held_out[0], verbose=0), 1e-7, 1 - 1e-7)
     nats = -np.log(np.where(held_out[1] > 0, chances, 1 - chances)).sum(axis=2)
@@ -144,12 +150,12 @@ def kerasserole(parts: dict[str, Rolls], given: argparse.Namespace) -> dict[str,
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         from common.inference import served_model
 
-        served = served_model.load(folder)
+        served = served_model.load_predictor(folder)
     wish = {"events": np.zeros([0, 3], np.int32), "length": FRAMES, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
     def made(count: int) -> int:
         asked = [wish | {"seed": seed} for seed in range(count)]
-        return sum(int(outputs["lengths"].sum()) for _, outputs in served.outputs("serving_default", asked))
+        return sum(int(outputs["lengths"].sum()) for _, outputs in served.iter_outputs("serving_default", asked))
 
     return {"nll": metrics["valid"]["nll_per_frame"], "seconds": metrics["seconds"]["training"], **speeds(made)}
 
@@ -183,8 +189,8 @@ def main() -> None:
 
     settings = {"steps_per_beat": given.steps_per_beat, "data": (given.data,)}
     try:
-        splits = discovery.load("music").load_data(discovery.load_config("music").Config(**settings))
-        parts = {name: rolls(source) for name, source in splits.given() if name in ("train", "valid")}
+        splits = discovery.load_recipe("music").load_data(discovery.load_recipe_config("music").Config(**settings))
+        parts = {name: rolls(source) for name, source in splits.items() if name in ("train", "valid")}
     except (ConfigError, DataError) as error:
         sys.exit(f"Error: {error}")
     print("| | nats/frame | seconds | events/s, 8 pieces | events/s, one |\n|---|---|---|---|---|", flush=True)

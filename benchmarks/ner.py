@@ -39,7 +39,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from common.text.tag_schemes import entities  # noqa: E402
+from common.text.tag_schemes import tags_to_spans  # noqa: E402
 
 Sentence = tuple[list[str], list[str]]  # tokens and their tags, IOB2
 Parts = dict[str, list[Sentence]]  # by train, valid, test; test may be absent
@@ -53,11 +53,11 @@ STRENGTHS = ((0.1, 0.1), (0.0, 1.0))  # of L1 and L2, for the CRFs: what tutoria
 
 def f1(given: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> float:
     """F1 of entities, over all kinds and sentences, as conlleval has it."""
-    from common.modeling.metrics import Entities
+    from common.modeling.metrics import EntityMetrics
 
-    measures = Entities()
+    measures = EntityMetrics()
     for one, other in zip(given, predicted, strict=True):
-        measures.update(entities(one), entities(other))
+        measures.update_state(tags_to_spans(one), tags_to_spans(other))
     return float(measures.result()["f1"])
 
 
@@ -104,11 +104,11 @@ def kerasserole(parts: Parts, settings: dict[str, Any]) -> dict[str, Any]:
         files = {part: write(place / f"{part}.conll", sentences) for part, sentences in parts.items()}
         run = place / "run"
         words = ["run", "ner", "--data", files["train"], "--valid", files["valid"], "--seed", settings["seed"]]
-        _ours(*words, "--no-keep-encoded", "--run-dir", run, *settings["ours"])
+        _ours(*words, "--no-cache-encoded", "--run-dir", run, *settings["ours"])
         # The assets are written once the data is encoded, the last checkpoint when training is over.
         rest = (run / "checkpoint.npz").stat().st_mtime - (run / "assets.json").stat().st_mtime
         seconds = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["seconds"]["data"] + rest
-        _ours("export", run, "--to", place / "export")
+        _ours("export", run, "--output-dir", place / "export")
         print(_ours("evaluate", place / "export", "--data", files["valid"], "--json"), file=sys.stderr)
         return answers(parts, seconds, _exported(place / "export" / "1"))
 
@@ -297,13 +297,13 @@ def load_parts(args: argparse.Namespace) -> tuple[Parts, dict[str, Parts]]:
 
     named = {part: (str(path),) for part in ("train", "valid", "test") if (path := getattr(args, part))}
     config = RunConfig(data=named.pop("train", ()), **named)
-    found = load_splits(config, data.FIELDS, data.addresses, open_tagged_source)
-    print("\n".join(found.notes), file=sys.stderr)
+    found = load_splits(config, data.FIELDS, data.load_addresses, open_tagged_source)
+    print("\n".join(found.descriptions), file=sys.stderr)
     sources = {"train": found.train, "valid": found.valid, "test": found.test}
     parts = {part: [(e["tokens"], e["tags"]) for e in source] for part, source in sources.items() if source}
     for source in filter(None, sources.values()):
-        if problems := source.problems.summary():
-            print(f"{source.name}:{problems}", file=sys.stderr)
+        if row_errors := source.row_errors.summary():
+            print(f"{source.name}:{row_errors}", file=sys.stderr)
     own = {part: [at_blanks(e) for e in source] for part, source in sources.items() if source} if args.default else {}
     return parts, {"usaddress": own} if own else {}
 

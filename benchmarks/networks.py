@@ -68,15 +68,19 @@ def loopback(results: dict[str, Any]) -> list[str]:
     """Lines on how well a ring explains the all-reduces that were measured between processes."""
     points = {
         (recipe, row["processes"]): (found["gradient_bytes"], row["reduce"])
-        for recipe, found in results.items() for row in found["layouts"] if row["processes"] > 1
-    }  # fmt: skip
+        for recipe, found in results.items()
+        for row in found["layouts"]
+        if row["processes"] > 1
+    }
     if not points:
         return []
     bandwidth, hop = fitted([(count, size, seconds) for (_, count), (size, seconds) in points.items()])
     lines = [
-        f"Fitted to loopback: {bandwidth / GIGABIT:.2f} Gb/s for each worker, {1000 * hop:.2f} ms a message.", "",
-        "| recipe | processes | MB | all-reduce measured, ms | by the fit, ms |", "|---|---|---|---|---|",
-    ]  # fmt: skip
+        f"Fitted to loopback: {bandwidth / GIGABIT:.2f} Gb/s for each worker, {1000 * hop:.2f} ms a message.",
+        "",
+        "| recipe | processes | MB | all-reduce measured, ms | by the fit, ms |",
+        "|---|---|---|---|---|",
+    ]
     for (recipe, count), (size, seconds) in points.items():
         by_fit = ring_seconds(count, size, bandwidth, hop)
         lines.append(f"| {recipe} | {count} | {size / 1e6:.2f} | {1000 * seconds:.1f} | {1000 * by_fit:.1f} |")
@@ -87,10 +91,11 @@ def table(results: dict[str, Any], latency: float) -> list[str]:
     """Lines on what each recipe would take on networks of nominal rate and so many seconds a message."""
     several = " / ".join(map(str, WORKERS))
     lines = [
-        f"Networks with {1e6 * latency:.0f} µs a message; each cell is for {several} workers.", "",
+        f"Networks with {1e6 * latency:.0f} µs a message; each cell is for {several} workers.",
+        "",
         "| recipe | weights | MB | compute, ms | Gb/s | all-reduce, ms | efficiency | speed-up, same batch |",
         "|---" * 8 + "|",
-    ]  # fmt: skip
+    ]
     for recipe, found in results.items():
         one = next(row for row in found["layouts"] if row["replicas"] == 1)
         compute, size = one["step"] - one["input"], found["gradient_bytes"]

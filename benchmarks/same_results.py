@@ -33,11 +33,13 @@ from benchmarks.comparison_of_results import (  # noqa: E402
     Results,
     SideError,
     compare,
+    find_command,
     find_file,
     make_flags,
     rename_keys,
 )
 from benchmarks.small_data import WRITERS, SmallData, write_small_data  # noqa: E402
+from common.types import JsonObject  # noqa: E402
 
 # Small networks, by the present names of settings.
 SETTINGS = {
@@ -54,6 +56,7 @@ SETTINGS = {
 ALWAYS = {"epochs": 1, "deterministic": True, "offline": True, "seed": 1}
 FINE_TUNING = {"l2_sp": 0.01, "layerwise_lr_decay": 0.9, "replay_ratio": 0.5, "learning_rate": 0.01}
 PREDICT_SETTINGS = {"music": {"num_samples": 2}}
+PRE_ANNOTATED = ("sentiment", "ner")
 
 
 # The two sides
@@ -101,13 +104,28 @@ class Side:
         lines = self.run("predict", str(target), *flags, *data.inputs).splitlines()
         return [rename_keys(json.loads(line), {}) for line in lines]
 
+    def pre_annotate(self, run: Path, data: SmallData) -> object:
+        """Return the tasks for Label Studio."""
+        command, former = find_command(self.run("--help"), "pre-annotate"), NAMES["options"]["pre-annotate"]
+        path = self.work / f"{run.name}-tasks.json"
+        flags = make_flags(self.run(command, "--help"), {"tool": "label-studio", "output": path}, former)
+        self.run(command, str(run), *flags, *data.inputs)
+        return json.loads(path.read_text(encoding="utf-8"))
+
     def run_results(self, recipe: str, run: Path, data: SmallData) -> Results:
         with np.load(find_file(run, "best_weights.npz")) as arrays:
             weights = dict(arrays)
         lines = (run / "history.jsonl").read_text(encoding="utf-8").splitlines()
-        scores = {"metrics": json.loads((run / "metrics.json").read_text(encoding="utf-8"))}
+        scores: JsonObject = {"metrics": json.loads((run / "metrics.json").read_text(encoding="utf-8"))}
         scores["history"] = [json.loads(line) for line in lines]
-        return Results(weights, rename_keys(scores, NAMES["scores"]), self.predict(recipe, run, data))
+        scores = rename_keys(scores, NAMES["scores"])
+        for name in ("assets", "transfer"):
+            if (path := run / f"{name}.json").exists():
+                scores[name] = rename_keys(json.loads(path.read_text(encoding="utf-8")), NAMES[name])
+        predictions = self.predict(recipe, run, data)
+        if recipe in PRE_ANNOTATED:
+            predictions.append(self.pre_annotate(run, data))
+        return Results(weights, scores, predictions)
 
     def export_results(self, recipe: str, run: Path, data: SmallData) -> Results:
         """Export a run; the variables of its SavedModel, facts of its card, and its predictions."""

@@ -78,28 +78,29 @@ def layouts(counts: Sequence[int]) -> list[Layout]:
 
 def child(recipe: str, config_file: Path, devices: str) -> None:
     """Trains when it is told to by a line, and answers by a line of JSON."""
-    from common.commands import run
-    from common.config_io import from_file
-    from common.runtime.console import leave_to_another
-    from common.training.tf_config import cluster
+    from common.commands.run import setup_tensorflow
+    from common.config_io import load_toml
+    from common.runtime.console import mute
+    from common.runtime.tensorflow_setup import library_versions, set_seed
+    from common.training.tf_config import read_tf_config
 
-    if (found := cluster()) and found.index:
-        leave_to_another()
-    config_class = discovery.load_config(recipe).Config
-    told = from_file(config_class, config_file) | {"epochs": FOREVER, "devices": devices or None}
+    if (found := read_tf_config()) and found.index:
+        mute()
+    config_class = discovery.load_recipe_config(recipe).Config
+    told = load_toml(config_class, config_file) | {"epochs": FOREVER, "devices": devices or None}
     config = config_class(**told)
     try:
-        strategy = run.prepare(config)
-        from common.training.encoded_dataset import prepared
+        strategy = setup_tensorflow(config)
+        from common.training.encoded_dataset import prepare_run
 
-        ready = prepared(recipe, config, run.versions())
+        ready = prepare_run(recipe, config, library_versions())
     except ValueError as error:  # of common.errors: one sentence
         sys.exit(f"Error: {error}")
     from common.modeling.layers.normalization import BatchNormalization
     from common.training.trainer import Trainer
 
-    run.seed(config.seed)
-    trainer = Trainer(ready.task, ready.config, ready.stores["train"], None, strategy)
+    set_seed(config.seed)
+    trainer = Trainer(ready.recipe, ready.config, ready.stores["train"], None, strategy)
     shapes = noted_shapes(trainer.optimizer)
     calls = trained(trainer)
     next(calls)  # this one compiles
@@ -171,16 +172,16 @@ def reducing(strategy: Any, shapes: Sequence[Sequence[int]]) -> Any:
 
 def trained(trainer: Any) -> Iterator[tuple[int, int, float, float]]:
     """(steps, examples, seconds, seconds of waiting for input) of each call of the compiled loop."""
-    from common.training.trainer import EpochEnd
+    from common.training.trainer import EpochResult
 
     steps, examples, seconds, waited = 0, 0, 0.0, 0.0
     for fact in trainer.fit():
-        if isinstance(fact, EpochEnd):
+        if isinstance(fact, EpochResult):
             steps, examples, seconds, waited = 0, 0, 0.0, 0.0
             continue
         done = int(trainer.ends[fact.step - 1])
-        yield fact.step - steps, done - examples, trainer.epoch_seconds - seconds, trainer.waited - waited
-        steps, examples, seconds, waited = fact.step, done, trainer.epoch_seconds, trainer.waited
+        yield fact.step - steps, done - examples, trainer.epoch_seconds - seconds, trainer.input_wait_seconds - waited
+        steps, examples, seconds, waited = fact.step, done, trainer.epoch_seconds, trainer.input_wait_seconds
 
 
 def part(calls: Iterator[tuple[int, int, float, float]], least: float) -> list[float]:
@@ -199,8 +200,11 @@ def started(recipe: str, config_file: Path, layout: Layout) -> Group:
     devices = f"cpu:{layout.replicas}" if layout.replicas > layout.processes else ""
     environments: list[dict[str, str]] = [{}]
     if layout.processes > 1:
-        addresses, shares = launch.free_addresses(layout.processes), launch.shares(layout.processes)
-        environments = [{**one, "TF_CONFIG": launch.cluster(addresses, i)} for i, one in enumerate(shares)]
+        addresses, shares = (
+            launch.find_free_addresses(layout.processes),
+            launch.make_worker_environments(layout.processes),
+        )
+        environments = [{**one, "TF_CONFIG": launch.make_tf_config(addresses, i)} for i, one in enumerate(shares)]
     words = [sys.executable, __file__, "--child", recipe, str(config_file), devices]
     return [
         subprocess.Popen(words, env={**os.environ, **one}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -314,7 +318,7 @@ def main() -> None:
     )
     results = {}
     with tempfile.TemporaryDirectory() as place:
-        for recipe in given.recipes or discovery.names():
+        for recipe in given.recipes or discovery.list_recipes():
             results[recipe] = measured(recipe, given, Path(place))
             print("\n".join(rows(recipe, results[recipe])), flush=True)
             if given.json:  # after each, for the whole takes long

@@ -61,7 +61,7 @@ def kerasserole(parts: Parts, settings: dict[str, Any]) -> dict[str, float]:
             names[part] = Path(place) / f"{part}.jsonl"
             with open(names[part], "w", encoding="utf-8") as file:
                 file.writelines(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
-        command = [sys.executable, ROOT / "cli.py", "run", "sentiment", "--data", names["train"], "--no-keep-encoded"]
+        command = [sys.executable, ROOT / "cli.py", "run", "sentiment", "--data", names["train"], "--no-cache-encoded"]
         command += ["--valid", names["valid"], "--test", names["test"], "--seed", settings["seed"]]
         if settings["max_length"]:
             command += ["--max-length", settings["max_length"]]
@@ -269,9 +269,13 @@ def keras_fit(parts: Parts, settings: dict[str, Any]) -> dict[str, float]:
     )
     train = dataset("train")
     model.fit(
-        *train, batch_size=32, epochs=settings["peer_epochs"], validation_data=dataset("valid"),
-        callbacks=[loop, stop], verbose=0,
-    )  # fmt: skip
+        *train,
+        batch_size=32,
+        epochs=settings["peer_epochs"],
+        validation_data=dataset("valid"),
+        callbacks=[loop, stop],
+        verbose=0,
+    )
     seconds = loop.until - began
     answers = [labels[place] for place in model.predict(dataset("test")[0], verbose=0).argmax(axis=1)]
     measured = _loop(len(parts["train"]) * loop.epochs, loop.seconds)
@@ -300,27 +304,33 @@ def ours_rounds(parts: Parts, settings: dict[str, Any], plain: bool) -> Iterator
 
     tf = import_tensorflow()
     from common import discovery
-    from common.data.encoding import FEATURE, TARGET, Encoder, encoded
+    from common.data.encoding import FEATURE, TARGET, CompiledEncoder, encode_to_store
     from common.data.example_store import StoreWriter
-    from common.training.trainer import EpochEnd, Trainer
-    from common.types import Source
+    from common.training.trainer import EpochResult, Trainer
+    from common.types import ExampleSource
 
-    recipe, config_class = discovery.load("sentiment"), discovery.load_config("sentiment").Config
+    recipe, config_class = discovery.load_recipe("sentiment"), discovery.load_recipe_config("sentiment").Config
     length = settings["max_length"] or LENGTH
     config = config_class(epochs=10_000, patience=0, seed=settings["seed"], max_length=length)
     if plain:
-        config = replace(config, affix_buckets=0, pair_buckets=0, lstm_length=length)
-    source = Source("texts", lambda: iter([{"text": text, "label": label} for text, label in parts["train"]]))
-    task = recipe(config, recipe.learn(config, source))
+        config = replace(config, affix_buckets=0, bigram_buckets=0, lstm_max_length=length)
+    source = ExampleSource("texts", lambda: iter([{"text": text, "label": label} for text, label in parts["train"]]))
+    task = recipe(config, recipe.build_assets(config, source))
 
     def encode(batch: Any) -> dict[str, Any]:
         inputs = {FEATURE + name: value for name, value in task.encode(batch).items()}
-        return inputs | {TARGET + name: value for name, value in task.encode_target(batch).items()}
+        return inputs | {TARGET + name: value for name, value in task.encode_targets(batch).items()}
 
-    trainer = Trainer(task, config, encoded(source, Encoder(encode), StoreWriter()), None, tf.distribute.get_strategy())
+    trainer = Trainer(
+        task,
+        config,
+        encode_to_store(source, CompiledEncoder(encode), StoreWriter()),
+        None,
+        tf.distribute.get_strategy(),
+    )
     began = time.perf_counter()
     for fact in trainer.fit():
-        if isinstance(fact, EpochEnd):
+        if isinstance(fact, EpochResult):
             yield len(parts["train"]), time.perf_counter() - began
             began = time.perf_counter()  # when the next round is asked for
 
@@ -351,10 +361,10 @@ def load_parts(args: argparse.Namespace) -> Parts:
     import_tensorflow()
     from common import discovery
 
-    config = discovery.load_config("sentiment").Config(
+    config = discovery.load_recipe_config("sentiment").Config(
         data=tuple(args.data), valid=tuple(args.valid), test=tuple(args.test), limit=args.limit
     )
-    splits = discovery.load("sentiment").load_data(config)
+    splits = discovery.load_recipe("sentiment").load_data(config)
     sources = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     if not all(sources.values()):
         sys.exit("There must be a training, a validation and a test part: give --test, or --data alone.")
@@ -413,10 +423,10 @@ def main() -> None:
         parts = load_parts(args)
     except ValueError as error:  # of common.errors: one sentence
         sys.exit(f"Error: {error}")
-    from common.runtime.parallel import processors
+    from common.runtime.parallel import available_cpus
 
     counts = ", ".join(f"{part} {len(rows):,}" for part, rows in parts.items())
-    print(f"{counts} texts; every row may use the same {processors()} processors", file=sys.stderr)
+    print(f"{counts} texts; every row may use the same {available_cpus()} processors", file=sys.stderr)
     settings = {"seed": args.seed, "max_length": args.max_length, "ours": args.ours.split()}
     settings |= {"peer_epochs": args.peer_epochs, "peer_patience": args.peer_patience}
     with tempfile.TemporaryDirectory() as folder:

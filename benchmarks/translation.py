@@ -107,40 +107,41 @@ class Ours(Row):
 
     def _rounds(self) -> Iterator[int]:
         """Trains an epoch of the sample at a time, in the recipe's own loop."""
-        from common.commands import run as workflow
-        from common.config import checked
+        from common.commands.run import setup_tensorflow
+        from common.config import validate_config_values
         from recipes.translation.config import Config
 
         more = dict(zip(*[iter(self.settings["ours"])] * 2, strict=True))
         more = {name.removeprefix("--").replace("-", "_"): value(text) for name, text in more.items()}
-        given = checked(Config, {**self.settings["sources"], **self.flags, **more}, "benchmark")
+        given = validate_config_values(Config, {**self.settings["sources"], **self.flags, **more}, "benchmark")
         config: Any = Config(**given, epochs=100_000, patience=0, seed=self.settings["seed"])
-        workflow.prepare(config)
+        setup_tensorflow(config)
         import tensorflow as tf
 
-        from common.data.encoding import FEATURE, TARGET, Encoder, encoded
+        from common.data.encoding import FEATURE, TARGET, CompiledEncoder, encode_to_store
         from common.data.example_store import StoreWriter
-        from common.training.trainer import EpochEnd, Trainer
+        from common.runtime.tensorflow_setup import set_seed
+        from common.training.trainer import EpochResult, Trainer
         from recipes.translation.recipe import TranslationRecipe
 
         train = TranslationRecipe.load_data(config).train
-        assets = TranslationRecipe.learn(config, train)
-        config = TranslationRecipe.settle(config, assets)
+        assets = TranslationRecipe.build_assets(config, train)
+        config = TranslationRecipe.resolve_defaults(config, assets)
         recipe = TranslationRecipe(config, assets)
 
         def encode(batch: Any) -> dict[str, Any]:
             found = {FEATURE + name: value for name, value in recipe.encode(batch).items()}
-            return found | {TARGET + name: value for name, value in recipe.encode_target(batch).items()}
+            return found | {TARGET + name: value for name, value in recipe.encode_targets(batch).items()}
 
         sample = sampled(list(train), self.settings["round"])
-        store = encoded(sample, Encoder(encode, ["text", "target"]), StoreWriter())
+        store = encode_to_store(sample, CompiledEncoder(encode, ["text", "target"]), StoreWriter())
         pieces = sum(int(column.lengths().sum()) - len(store) for column in store.columns.values())
-        workflow.seed(config.seed)
+        set_seed(config.seed)
         trainer = Trainer(recipe, config, store, None, tf.distribute.get_strategy())
         self.about["words_per_piece"] = words([[one["text"], one["target"]] for one in sample]) / pieces
         self.about["parameters"] = trainer.model.count_params()
         for fact in trainer.fit():
-            if isinstance(fact, EpochEnd):
+            if isinstance(fact, EpochResult):
                 yield pieces
 
     def fit(self, minutes: float | None) -> dict[str, Any]:
@@ -148,9 +149,9 @@ class Ours(Row):
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in self.flags.items()]
         sources = [f"--{part}={source}" for part, given in self.settings["sources"].items() for source in given]
         limit = [] if minutes is None else ["--max-minutes", minutes]
-        own = ["--seed", self.settings["seed"], "--no-keep-encoded", "--run-dir", run, *self.settings["ours"]]
+        own = ["--seed", self.settings["seed"], "--no-cache-encoded", "--run-dir", run, *self.settings["ours"]]
         self._cli("run", "translation", *sources, *flags, *limit, *own)
-        self._cli("export", run, "--to", export)
+        self._cli("export", run, "--output-dir", export)
         return self._measured(run, export)
 
     def _cli(self, *given: Any) -> None:
@@ -169,7 +170,7 @@ class Ours(Row):
         stored, sample = Run.open(run), sampled(self.train_pairs, 4096)
         recipe = TranslationRecipe(stored.config(Config), stored.assets())
         sides = dict(zip(("text", "target"), map(tf.constant, zip(*sample, strict=True)), strict=True))
-        encoded = (*recipe.encode(sides).values(), *recipe.encode_target(sides).values())
+        encoded = (*recipe.encode(sides).values(), *recipe.encode_targets(sides).values())
         pieces = sum(int(ids.flat_values.shape[0]) - len(sample) for ids in encoded)  # without the ends
         self.about["parameters"] = sum(value.size for value in stored.load_best().values())
         self.about["words_per_piece"] = words(sample) / pieces
@@ -190,9 +191,14 @@ class OursSmall(Ours):
     """The recipe's LSTM, one layer of 256 units, batches of 64."""
 
     flags: ClassVar[dict[str, Any]] = {
-        "model": "lstm", "layers": 1, "units": UNITS, "vocabulary": "joint", "pieces": PIECES,
-        "batch_size": BATCH, "batch_type": "examples",
-    }  # fmt: skip
+        "model": "lstm",
+        "num_layers": 1,
+        "hidden_dim": UNITS,
+        "shared_vocabulary": "joint",
+        "vocabulary_size": PIECES,
+        "batch_size": BATCH,
+        "batch_type": "examples",
+    }
 
 
 class Memory(Row):
@@ -286,7 +292,7 @@ def load(sources: dict[str, list[str]]) -> dict[str, Pairs]:
     from recipes.translation.recipe import TranslationRecipe
 
     splits = TranslationRecipe.load_data(Config(**{part: tuple(given) for part, given in sources.items()}))
-    print("\n".join(splits.notes), file=sys.stderr)
+    print("\n".join(splits.descriptions), file=sys.stderr)
     scored = splits.test or splits.valid
     assert scored
     return {
@@ -308,10 +314,16 @@ def scores(found: list[str], wanted: list[str]) -> dict[str, float]:
 
 
 COLUMNS = {  # by key: heading and format
-    "bleu": ("BLEU", ".1f"), "chrf": ("chrF", ".1f"), "exact": ("exact", ".3f"), "minutes": ("minutes", ".1f"),
-    "parameters": ("parameters", ",.0f"), "pieces": ("pieces/s", ",.0f"), "words": ("words/s", ",.0f"),
-    "sentences": ("sent/s", ",.1f"), "alone": ("sent/s by 1", ",.1f"),
-}  # fmt: skip
+    "bleu": ("BLEU", ".1f"),
+    "chrf": ("chrF", ".1f"),
+    "exact": ("exact", ".3f"),
+    "minutes": ("minutes", ".1f"),
+    "parameters": ("parameters", ",.0f"),
+    "pieces": ("pieces/s", ",.0f"),
+    "words": ("words/s", ",.0f"),
+    "sentences": ("sent/s", ",.1f"),
+    "alone": ("sent/s by 1", ",.1f"),
+}
 
 
 def table(rows: dict[str, dict[str, Any]], keys: Sequence[str]) -> str:
@@ -357,7 +369,7 @@ def main() -> None:
     parser.add_argument("--peer-learning-rate", type=float, default=0.0002, help="of OpenNMT-tf; its default for LSTMs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--ours", default="", help='further flags of our rows, each with its value, such as "--units 64"'
+        "--ours", default="", help='further flags of our rows, each with its value, such as "--hidden-dim 64"'
     )
     parser.add_argument("--json", type=Path, help="write the results there too")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -420,8 +432,10 @@ def measured(
         print("\n".join(ratios(found, ("pieces", "words", "sentences", "alone"))))
         for name, row in found.items():
             if "reported" in row:
-                print(f"{name} reports {row['reported']:,} tokens/s itself, marks of the end included;"
-                      f" it saw the training part {row['epochs']:.1f} times")  # fmt: skip
+                print(
+                    f"{name} reports {row['reported']:,} tokens/s itself, marks of the end included;"
+                    f" it saw the training part {row['epochs']:.1f} times"
+                )
     for one in processes.values():
         one.kill()
     return results

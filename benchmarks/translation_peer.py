@@ -129,17 +129,26 @@ class OpenNMT(Row):
         # As many pieces as ours may have for the longest source, so that a poor model is not slowed by endless output.
         longest = max((len(self._pieces(0, source)) for source, _ in self.told["parts"]["scored"]), default=0)
         params = {
-            "optimizer": "Adam", "learning_rate": self.settings["peer_learning_rate"], "beam_width": BEAM,
-            "length_penalty": LENGTH_PENALTY, "num_hypotheses": 1, "maximum_decoding_length": 2 * longest + 10,
+            "optimizer": "Adam",
+            "learning_rate": self.settings["peer_learning_rate"],
+            "beam_width": BEAM,
+            "length_penalty": LENGTH_PENALTY,
+            "num_hypotheses": 1,
+            "maximum_decoding_length": 2 * longest + 10,
             "average_loss_in_time": False,
-        }  # fmt: skip
+        }
         named = {"source_vocabulary": self.vocabularies[0], "target_vocabulary": self.vocabularies[1]}
         self.model.initialize(named, params=params)
         self.optimizer = self.model.get_optimizer()
         dataset = self.model.examples_inputter.make_training_dataset(
-            str(self.work / "train0"), str(self.work / "train1"), BATCH, shuffle_buffer_size=500_000,
-            length_bucket_width=2, maximum_features_length=LONGEST, maximum_labels_length=LONGEST,
-        )  # fmt: skip
+            str(self.work / "train0"),
+            str(self.work / "train1"),
+            BATCH,
+            shuffle_buffer_size=500_000,
+            length_bucket_width=2,
+            maximum_features_length=LONGEST,
+            maximum_labels_length=LONGEST,
+        )
         self.counted = Counted(dataset)
         trainer = onmt.training.Trainer(self.model, self.optimizer)
         self.stats = trainer._training_stats = onmt.training.TrainingStats(self.model, self.optimizer)

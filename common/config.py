@@ -11,17 +11,24 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import ge, gt, le, lt
 from typing import Any
 
-from common.errors import ConfigError, suggestion
+from common.errors import ConfigError, did_you_mean
 
-OWN_SHARE = "own_share"  # key of assets: the share of the training part that is not a source's (`--replay`)
+OWN_SHARE = "own_share"  # key of assets: the share of the training part that is not a source's (`--replay-ratio`)
 TUNING = "Fine-tuning"  # the group of settings that need a source
+LIMITS: Sequence[tuple[str, str, Callable[[Any, Any], bool]]] = (
+    ("low", "at least", ge),
+    ("high", "at most", le),
+    ("above", "above", gt),
+    ("below", "below", lt),
+)
 GROUPS = ("Model", "Data", "Training", TUNING)  # of settings, in the order in which people see them
-KEPT, TAKEN, OWN = "kept", "taken", "own"  # what a run that is fine-tuned does with a value of its source
+FIXED, INHERITED, RESET = "fixed", "inherited", "reset"  # what a fine-tuned run does with a value of its base run
 
 
-def option(
+def config_field(
     default: Any,
     help: str,
     *,
@@ -34,10 +41,10 @@ def option(
     metavar: str | None = None,
     shown: str | None = None,
     group: str = "Model",
-    source: str | None = None,
+    on_fine_tune: str | None = None,
     affects_encoding: bool | None = None,
 ) -> Any:
-    """A dataclass field that is also a command-line option.
+    """Make a dataclass field that is also a command-line option.
 
     Args:
       low, high: the range, bounds included.
@@ -45,11 +52,10 @@ def option(
       refused: what users of other programs may look for among the choices, and why it is not there and what is.
       shown: what help shows as the default, where the value itself does not tell.
       group: the heading under which help lists it.
-      source: where a run is fine-tuned from another, whether the other's value is "kept", for weights depend on it;
-        "taken" unless one is given; or of no concern ("own"). Of the group Model it is kept, else of no concern.
+      on_fine_tune: where a run is fine-tuned from another, whether the other's value is "fixed", for weights depend on
+        it; "inherited" unless one is given; or "reset" to the default. Of the group Model it is fixed, else reset.
       affects_encoding: whether loading, learning from or encoding the data may depend on it, so that encoded data of
-        another value must not be used again. All settings do unless this says otherwise, but for those of training and
-        of fine-tuning.
+        another value is not used again; None: all settings do but those of training and of fine-tuning.
     """
     metadata = {
         "help": help,
@@ -62,22 +68,22 @@ def option(
         "metavar": metavar,
         "shown": shown,
         "group": group,
-        "source": source or (KEPT if group == "Model" else OWN),
+        "on_fine_tune": on_fine_tune or (FIXED if group == "Model" else RESET),
         "affects_encoding": group not in ("Training", TUNING) if affects_encoding is None else affects_encoding,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
 
 # Options of the network or of its training alone, on which encoded data does not depend.
-network_option = partial(option, affects_encoding=False)
-_data = partial(option, group="Data")
-_training = partial(option, group="Training")
-_tuning = partial(option, group=TUNING)
+network_field = partial(config_field, affects_encoding=False)
+_data = partial(config_field, group="Data")
+_training = partial(config_field, group="Training")
+_tuning = partial(config_field, group=TUNING)
 
 
 NO_PARAMETER_SERVERS = (
     "parameter servers are not supported: their workers step out of turn, and no run could be repeated. Use --strategy"
-    " workers, where all step together."
+    " multi-worker, where all step together."
 )
 STRATEGIES_REFUSED = {
     "parameter-server": NO_PARAMETER_SERVERS,
@@ -85,7 +91,7 @@ STRATEGIES_REFUSED = {
     "central-storage": "central storage is experimental in TensorFlow, and slower than a copy of the variables on each"
     " device. Use --strategy mirrored.",
     "tpu": "TPUs are not supported, for they need other input and padding. Use GPUs, with --strategy mirrored or"
-    " workers.",
+    " multi-worker.",
 }
 
 
@@ -117,7 +123,7 @@ class RunConfig:
     )
     encoding: str | None = _data(None, "Encoding of text files.", metavar="NAME", shown="found from the bytes")
     limit: int | None = _data(None, "Use a fixed random sample of N examples of each part only.", low=1, metavar="N")
-    keep_encoded: bool = _data(
+    cache_encoded: bool = _data(
         True, "Keep the encoded data for the next run on the same data and settings.", affects_encoding=False
     )
     strict: bool = _data(False, "Stop at the first broken row instead of skipping and counting it.")
@@ -131,22 +137,24 @@ class RunConfig:
     batch_type: str = _training(
         "examples", "What --batch-size counts: examples, or tokens with their padding.", choices=("examples", "tokens")
     )
-    accumulate: int = _training(
+    gradient_accumulation_steps: int = _training(
         1, "Compute the gradient of a batch in so many parts, one after the other, to save memory.", low=1
     )
     learning_rate: float = _training(1e-3, "Highest learning rate of the schedule.", above=0, below=10)
-    scale_rate: str = _training(
+    lr_batch_scaling: str = _training(
         "none",
-        "Multiply the learning rate by --batch-size over its default, or by the root of that.",
-        choices=("none", "linear", "root"),
+        "Multiply the learning rate by --batch-size over its default, or by the square root of that.",
+        choices=("none", "linear", "sqrt"),
     )
-    schedule: str = _training(
+    lr_schedule: str = _training(
         "cosine", "Learning rate after the warm-up.", choices=("cosine", "linear", "inverse-sqrt", "constant")
     )
-    warmup: float = _training(0.1, "Share of the training over which the learning rate rises from 0.", low=0, below=1)
+    warmup_ratio: float = _training(
+        0.1, "Share of the training over which the learning rate rises from 0.", low=0, below=1
+    )
     weight_decay: float = _training(0.0, "Decoupled weight decay of matrices, per unit of learning rate.", low=0)
-    clip_norm: float = _training(1.0, "Largest norm of all gradients together; 0 for no limit.", low=0)
-    average: float = _training(
+    global_clipnorm: float = _training(1.0, "Largest norm of all gradients together; 0 for no limit.", low=0)
+    ema_momentum: float = _training(
         0.0, "Decay of the moving average of weights that is evaluated and kept; 0 for none.", low=0, below=1
     )
     label_smoothing: float = _training(0.0, "Share of the target spread evenly over all labels.", low=0, below=1)
@@ -154,14 +162,16 @@ class RunConfig:
         "none", "Weigh labels equally (balanced) or by their number (none).", choices=("none", "balanced")
     )
     precision: str = _training(
-        "float32", "Arithmetic of the layers; variables stay float32.", choices=("float32", "bfloat16", "float16")
+        "float32",
+        "Arithmetic of layers; variables stay float32.",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
     patience: int = _training(5, "Stop when validation has not improved for so many epochs; 0 for never.", low=0)
-    noise: bool = _training(True, "Dropout, augmentation and all other random regularisers.")
+    stochastic_regularization: bool = _training(True, "Dropout, augmentation and all other random regularisers.")
     strategy: str = _training(
         "auto",
-        "Where to train: one device, several of this machine (mirrored), or the workers that TF_CONFIG names.",
-        choices=("auto", "one", "mirrored", "workers"),
+        "Where to train: one device, several of this machine (mirrored), or the workers of TF_CONFIG (multi-worker).",
+        choices=("auto", "one-device", "mirrored", "multi-worker"),
         refused=STRATEGIES_REFUSED,
     )
     devices: str | None = _training(
@@ -180,32 +190,29 @@ class RunConfig:
         shown="from scratch",
         affects_encoding=True,
     )
-    freeze: str | None = _tuning(
+    freeze_through: str | None = _tuning(
         None,
-        "The part of the network, such as encoder, that stays as it is with all before it.",
-        metavar="PART",
+        "The group of layers, such as encoder, that stays as it is with all before it.",
+        metavar="GROUP",
         shown="none",
     )
-    unfreeze: float = _tuning(
-        0.0,
-        "Share of the training over which the parts begin to learn one by one, the last one first.",
-        low=0,
-        below=1,
+    gradual_unfreeze_ratio: float = _tuning(
+        0.0, "Share of the training over which parts begin to learn one by one, the last one first.", low=0, below=1
     )
-    part_rate: float = _tuning(1.0, "Learning rate of a part by that of the part after it.", above=0, high=1)
-    fresh_first: float = _tuning(
+    layerwise_lr_decay: float = _tuning(1.0, "Learning rate of a part by that of the part after it.", above=0, high=1)
+    new_layers_first_ratio: float = _tuning(
         0.0, "Share of the training in which layers with kept weights stay as they are.", low=0, below=1
     )
-    anchor: float = _tuning(
+    l2_sp: float = _tuning(
         0.0,
         "Pull weights from the source to where they began, per unit of learning rate; in place of --weight-decay.",
         low=0,
     )
-    replay: float = _tuning(
+    replay_ratio: float = _tuning(
         0.0, "Share of the source's own training data that is trained on, too.", low=0, high=1, affects_encoding=True
     )
-    compare: bool = _tuning(False, "Train from scratch on the same data, too, and compare.")
-    folds: int | None = _tuning(
+    compare_from_scratch: bool = _tuning(False, "Train from scratch on the same data, too, and compare.")
+    cv_folds: int | None = _tuning(
         None,
         "Also train on all but one of so many parts of the data by turns, and score on the one left out.",
         low=2,
@@ -214,22 +221,20 @@ class RunConfig:
     )
 
 
-def passes(
-    config: RunConfig, assets: Mapping[str, Any], examples: float, seen: int, least: int, most: int, fill: bool = True
+def resolve_epochs(
+    config: RunConfig, assets: Mapping[str, Any], examples: float, seen: int, low: int, high: int, fill: bool = True
 ) -> int | None:
-    """How many epochs a run is to have: those asked for, or as many as make `seen` examples, within bounds.
+    """Return how many epochs a run is to have: those asked for, or as many as make `seen` examples, within bounds.
 
-    >>> passes(RunConfig(), {}, 5_000, seen=100_000, least=10, most=60)
+    >>> resolve_epochs(RunConfig(), {}, 5_000, seen=100_000, low=10, high=60)
     20
-    >>> passes(RunConfig(max_minutes=10), {}, 5_000, seen=100_000, least=10, most=60) is None
+    >>> resolve_epochs(RunConfig(max_minutes=10), {}, 5_000, seen=100_000, low=10, high=60) is None
     True
 
     Args:
-      assets: of the run. Of a training part with a source's examples (`--replay`) only the others count, which are
-        what is to be learned.
+      assets: of the run; with `--replay-ratio` only the share that is not the source's is to be learned.
       examples: of the training part.
-      fill: a longer training makes the model better, so that --max-minutes alone is used up. It never is where a run
-        is fine-tuned: little data is soon learned by heart.
+      fill: use up --max-minutes where it is alone, for longer is better; never in fine-tuning, of little data.
 
     Returns:
       None for as many as the time allows.
@@ -238,21 +243,21 @@ def passes(
         return config.epochs
     if config.max_minutes is not None and fill and config.init_from is None:
         return None
-    return min(max(round(seen / max(examples * assets.get(OWN_SHARE, 1), 1)), least), most)
+    return min(max(round(seen / max(examples * assets.get(OWN_SHARE, 1), 1)), low), high)
 
 
-def refuse(config: RunConfig, names: Sequence[str], why: str) -> None:
-    """Sees that settings that mean nothing to a recipe are left out.
+def reject_settings(config: RunConfig, names: Sequence[str], why: str) -> None:
+    """Check that settings that mean nothing to a recipe are left out.
 
     Raises:
       ConfigError: one of them is not its default.
 
-    >>> refuse(RunConfig(class_weights="balanced"), ["class_weights"], "it is of labels")
+    >>> reject_settings(RunConfig(class_weights="balanced"), ["class_weights"], "it is of labels")
     Traceback (most recent call last):
     common.errors.ConfigError: --class-weights is given, but it is of labels: leave it out.
     """
     for name in names:
-        if getattr(config, name) != settings(type(config))[name].default:
+        if getattr(config, name) != get_config_fields(type(config))[name].default:
             raise ConfigError(f"--{name.replace('_', '-')} is given, but {why}: leave it out.")
 
 
@@ -260,12 +265,12 @@ ConfigType = type[RunConfig]
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class ConfigFieldSpec:
     """A config field as the command line and files see it."""
 
     name: str
     type: type  # of one value: int, float, bool or str
-    many: bool
+    is_list: bool
     optional: bool
     default: Any
     metadata: Mapping[str, Any]
@@ -275,10 +280,10 @@ class Setting:
         return "--" + self.name.rstrip("_").replace("_", "-")  # continue_, since continue is Python's
 
 
-def settings(config_class: ConfigType) -> dict[str, Setting]:
-    """The fields of a config class by name, their types worked out."""
+def get_config_fields(config_class: ConfigType) -> dict[str, ConfigFieldSpec]:
+    """Return the fields of a config class by name, their types worked out."""
     hints = typing.get_type_hints(config_class)
-    found = {}
+    specs = {}
     for item in dataclasses.fields(config_class):
         hint, many = hints[item.name], False
         if typing.get_origin(hint) is tuple:
@@ -286,63 +291,59 @@ def settings(config_class: ConfigType) -> dict[str, Setting]:
         elif isinstance(hint, types.UnionType):
             hint = next(part for part in typing.get_args(hint) if part is not type(None))
         optional = item.default is None  # of those typed int, too, which a recipe fills in by the data
-        found[item.name] = Setting(item.name, hint, many, optional, item.default, item.metadata)
-    return found
+        specs[item.name] = ConfigFieldSpec(item.name, hint, many, optional, item.default, item.metadata)
+    return specs
 
 
-def _one(setting: Setting, value: Any, place: str) -> Any:
+def _validate_value(setting: ConfigFieldSpec, value: Any, location: str) -> Any:
     kind, limits = setting.type, setting.metadata
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 2**1000 else math.inf
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
-        raise ConfigError(f"{place}: {setting.name} is {value!r}, but must be {names[kind]}.")
+        raise ConfigError(f"{location}: {setting.name} is {value!r}, but must be {names[kind]}.")
     if value in limits["refused"]:
-        raise ConfigError(f"{place}: {setting.name} cannot be {value}: {limits['refused'][value]}")
+        raise ConfigError(f"{location}: {setting.name} cannot be {value}: {limits['refused'][value]}")
     if limits["choices"] and value not in limits["choices"]:
-        raise ConfigError(f"{place}: {setting.name} is {value!r}, but must be one of {', '.join(limits['choices'])}.")
-    tests: list[tuple[str, str, Callable[[Any, Any], bool]]] = [
-        ("low", "at least", lambda a, b: a >= b),
-        ("high", "at most", lambda a, b: a <= b),
-        ("above", "above", lambda a, b: a > b),
-        ("below", "below", lambda a, b: a < b),
-    ]
-    for key, words, holds in tests:
+        raise ConfigError(
+            f"{location}: {setting.name} is {value!r}, but must be one of {', '.join(limits['choices'])}."
+        )
+    for key, words, holds in LIMITS:
         if limits[key] is not None and not holds(value, limits[key]):
-            raise ConfigError(f"{place}: {setting.name} is {value}, but must be {words} {limits[key]}.")
+            raise ConfigError(f"{location}: {setting.name} is {value}, but must be {words} {limits[key]}.")
     return value
 
 
-def checked(config_class: ConfigType, values: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """The values with their types and ranges checked.
+def validate_config_values(config_class: ConfigType, values: Mapping[str, Any], location: str) -> dict[str, Any]:
+    """Return the values with their types and ranges checked.
 
     Raises:
       ConfigError: an unknown name or a value of a wrong type or out of range.
     """
-    known = settings(config_class)
-    good: dict[str, Any] = {}
+    known = get_config_fields(config_class)
+    checked: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in known:
-            raise ConfigError(f'{place}: there is no setting "{key}".{suggestion(name, known)}')
+            raise ConfigError(f'{location}: there is no setting "{key}".{did_you_mean(name, known)}')
         setting = known[name]
-        if setting.many:
+        if setting.is_list:
             listed = value if isinstance(value, list | tuple) else [value]
-            good[name] = tuple(_one(setting, item, place) for item in listed)
+            checked[name] = tuple(_validate_value(setting, item, location) for item in listed)
         elif value is None and setting.optional:
-            good[name] = None
+            checked[name] = None
         else:
-            good[name] = _one(setting, value, place)
-    return good
+            checked[name] = _validate_value(setting, value, location)
+    return checked
 
 
 def encoding_values(config: RunConfig) -> dict[str, object]:
-    """The values of all settings on which encoded data depends, as JSON holds them.
+    """Return the values of all settings on which encoded data depends, as JSON holds them.
 
     >>> values = encoding_values(RunConfig(seed=3, data=("a.csv",)))
     >>> values["data"], "seed" in values, "offline" in values
     (['a.csv'], False, False)
     """
-    names = [name for name, setting in settings(type(config)).items() if setting.metadata["affects_encoding"]]
+    names = [name for name, setting in get_config_fields(type(config)).items() if setting.metadata["affects_encoding"]]
     values = {name: getattr(config, name) for name in sorted(names)}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

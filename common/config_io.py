@@ -8,12 +8,12 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from common.config import ConfigType, RunConfig, checked, settings
+from common.config import ConfigType, RunConfig, get_config_fields, validate_config_values
 from common.errors import ConfigError
 
 
-def from_file(config_class: ConfigType, path: Path) -> dict[str, object]:
-    """The checked values of a TOML file.
+def load_toml(config_class: ConfigType, path: Path) -> dict[str, object]:
+    """Read the checked values of a TOML file.
 
     Raises:
       ConfigError: the file is missing, not TOML, or holds an unknown or wrong value.
@@ -24,28 +24,28 @@ def from_file(config_class: ConfigType, path: Path) -> dict[str, object]:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Give --config an existing TOML file.") from None
     except ValueError as error:  # both bad TOML and bad UTF-8
         raise ConfigError(f"{path}: is not TOML ({error}).") from None
-    return checked(config_class, values, str(path))
+    return validate_config_values(config_class, values, str(path))
 
 
-def as_json(config: RunConfig) -> dict[str, object]:
-    """The values as JSON holds them."""
+def config_to_dict(config: RunConfig) -> dict[str, object]:
+    """Return the values as JSON holds them."""
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
     }
 
 
-def as_toml(config: RunConfig, origins: Mapping[str, str]) -> str:
-    """The values as a TOML file that says where each came from; it can be given to --config again.
+def config_to_toml(config: RunConfig, origins: Mapping[str, str]) -> str:
+    """Return the values as a TOML file that says where each came from; it can be given to --config again.
 
     >>> from common.config import RunConfig
-    >>> next(line for line in as_toml(RunConfig(seed=3), {"seed": "flag"}).splitlines() if line.startswith("seed"))
+    >>> config_to_toml(RunConfig(seed=3), {"seed": "flag"}).splitlines()[-10]
     'seed = 3  # flag'
     """
     lines = []
-    for name, value in as_json(config).items():
+    for name, value in config_to_dict(config).items():
         origin = origins.get(name, "default")
         if value is None:
-            shown = settings(type(config))[name].metadata["shown"] or "not set"
+            shown = get_config_fields(type(config))[name].metadata["shown"] or "not set"
             lines.append(f"# {name} =  # {origin}: {shown}")
         else:
             shown = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which TOML wants escaped

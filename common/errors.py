@@ -22,20 +22,20 @@ class TrainingError(ValueError):
     """Training cannot go on, such as a loss that is no number; exit status 1."""
 
 
-class PeersLost(Exception):
+class WorkerLostError(Exception):
     """Another process of the same training is gone, so this one cannot go on; exit status 75, to be tried again."""
 
 
-class Stopped(Exception):
+class Interrupted(Exception):
     """The user asked to stop and the work was left in order; exit status 1."""
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """A sentence that offers the nearest known word, or nothing.
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a sentence that offers the nearest known word, or nothing.
 
-    >>> suggestion("sentimnet", ["sentiment", "ner"])
+    >>> did_you_mean("sentimnet", ["sentiment", "ner"])
     ' Did you mean "sentiment"?'
-    >>> suggestion("zebra", ["sentiment", "ner"])
+    >>> did_you_mean("zebra", ["sentiment", "ner"])
     ''
     """
     near = difflib.get_close_matches(word, list(known), n=1)

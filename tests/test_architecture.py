@@ -5,11 +5,6 @@ import pytest
 from common import PROJECT_ROOT as ROOT
 from tests.helpers.architecture import RULES
 
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "common" / "modeling").is_dir(),
-    reason="common/ has no packages yet, which these rules are about",
-)
-
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_tree_keeps_the_rule(rule):

@@ -16,10 +16,19 @@ from tests.helpers.cli_calls import SMALL, call, fails, good, small_data, tiny_t
 
 
 LIGHT = (
-    "--help", "list", "run --help", "run sentiment --help", "run sentiment --epochs 0", "run sentimnet",
-    "run sentiment --print-config", "check sentiment --help", "run ner --help", "run ner --strategy tpu",
-    "launch --help", "launch --workers 2 run sentiment --epochs 0",
-)  # fmt: skip
+    "--help",
+    "list",
+    "run --help",
+    "run sentiment --help",
+    "run sentiment --epochs 0",
+    "run sentimnet",
+    "run sentiment --print-config",
+    "check sentiment --help",
+    "run ner --help",
+    "run ner --strategy tpu",
+    "launch --help",
+    "launch --workers 2 run sentiment --epochs 0",
+)
 
 
 @pytest.mark.parametrize("line", LIGHT)
@@ -38,14 +47,14 @@ def test_list_names_every_recipe():
     rows = json.loads(good("list", "--json"))
     assert (
         [row["recipe"] for row in rows]
-        == discovery.names()
+        == discovery.list_recipes()
         == ["image_classification", "music", "ner", "sentiment", "translation"]
     )
-    assert all(row["own_data"] and row["own_input"] for row in rows)
+    assert all(row["example_data"] and row["example_input"] for row in rows)
 
 
 def test_unknown_recipe_is_suggested():
-    there_are = ", ".join(discovery.names())
+    there_are = ", ".join(discovery.list_recipes())
     message = fails("run", "sentimnet", status=2)
     assert f'There is no recipe "sentimnet" (there are: {there_are}). Did you mean "sentiment"?' in message
 
@@ -100,7 +109,7 @@ def test_run_writes_its_measures(trained):
 def test_run_writes_a_line_per_epoch(trained):
     lines = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    wanted = {"epoch", "loss", "valid_loss", "valid_accuracy", "seconds", "examples_per_second", "input_share"}
+    wanted = {"epoch", "loss", "valid_loss", "valid_accuracy", "seconds", "examples_per_second", "input_wait_ratio"}
     assert all(wanted <= set(line) for line in lines)
 
 
@@ -141,7 +150,7 @@ def test_more_epochs_train_a_finished_run_further(tmp_path, reviews):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", discovery.names())
+@pytest.mark.parametrize("name", discovery.list_recipes())
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, name):
     words = [sys.executable, ROOT / "cli.py", "run", name, *small_data(name, tmp_path), "--epochs", "12"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -157,7 +166,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, name):
     assert not (cut / "metrics.json").exists()
     done = subprocess.run([*words, "--run-dir", cut], check=True, capture_output=True, text=True)
     assert "Resumed" in done.stderr
-    for file in ("checkpoint.npz", "best.npz"):
+    for file in ("checkpoint.npz", "best_weights.npz"):
         with np.load(whole / file) as first, np.load(cut / file) as second:
             different = [n for n in first.files if n != "numbers" and not np.array_equal(first[n], second[n])]
         assert different == []
@@ -173,8 +182,21 @@ def test_deterministic_runs(tmp_path, reviews):
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, reviews):
-    words = [sys.executable, ROOT / "cli.py", "run", "sentiment", "--data", reviews, *SMALL, "--epochs", "4000",
-             "--patience", "0", "--run-dir", tmp_path / "a"]  # fmt: skip
+    words = [
+        sys.executable,
+        ROOT / "cli.py",
+        "run",
+        "sentiment",
+        "--data",
+        reviews,
+        *SMALL,
+        "--epochs",
+        "4000",
+        "--patience",
+        "0",
+        "--run-dir",
+        tmp_path / "a",
+    ]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     seen = []
@@ -331,7 +353,7 @@ def damaged_copy(trained, tmp_path, name, content):
     return folder
 
 
-@pytest.mark.parametrize("name", ["config.json", "assets.json", "best.npz"])
+@pytest.mark.parametrize("name", ["config.json", "assets.json", "best_weights.npz"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"PK\x03\x04 half"], ids=["empty", "cut", "list", "zip"])
 def test_damaged_run_files_are_named(trained, tmp_path, name, content):
     assert str(tmp_path / "damaged") in fails("predict", damaged_copy(trained, tmp_path, name, content), "x")

@@ -15,8 +15,8 @@ from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
 from common import PROJECT_ROOT as ROOT
-from common.config import RunConfig, checked, option, settings
-from common.config_io import as_json, as_toml, from_file
+from common.config import RunConfig, config_field, get_config_fields, validate_config_values
+from common.config_io import config_to_dict, config_to_toml, load_toml
 from common.errors import ConfigError
 
 PROPERTY = property_settings(max_examples=60, deadline=None)
@@ -26,19 +26,19 @@ PROPERTY = property_settings(max_examples=60, deadline=None)
 class Toy(RunConfig):
     """A recipe's config: fields of every kind, and a changed default."""
 
-    seed: int = option(7, "Another default.")
-    units: int = option(8, "From 1 to 16.", low=1, high=16)
-    share: float = option(0.5, "Between 0 and 1, neither included.", above=0, below=1)
-    kind: str = option("max", "A choice.", choices=("max", "mean"))
-    free: float = option(0.0, "Any number.")
-    names: tuple[str, ...] = option((), "Several.")
-    sizes: tuple[int, ...] = option((), "Several numbers.", low=1)
-    most: int | None = option(None, "A limit, or none.", low=1, shown="no limit")
-    fast: bool = option(False, "A switch.")
+    seed: int = config_field(7, "Another default.")
+    units: int = config_field(8, "From 1 to 16.", low=1, high=16)
+    share: float = config_field(0.5, "Between 0 and 1, neither included.", above=0, below=1)
+    kind: str = config_field("max", "A choice.", choices=("max", "mean"))
+    free: float = config_field(0.0, "Any number.")
+    names: tuple[str, ...] = config_field((), "Several.")
+    sizes: tuple[int, ...] = config_field((), "Several numbers.", low=1)
+    most: int | None = config_field(None, "A limit, or none.", low=1, shown="no limit")
+    fast: bool = config_field(False, "A switch.")
 
 
 def check(**values):
-    return checked(Toy, values, "toy.toml")
+    return validate_config_values(Toy, values, "toy.toml")
 
 
 def refusal(**values):
@@ -66,30 +66,30 @@ def refusal(**values):
     ],
 )
 def test_settings_know_their_types(name, type, many, optional):
-    setting = settings(Toy)[name]
-    assert (setting.type, setting.many, setting.optional) == (type, many, optional)
+    setting = get_config_fields(Toy)[name]
+    assert (setting.type, setting.is_list, setting.optional) == (type, many, optional)
 
 
 def test_settings_hold_shared_and_own_fields():
-    assert set(settings(RunConfig)) < set(settings(Toy))
-    assert settings(Toy)["units"].default == 8
+    assert set(get_config_fields(RunConfig)) < set(get_config_fields(Toy))
+    assert get_config_fields(Toy)["units"].default == 8
 
 
 def test_settings_default_is_the_recipes_own():
-    assert settings(Toy)["seed"].default == Toy().seed == 7
+    assert get_config_fields(Toy)["seed"].default == Toy().seed == 7
 
 
 def test_setting_flag_has_hyphens():
-    assert settings(Toy)["batch_size"].flag == "--batch-size"
+    assert get_config_fields(Toy)["batch_size"].flag == "--batch-size"
 
 
 def test_every_shared_default_is_allowed():
-    given_out = {name: s.default for name, s in settings(RunConfig).items()}
-    assert checked(RunConfig, given_out, "defaults") == given_out
+    given_out = {name: s.default for name, s in get_config_fields(RunConfig).items()}
+    assert validate_config_values(RunConfig, given_out, "defaults") == given_out
 
 
 def test_every_setting_has_help():
-    assert all(s.metadata["help"].endswith(".") for s in settings(RunConfig).values())
+    assert all(s.metadata["help"].endswith(".") for s in get_config_fields(RunConfig).values())
 
 
 # checked: types
@@ -185,7 +185,7 @@ def test_checked_takes_the_ends_of_a_range(name, value):
         ("sizes", [3, 0]),
         ("seed", True),
         ("learning_rate", 0.0),
-        ("warmup", 1.0),
+        ("warmup_ratio", 1.0),
     ],
 )
 def test_checked_refuses_values_out_of_range(name, value):
@@ -213,7 +213,7 @@ def test_checked_offers_nothing_far_off():
 
 
 def test_checked_takes_hyphens_in_names():
-    assert checked(Toy, {"batch-size": 3}, "toy.toml") == {"batch_size": 3}
+    assert validate_config_values(Toy, {"batch-size": 3}, "toy.toml") == {"batch_size": 3}
 
 
 def test_checked_leaves_out_what_was_not_given():
@@ -231,7 +231,7 @@ def written(tmp_path, content):
 
 def file_refusal(path):
     with pytest.raises(ConfigError) as caught:
-        from_file(Toy, path)
+        load_toml(Toy, path)
     return str(caught.value)
 
 
@@ -240,7 +240,7 @@ def test_from_file_reads_settings_of_every_kind(tmp_path):
         tmp_path,
         'units = 4\nshare = 0.25\nfree = 2\nkind = "mean"\nnames = ["a", "b"]\nmost = 9\nfast = true\nbatch-size = 2\n',
     )
-    assert from_file(Toy, path) == {
+    assert load_toml(Toy, path) == {
         "units": 4,
         "share": 0.25,
         "free": 2.0,
@@ -253,7 +253,7 @@ def test_from_file_reads_settings_of_every_kind(tmp_path):
 
 
 def test_from_file_of_an_empty_file_is_nothing(tmp_path):
-    assert from_file(Toy, written(tmp_path, "# units = 4\n")) == {}
+    assert load_toml(Toy, written(tmp_path, "# units = 4\n")) == {}
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ configs = st.builds(
     epochs=st.none() | st.integers(1, 99),
     max_minutes=st.none() | st.floats(1e-300, 1e300),
     learning_rate=numbers(0, 10),
-    schedule=st.sampled_from(["cosine", "linear", "constant"]),
+    lr_schedule=st.sampled_from(["cosine", "linear", "constant"]),
     weight_decay=st.floats(0, 1e30),
     seed=st.integers(0, 2**31 - 1),
     units=st.integers(1, 16),
@@ -318,11 +318,13 @@ configs = st.builds(
 
 def through_toml(config, tmp_path, origins=None):
     """The config of a file that holds `as_toml` of another."""
-    return Toy(**from_file(Toy, written(tmp_path, as_toml(config, origins or {}))))
+    return Toy(**load_toml(Toy, written(tmp_path, config_to_toml(config, origins or {}))))
 
 
 @PROPERTY
-@given(config=configs, origins=st.dictionaries(st.sampled_from(sorted(settings(Toy))), st.just("my file.toml")))
+@given(
+    config=configs, origins=st.dictionaries(st.sampled_from(sorted(get_config_fields(Toy))), st.just("my file.toml"))
+)
 def test_as_toml_read_again_is_the_same_config(tmp_path_factory, config, origins):
     assert through_toml(config, tmp_path_factory.getbasetemp(), origins) == config
 
@@ -342,7 +344,7 @@ def test_as_toml_of_any_number_that_is_taken_can_be_read_again(tmp_path, value):
 
 
 def test_as_toml_says_where_a_value_came_from():
-    lines = as_toml(Toy(units=3), {"units": "flag"}).splitlines()
+    lines = config_to_toml(Toy(units=3), {"units": "flag"}).splitlines()
     assert "units = 3  # flag" in lines
     assert "share = 0.5  # default" in lines
     assert "# most =  # default: no limit" in lines
@@ -350,21 +352,21 @@ def test_as_toml_says_where_a_value_came_from():
 
 def test_as_toml_holds_every_setting_once():
     config = Toy(
-        **{name: 1 for name, s in settings(Toy).items() if s.optional and s.type is not str},
+        **{name: 1 for name, s in get_config_fields(Toy).items() if s.optional and s.type is not str},
         encoding="utf-8",
         label_names="names.txt",
         devices="cpu:2",
         init_from="runs/a",
-        freeze="encoder",
+        freeze_through="encoder",
     )
-    assert set(tomllib.loads(as_toml(config, {}))) == set(settings(Toy))
-    assert len(as_toml(Toy(), {}).splitlines()) == len(settings(Toy))
+    assert set(tomllib.loads(config_to_toml(config, {}))) == set(get_config_fields(Toy))
+    assert len(config_to_toml(Toy(), {}).splitlines()) == len(get_config_fields(Toy))
 
 
 @PROPERTY
 @given(config=configs)
 def test_as_json_checked_again_is_the_same_config(config):
-    assert Toy(**checked(Toy, json.loads(json.dumps(as_json(config))), "config.json")) == config
+    assert Toy(**validate_config_values(Toy, json.loads(json.dumps(config_to_dict(config))), "config.json")) == config
 
 
 def test_config_cannot_be_changed():

@@ -34,7 +34,7 @@ def command(*words, **variables):
 def run(reviews, folder, strategy, **variables):
     """The folder of a run of two epochs without noise."""
     data = ("--data", reviews, "--run-dir", folder)
-    command("run", "sentiment", *data, *SMALL, "--no-noise", "--strategy", strategy, **variables)
+    command("run", "sentiment", *data, *SMALL, "--no-stochastic-regularization", "--strategy", strategy, **variables)
     return folder
 
 
@@ -44,12 +44,12 @@ def losses(folder):
 
 @pytest.fixture(scope="module")
 def by_gpu(reviews, tmp_path_factory):
-    return run(reviews, tmp_path_factory.mktemp("gpu") / "run", "one")
+    return run(reviews, tmp_path_factory.mktemp("gpu") / "run", "one-device")
 
 
 def test_export_of_a_run_on_the_gpu_answers_on_the_cpu(by_gpu, tmp_path):
     texts = ["a great film", "", "awful 😀", "x " * 3000]
-    command("export", by_gpu, "--to", tmp_path / "sentiment")
+    command("export", by_gpu, "--output-dir", tmp_path / "sentiment")
     of_run = command("predict", by_gpu, *texts).splitlines()
     of_export = command("predict", tmp_path / "sentiment", *texts, **ON_CPU).splitlines()
     for first, second in zip(map(json.loads, of_run), map(json.loads, of_export), strict=True):
@@ -57,7 +57,7 @@ def test_export_of_a_run_on_the_gpu_answers_on_the_cpu(by_gpu, tmp_path):
 
 
 def test_losses_of_gpu_and_cpu_are_about_the_same(by_gpu, reviews, tmp_path):
-    by_cpu = run(reviews, tmp_path / "run", "one", **ON_CPU)
+    by_cpu = run(reviews, tmp_path / "run", "one-device", **ON_CPU)
     assert len(losses(by_gpu)) == 2
     assert losses(by_gpu) == pytest.approx(losses(by_cpu), abs=ABOUT)
 

@@ -15,8 +15,8 @@ import pytest
 import cli
 from common import PROJECT_ROOT as ROOT
 from common import discovery
-from common.commands.launch import free_addresses
-from common.config import settings
+from common.commands.launch import find_free_addresses
+from common.config import get_config_fields
 from common.runtime.user_cache import cache_dir
 from tests.helpers.cli_calls import tiny_texts, write
 
@@ -96,7 +96,7 @@ def test_readme_commands_run_in_order(place):
     assert ran >= 10
     assert (folder / "runs/first/metrics.json").exists()
     assert (folder / "exports/sentiment/1/saved_model.pb").exists()
-    assert (folder / "runs/mine/source/model.py").exists()
+    assert (folder / "runs/mine/recipe_code/model.py").exists()
 
 
 @pytest.mark.slow
@@ -110,12 +110,12 @@ def test_commands_of_the_page_on_several_machines_run(place):
             check_set_up(folder, **set_up.groupdict())
             continue
         line = re.sub(r"--run-dir \S+", f"--run-dir runs/{number}", made_small(line))
-        line = re.sub(r"--hosts \S+", f"--hosts {','.join(free_addresses(2))}", line)
+        line = re.sub(r"--hosts \S+", f"--hosts {','.join(find_free_addresses(2))}", line)
         started = [
             subprocess.Popen(
                 shlex.split(one), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
-            for one in dict.fromkeys([line, line.replace("--index 0", "--index 1")])
+            for one in dict.fromkeys([line, line.replace("--worker-index 0", "--worker-index 1")])
         ]
         for process in started:
             printed, told = process.communicate(timeout=300)
@@ -145,7 +145,7 @@ def test_files_named_in_documents_exist(document):
     # Code, documents and requirements; files of runs and of the reader's own have other suffixes.
     named = re.findall(r"`([\w./-]+\.(?:py|md|in)|requirements\.txt|pyproject\.toml)`", document.read_text("utf-8"))
     # Where a name may stand: as said from the top, beside the document, anywhere in common/, or in a recipe.
-    folders = [ROOT, document.parent, *(ROOT / "recipes" / name for name in discovery.names())]
+    folders = [ROOT, document.parent, *(ROOT / "recipes" / name for name in discovery.list_recipes())]
     folders += [path.parent for path in (ROOT / "common").rglob("__init__.py")]
     # `mine` is the copy of a recipe that the documents make.
     missing = [name for name in named if not any((at / name.removeprefix("mine/")).exists() for at in folders)]
@@ -170,9 +170,9 @@ def test_flags_named_in_documents_exist():
                 gather(command.get_command(context, name), click.Context(command, parent=context, info_name=name))
 
     gather(cli.main, click.Context(cli.main))
-    for name in discovery.names():
-        if wishes := getattr(discovery.load_config(name), "Wishes", None):
-            known.update(setting.flag for setting in settings(wishes).values())
+    for name in discovery.list_recipes():
+        if generation := getattr(discovery.load_recipe_config(name), "GenerationConfig", None):
+            known.update(setting.flag for setting in get_config_fields(generation).values())
     for script in (ROOT / "benchmarks").glob("*.py"):
         known.update(re.findall(r'add_argument\("(--[\w-]+)"', script.read_text("utf-8")))
     named = {}
@@ -221,9 +221,9 @@ def project_files():
 
 def test_guide_to_fine_tuning_has_the_defaults_that_differ():
     rows = []
-    for name in discovery.names():
-        module = discovery.load_config(name)
-        options = settings(module.Config)
+    for name in discovery.list_recipes():
+        module = discovery.load_recipe_config(name)
+        options = get_config_fields(module.Config)
         for key, tuned in module.TUNED.items():
             scratch = options[key].metadata["shown"] or options[key].default
             rows.append(f"| `{name}` | `--{key.replace('_', '-')}` | {scratch} | {tuned} |")

@@ -13,9 +13,18 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from common.config import RunConfig, Setting, checked, settings
-from common.config_io import from_file
-from common.errors import LOST, ConfigError, DataError, PeersLost, RunError, Stopped, TrainingError, suggestion
+from common.config import ConfigFieldSpec, RunConfig, get_config_fields, validate_config_values
+from common.config_io import load_toml
+from common.errors import (
+    LOST,
+    ConfigError,
+    DataError,
+    Interrupted,
+    RunError,
+    TrainingError,
+    WorkerLostError,
+    did_you_mean,
+)
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -36,8 +45,8 @@ def _give_up_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def failure(message: str) -> click.ClickException:
-    """An error of exit status 1, on one line."""
+def make_click_error(message: str) -> click.ClickException:
+    """Make an error of exit status 1, on one line."""
     return click.ClickException(" ".join(message.split("\n")))
 
 
@@ -45,20 +54,22 @@ def _to_click_error(error: BaseException) -> click.ClickException | click.except
     """What Click shows in place of an error: one sentence and an exit status; None for what must pass through."""
     if isinstance(error, ConfigError):
         return click.UsageError(str(error))
-    if isinstance(error, DataError | RunError | TrainingError | Stopped):
-        return failure(str(error))
-    if isinstance(error, PeersLost):
-        return TryAgain(str(error))
+    if isinstance(error, DataError | RunError | TrainingError | Interrupted):
+        return make_click_error(str(error))
+    if isinstance(error, WorkerLostError):
+        return RetryableError(str(error))
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return failure("Stopped.")
+        return make_click_error("Stopped.")
     if isinstance(error, BrokenPipeError):  # the reader of our output has enough, as `head` does
         return click.exceptions.Exit(1)
     if isinstance(error, ModuleNotFoundError):
-        return failure(f"The package {error.name} is not installed here: run make setup.")
+        return make_click_error(f"The package {error.name} is not installed here: run make setup.")
     if isinstance(error, OSError) and error.strerror:
-        return failure(f"{error.filename or 'A file'}: {error.strerror}. Check the path, space and permissions.")
+        return make_click_error(
+            f"{error.filename or 'A file'}: {error.strerror}. Check the path, space and permissions."
+        )
     if isinstance(error, Exception):
-        return failure(
+        return make_click_error(
             f"Something unforeseen went wrong ({type(error).__name__}: {str(error)[:300]})."
             " Give --traceback to see where, and please report it."
         )
@@ -78,20 +89,20 @@ def _settle_stdout(error: OSError) -> None:
 
 @contextmanager
 def as_usage_error() -> Iterator[None]:
-    """Within the block a ConfigError is shown with the usage of the command."""
+    """Show a ConfigError within the block with the usage of the command."""
     try:
         yield
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
 
 
-class TryAgain(click.ClickException):
+class RetryableError(click.ClickException):
     """A failure that was another process's, so that the same command may do better."""
 
     exit_code = LOST
 
 
-class Root(click.Group):
+class ErrorHandlingGroup(click.Group):
     """Turns what goes wrong inside into one sentence and an exit status: 2 for usage, 1 for failure, 75 try again."""
 
     def invoke(self, ctx: click.Context) -> object:
@@ -115,16 +126,16 @@ class Root(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not name.startswith("-") and name not in self.commands:
-            raise click.UsageError(f'There is no command "{name}".{suggestion(name, self.commands)}', ctx)
+            raise click.UsageError(f'There is no command "{name}".{did_you_mean(name, self.commands)}', ctx)
         return super().resolve_command(ctx, args)
 
 
-def keep_traceback(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+def enable_traceback(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
         ctx.find_root().meta["traceback"] = True
 
 
-class Command(click.Command):
+class GroupedCommand(click.Command):
     """A command whose options stand under headings, with --traceback."""
 
     def __init__(self, *args: Any, **kwargs: Any):  # Click's
@@ -134,7 +145,7 @@ class Command(click.Command):
                 ["--traceback"],
                 is_flag=True,
                 expose_value=False,
-                callback=keep_traceback,
+                callback=enable_traceback,
                 help="Show where an error arose.",
             )
         )
@@ -151,7 +162,7 @@ class Command(click.Command):
                     formatter.write_dl(grouped[group])
 
 
-class Choice(click.Choice[str]):
+class ChoiceWithReasons(click.Choice[str]):
     """One of some words; some others are refused with a reason of their own."""
 
     def __init__(self, choices: Sequence[str], refused: Mapping[str, str]):
@@ -168,13 +179,13 @@ class Choice(click.Choice[str]):
 class ConfigOption(click.Option):
     """A config field as an option."""
 
-    def __init__(self, setting: Setting):
+    def __init__(self, setting: ConfigFieldSpec):
         metadata = setting.metadata
         is_switch = setting.type is bool
         super().__init__(
             [f"{setting.flag}/--no-{setting.flag[2:]}" if is_switch else setting.flag, setting.name],
             type=_choose_click_type(setting),
-            multiple=setting.many,
+            multiple=setting.is_list,
             default=None,
             help=_format_help(setting),
             metavar=metadata["metavar"],
@@ -183,7 +194,7 @@ class ConfigOption(click.Option):
         self.group = metadata["group"]
 
 
-def _choose_click_type(setting: Setting) -> click.ParamType | type:
+def _choose_click_type(setting: ConfigFieldSpec) -> click.ParamType | type:
     """What checks the value of a setting as it is typed."""
     metadata, kind = setting.metadata, setting.type
     if kind is bool:
@@ -191,7 +202,7 @@ def _choose_click_type(setting: Setting) -> click.ParamType | type:
     if metadata["metavar"] == "SRC":
         return FILE  # so that the shell completes file names
     if metadata["choices"]:
-        return Choice(metadata["choices"], metadata["refused"])
+        return ChoiceWithReasons(metadata["choices"], metadata["refused"])
     if kind not in (int, float):
         return kind
     low_open, high_open = metadata["above"] is not None, metadata["below"] is not None
@@ -204,35 +215,35 @@ def _choose_click_type(setting: Setting) -> click.ParamType | type:
     return click.FloatRange(low, high, min_open=low_open, max_open=high_open)
 
 
-def _format_help(setting: Setting) -> str:
+def _format_help(setting: ConfigFieldSpec) -> str:
     """The help of a setting, and its default."""
     metadata = setting.metadata
     if setting.type is bool:
         return f"{metadata['help']}  [default: {'on' if setting.default else 'off'}]"
-    default = metadata["shown"] or (", ".join(setting.default) if setting.many else setting.default)
+    default = metadata["shown"] or (", ".join(setting.default) if setting.is_list else setting.default)
     return metadata["help"] + (f"  [default: {default}]" if default not in (None, "") else "")
 
 
-def given(ctx: click.Context, config_class: type[RunConfig]) -> dict[str, Any]:
-    """The config values that stand on the command line."""
-    names = settings(config_class)
+def get_explicit_options(ctx: click.Context, config_class: type[RunConfig]) -> dict[str, Any]:
+    """Return the config values that stand on the command line."""
+    names = get_config_fields(config_class)
     values = {n: v for n, v in ctx.params.items() if n in names}
     typed = {n: v for n, v in values.items() if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE}
-    return checked(config_class, typed, "command line")
+    return validate_config_values(config_class, typed, "command line")
 
 
-def given_values(
+def merge_file_and_flags(
     ctx: click.Context, config_class: type[RunConfig], file: Path | None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """(values, where each came from); flags win over the file."""
-    values = from_file(config_class, file) if file else {}
+    """Return (values, where each came from); flags win over the file."""
+    values = load_toml(config_class, file) if file else {}
     origins = dict.fromkeys(values, str(file))
-    flags = given(ctx, config_class)
+    flags = get_explicit_options(ctx, config_class)
     return values | flags, origins | dict.fromkeys(flags, "flag")
 
 
-def complete_runs(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
-    """For the shell: runs and exports where they are kept by default, else files."""
+def complete_run_paths(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Return for the shell runs and exports where they are kept by default, else files."""
     from click.shell_completion import CompletionItem
 
     paths = sorted(str(p) for top in ("runs", "exports") for p in Path(top).glob("*") if str(p).startswith(typed))
@@ -245,13 +256,13 @@ def make_path_option(
     metavar: str = "DIR",
     shell_complete: Callable[[click.Context, click.Parameter, str], list[CompletionItem]] | None = None,
 ) -> click.Option:
-    """An option that takes a path."""
+    """Make an option that takes a path."""
     return click.Option([name], type=PATH, help=help, metavar=metavar, shell_complete=shell_complete)
 
 
 # Arguments and options of several commands
 
-target_argument = click.argument("target", metavar="RUN_OR_EXPORT", type=PATH, shell_complete=complete_runs)
+target_argument = click.argument("target", metavar="RUN_OR_EXPORT", type=PATH, shell_complete=complete_run_paths)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 trust_option = click.option(
     "--trust-code", is_flag=True, help="Run the recipe's code that the run holds, if it is not ours."

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from common.discovery import HERE, load_config, names
+from common.discovery import RECIPES_DIR, list_recipes, load_recipe_config
 from common.types import JsonObject
 
 
 def collect_recipe_facts() -> list[JsonObject]:
     """Return what the built-in recipes say of themselves, with their last measured scores."""
     facts = []
-    for name in names():
-        about = load_config(name).ABOUT
-        file = HERE / name / "measured.json"
+    for name in list_recipes():
+        about = load_recipe_config(name).ABOUT
+        file = RECIPES_DIR / name / "measured.json"
         measured = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         facts.append({"recipe": name, **vars(about), "measured": measured})
     return facts

@@ -6,18 +6,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from common.discovery import folder
+from common.discovery import recipe_dir
 from common.errors import RunError
 
 
 def copy_recipe(recipe: str, to: Path) -> None:
-    """Copies a recipe's folder; nothing needs to be registered.
+    """Copy a recipe's folder; nothing needs to be registered.
 
     Raises:
       ConfigError: there is no such recipe.
       RunError: the target exists or cannot be written.
     """
-    source = folder(recipe)
+    source = recipe_dir(recipe)
     if to.exists() or to.is_symlink():
         raise RunError(f"{to} is there already. Name a new folder.")
     if not to.absolute().parent.is_dir():

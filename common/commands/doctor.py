@@ -10,10 +10,10 @@ import shutil
 import sys
 
 from common import PROJECT_ROOT, __version__
-from common.commands import gpus
+from common.commands.gpus import diagnose_gpus
 from common.errors import ConfigError
 from common.runtime.user_cache import cache_dir
-from common.training.tf_config import cluster
+from common.training.tf_config import read_tf_config
 
 REQUIREMENTS = PROJECT_ROOT / "requirements.in"
 PYTHONS = ((3, 11), (3, 13))  # first and last for which TensorFlow 2.21 has wheels
@@ -26,14 +26,14 @@ def _list_requirements() -> list[str]:
 
 def _format_cluster() -> str:
     """What TF_CONFIG names."""
-    processes = cluster()
+    processes = read_tf_config()
     if processes is None:
         return "none"
     return f"worker {processes.index} of {len(processes.workers)} ({', '.join(processes.workers)})"
 
 
-def examine() -> tuple[dict[str, str], list[str]]:
-    """(facts by name, faults as sentences)."""
+def diagnose_environment() -> tuple[dict[str, str], list[str]]:
+    """Return (facts by name, faults as sentences)."""
     facts = {"kerasserole": __version__, "python": f"{platform.python_version()} ({sys.executable})"}
     faults = []
     if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
@@ -49,14 +49,14 @@ def examine() -> tuple[dict[str, str], list[str]]:
         from common.runtime.tensorflow_setup import import_tensorflow
 
         tf = import_tensorflow()
-        from common.training.distributed import kernel
+        from common.training.distributed import lstm_kernel_name
     except ImportError as error:
         faults.append(f"TensorFlow cannot be imported ({error}): run make setup.")
     else:
         facts["devices"] = ", ".join(device.name for device in tf.config.list_physical_devices())
-        facts["GPUs"], gpu_faults = gpus.examine(tf)
+        facts["GPUs"], gpu_faults = diagnose_gpus(tf)
         faults += gpu_faults
-        facts["LSTM kernel"] = kernel()
+        facts["LSTM kernel"] = lstm_kernel_name()
         try:
             facts["cluster"] = _format_cluster()
         except ConfigError as error:

@@ -18,9 +18,9 @@ WAIT_SECONDS = 30  # a driver that nobody uses loads first, which takes seconds 
 EXTRA = "and-cuda"  # TensorFlow's name for the packages of CUDA libraries
 
 
-def examine(tensorflow: ModuleType) -> tuple[str, list[str]]:
-    """(the GPUs in a few words, faults as sentences)."""
-    shown = driver_gpus()
+def diagnose_gpus(tensorflow: ModuleType) -> tuple[str, list[str]]:
+    """Return (the GPUs in a few words, faults as sentences)."""
+    shown = list_driver_gpus()
     seen = [_get_name(tensorflow, device) for device in tensorflow.config.list_physical_devices("GPU")]
     variable = os.environ.get("CUDA_VISIBLE_DEVICES")
     words = ", ".join(seen) or "none"
@@ -28,11 +28,13 @@ def examine(tensorflow: ModuleType) -> tuple[str, list[str]]:
         words += f"; the driver shows {', '.join(shown)}"
         if variable is not None:
             words += f'; CUDA_VISIBLE_DEVICES is "{variable}"'
-    return words, faults(shown, len(seen), variable, tensorflow.sysconfig.get_build_info(), missing_packages())
+    return words, explain_missing_gpus(
+        shown, len(seen), variable, tensorflow.sysconfig.get_build_info(), list_missing_cuda_packages()
+    )
 
 
-def driver_gpus() -> list[str]:
-    """Names of the GPUs that NVIDIA's driver shows; none where it is not installed or does not work."""
+def list_driver_gpus() -> list[str]:
+    """Return names of the GPUs that NVIDIA's driver shows; none where it is not installed or does not work."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=WAIT_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
@@ -44,12 +46,12 @@ def _get_name(tensorflow: ModuleType, device: tf.config.PhysicalDevice) -> str:
     return tensorflow.config.experimental.get_device_details(device).get("device_name", device.name)
 
 
-def left_visible(count: int, variable: str | None) -> int:
-    """How many of so many GPUs CUDA_VISIBLE_DEVICES leaves visible: those before the first that is no GPU.
+def count_visible_gpus(count: int, variable: str | None) -> int:
+    """Return how many of so many GPUs CUDA_VISIBLE_DEVICES leaves visible: those before the first that is no GPU.
 
-    >>> left_visible(2, None), left_visible(2, ""), left_visible(2, "1"), left_visible(2, "0,-1,1")
-    (2, 0, 1, 1)
-    >>> left_visible(2, "GPU-8932f937-d72c")
+    >>> [count_visible_gpus(2, visible) for visible in (None, "", "1", "0,-1,1")]
+    [2, 0, 1, 1]
+    >>> count_visible_gpus(2, "GPU-8932f937-d72c")
     1
     """
     if variable is None:
@@ -59,8 +61,8 @@ def left_visible(count: int, variable: str | None) -> int:
     return min(count, len(list(known)))
 
 
-def missing_packages() -> list[str]:
-    """What `tensorflow[and-cuda]` needs and this environment lacks, or has in a version that will not do."""
+def list_missing_cuda_packages() -> list[str]:
+    """Return what `tensorflow[and-cuda]` needs and this environment lacks, or has in a version that will not do."""
     from packaging.requirements import Requirement  # TensorFlow depends on it
 
     try:
@@ -81,10 +83,10 @@ def missing_packages() -> list[str]:
     return missing
 
 
-def faults(
+def explain_missing_gpus(
     shown: Sequence[str], seen: int, variable: str | None, build: Mapping[str, object], missing: Sequence[str]
 ) -> list[str]:
-    """Why TensorFlow sees fewer GPUs than it could, and what to do; no sentence if it sees all.
+    """Explain why TensorFlow sees fewer GPUs than it could, and what to do; no sentence if it sees all.
 
     Some GPUs hidden by CUDA_VISIBLE_DEVICES are a choice, all of them are a fault.
 
@@ -95,7 +97,7 @@ def faults(
       build: what TensorFlow says of how it was built.
       missing: packages of CUDA libraries that are not installed.
     """
-    visible = left_visible(len(shown), variable)
+    visible = count_visible_gpus(len(shown), variable)
     if not shown or (visible and seen >= visible):
         return []
     sentences = []

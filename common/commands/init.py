@@ -7,18 +7,18 @@ import re
 import shlex
 from pathlib import Path
 
-from common import discovery
-from common.config import GROUPS, ConfigType, Setting, settings
+from common.config import GROUPS, ConfigFieldSpec, ConfigType, get_config_fields
+from common.discovery import import_recipe_module, load_recipe_config, recipe_dir
 from common.errors import RunError
-from common.runtime.atomic_io import replacing
+from common.runtime.atomic_io import atomic_write
 
 INSTANCE = re.compile(r"such as ([^\s;]+?)[.,;]?(\s|$)")  # what the help of a setting gives as one
 NUMBER = 10  # shown for a setting without a default
 
 
-def _example_value(setting: Setting) -> object:
+def _example_value(setting: ConfigFieldSpec) -> object:
     """What stands behind the name of a setting: its default, or a value that it may have."""
-    if setting.many:
+    if setting.is_list:
         return list(setting.default)
     if setting.default is not None:
         return setting.default
@@ -32,7 +32,7 @@ def _example_value(setting: Setting) -> object:
     return instance[1] if instance else limits["metavar"] or "TEXT"
 
 
-def _describe_values(setting: Setting) -> str:
+def _describe_values(setting: ConfigFieldSpec) -> str:
     """Which values a setting takes, and its default."""
     limits = setting.metadata
     bounds = [
@@ -42,26 +42,26 @@ def _describe_values(setting: Setting) -> str:
     ]
     kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     kind = f"one of {', '.join(limits['choices'])}" if limits["choices"] else " ".join([kinds[setting.type], *bounds])
-    if setting.many:
+    if setting.is_list:
         kind = f"a list, each {kind}"
     default = limits["shown"] or ("not set" if setting.default in (None, ()) else json.dumps(setting.default))
     return f"{kind}; default: {default}"
 
 
-def config_file(config_class: ConfigType) -> str:
-    r"""A TOML file with every setting, its help and what it may be, commented out, for --config.
+def make_config_template(config_class: ConfigType) -> str:
+    r"""Return a TOML file with every setting, its help and what it may be, commented out, for --config.
 
     Lines of settings begin with "# ", all others with "##", so that an editor that takes one # from each line turns on
     all settings, each at its default where it has one.
 
     >>> from common.config import RunConfig
-    >>> print(next(block for block in config_file(RunConfig).split("\n\n") if "# warmup" in block))
+    >>> print(next(block for block in make_config_template(RunConfig).split("\n\n") if "# warmup_ratio" in block))
     ## Share of the training over which the learning rate rises from 0.
     ## (a number from 0 below 1; default: 0.1)
-    # warmup = 0.1
+    # warmup_ratio = 0.1
     """
-    grouped: dict[str, list[Setting]] = {group: [] for group in GROUPS}
-    for setting in settings(config_class).values():
+    grouped: dict[str, list[ConfigFieldSpec]] = {group: [] for group in GROUPS}
+    for setting in get_config_fields(config_class).values():
         grouped.setdefault(setting.metadata["group"], []).append(setting)
     blocks = ['## What begins with "# " is a setting at its default: take away the # to change it.']
     for group, members in grouped.items():
@@ -73,8 +73,8 @@ def config_file(config_class: ConfigType) -> str:
     return "\n\n".join(blocks)
 
 
-def begin(recipe: str, folder: Path | None) -> tuple[Path, Path, list[list[str]]]:
-    """Writes a config and samples; returns the folder, the config and the flags that name each sample.
+def init_project(recipe: str, folder: Path | None) -> tuple[Path, Path, list[list[str]]]:
+    """Write a config and samples; return the folder, the config and the flags that name each sample.
 
     Args:
       folder: where; None for a new one named by the recipe.
@@ -83,13 +83,13 @@ def begin(recipe: str, folder: Path | None) -> tuple[Path, Path, list[list[str]]
       ConfigError: there is no such recipe.
       RunError: a file is there already, or the folder cannot be made; nothing is written then.
     """
-    name = discovery.folder(recipe).name
+    name = recipe_dir(recipe).name
     folder = folder or Path(f"{name}-data")
     config = folder / f"{name}.toml"
-    files = {config.name: (config_file(discovery.load_config(recipe).Config) + "\n").encode()}
+    files = {config.name: (make_config_template(load_recipe_config(recipe).Config) + "\n").encode()}
     sources: tuple[str, ...] = ()  # flags, {} being the folder
-    if (discovery.folder(recipe) / "samples.py").is_file():
-        samples = discovery.module(recipe, "samples")
+    if (recipe_dir(recipe) / "samples.py").is_file():
+        samples = import_recipe_module(recipe, "samples")
         files |= samples.files()
         sources = samples.SOURCES
     if folder.exists() and not folder.is_dir():
@@ -100,7 +100,7 @@ def begin(recipe: str, folder: Path | None) -> tuple[Path, Path, list[list[str]]
     for file_name, content in files.items():
         path = folder / file_name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(content)
     return folder, config, [[word.replace("{}", str(folder)) for word in source.split()] for source in sources]
 

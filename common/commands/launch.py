@@ -19,11 +19,11 @@ from itertools import takewhile
 from pathlib import Path
 
 from common import PROJECT_ROOT
-from common.commands.gpus import driver_gpus
-from common.commands.process_supervisor import LOST, Outcome, Worker, supervise
-from common.errors import ConfigError, RunError, Stopped
-from common.runtime.console import say
-from common.runtime.parallel import processors
+from common.commands.gpus import list_driver_gpus
+from common.commands.process_supervisor import LOST, JobResult, Worker, run_workers
+from common.errors import ConfigError, Interrupted, RunError
+from common.runtime.console import print_status
+from common.runtime.parallel import available_cpus
 
 PROGRAM = PROJECT_ROOT / "cli.py"
 USAGE = 2  # exit status of a command that was typed wrongly
@@ -32,17 +32,17 @@ USAGE = 2  # exit status of a command that was typed wrongly
 PAUSE = 20
 
 
-def cluster(addresses: Sequence[str], index: int) -> str:
-    """TF_CONFIG of one worker.
+def make_tf_config(addresses: Sequence[str], index: int) -> str:
+    """Return TF_CONFIG of one worker.
 
-    >>> cluster(["a:2222", "b:2222"], 1)
+    >>> make_tf_config(["a:2222", "b:2222"], 1)
     '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 1}}'
     """
     return json.dumps({"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": index}})
 
 
-def free_addresses(count: int) -> list[str]:
-    """So many addresses of this machine on which nothing listens, no two alike."""
+def find_free_addresses(count: int) -> list[str]:
+    """Find so many addresses of this machine on which nothing listens, no two alike."""
     with ExitStack() as held:  # all at once, else one port might be found twice
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for bound in sockets:
@@ -51,7 +51,7 @@ def free_addresses(count: int) -> list[str]:
 
 
 def parse_hosts(text: str) -> list[str]:
-    """The addresses of --hosts.
+    """Return the addresses of --hosts.
 
     Raises:
       ConfigError: one is not HOST:PORT, or stands there twice.
@@ -76,22 +76,22 @@ def parse_hosts(text: str) -> list[str]:
     return addresses
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that a process started now may use, as CUDA_VISIBLE_DEVICES names them."""
+def list_visible_gpus() -> list[str]:
+    """Return the GPUs that a process started now may use, as CUDA_VISIBLE_DEVICES names them."""
     variable = os.environ.get("CUDA_VISIBLE_DEVICES")
     if variable is not None:
         names = (name.strip() for name in variable.split(","))
         return list(takewhile(lambda name: name not in ("", "-1"), names))
-    return [str(number) for number in range(len(driver_gpus()))]
+    return [str(number) for number in range(len(list_driver_gpus()))]
 
 
-def shared_out(gpus: Sequence[str], workers: int) -> list[str]:
-    """CUDA_VISIBLE_DEVICES of each worker: equal shares, of GPUs that are neighbours.
+def split_gpus(gpus: Sequence[str], workers: int) -> list[str]:
+    """Return CUDA_VISIBLE_DEVICES of each worker: equal shares, of GPUs that are neighbours.
 
     Raises:
       ConfigError: there are GPUs, but not for every worker.
 
-    >>> shared_out(["0", "1", "2", "3", "4"], 2)
+    >>> split_gpus(["0", "1", "2", "3", "4"], 2)
     ['0,1', '2,3']
     """
     share = len(gpus) // workers
@@ -103,46 +103,46 @@ def shared_out(gpus: Sequence[str], workers: int) -> list[str]:
     return [",".join(gpus[index * share : (index + 1) * share]) for index in range(workers)]
 
 
-def shares(workers: int) -> list[dict[str, str]]:
-    """What each of the workers on this machine is told of its processors and GPUs.
+def make_worker_environments(workers: int) -> list[dict[str, str]]:
+    """Return what each of the workers on this machine is told of its processors and GPUs.
 
     Raises:
       ConfigError: there are GPUs, but not for every worker.
     """
-    threads = {"TF_NUM_INTRAOP_THREADS": str(max(1, processors() // workers))}
+    threads = {"TF_NUM_INTRAOP_THREADS": str(max(1, available_cpus() // workers))}
     if workers == 1 or "TF_NUM_INTRAOP_THREADS" in os.environ:
         threads = {}
-    gpus = visible_gpus()
+    gpus = list_visible_gpus()
     return [
-        {**threads, **({"CUDA_VISIBLE_DEVICES": own_gpus} if gpus else {})} for own_gpus in shared_out(gpus, workers)
+        {**threads, **({"CUDA_VISIBLE_DEVICES": own_gpus} if gpus else {})} for own_gpus in split_gpus(gpus, workers)
     ]
 
 
 # The command
 
 
-def restarted(start: Callable[[], Sequence[Worker]], restarts: int, pause: float = 0) -> Outcome:
-    """How the workers ended at last: all are started anew after one was killed or lost the others, but not for ever.
+def run_with_restarts(start: Callable[[], Sequence[Worker]], max_restarts: int, pause: float = 0) -> JobResult:
+    """Run workers, all anew after one was killed or lost the others, but not for ever; return how they ended at last.
 
     Args:
       start: gives the workers, whose free ports may differ each time.
-      restarts: at most so many times.
+      max_restarts: at most so many times.
       pause: seconds before each.
     """
-    outcome = supervise(start())
-    for number in range(1, restarts + 1):
+    outcome = run_workers(start())
+    for number in range(1, max_restarts + 1):
         if outcome.stopped or not (outcome.status < 0 or outcome.status == LOST):
             break
-        say(f"Restart {number} of {restarts}{f' in {pause:g} s' if pause else ''}: {outcome.reason}.")
+        print_status(f"Restart {number} of {max_restarts}{f' in {pause:g} s' if pause else ''}: {outcome.reason}.")
         time.sleep(pause)
-        outcome = supervise(start())
+        outcome = run_workers(start())
     return outcome
 
 
-def resuming(words: Sequence[str], path: Path) -> list[str]:
-    """The words of a run, made to go on with what is in the folder.
+def make_resume_args(words: Sequence[str], path: Path) -> list[str]:
+    """Return the words of a run, made to go on with what is in the folder.
 
-    >>> resuming(["ner", "--epochs", "3", "--run-dir", "a"], Path("b"))
+    >>> make_resume_args(["ner", "--epochs", "3", "--run-dir", "a"], Path("b"))
     ['ner', '--resume', 'b', '--epochs', '3']
     """
     others: list[str] = []
@@ -155,7 +155,9 @@ def resuming(words: Sequence[str], path: Path) -> list[str]:
     return [words[0], "--resume", str(path), *others]
 
 
-def _check_options(workers: int | None, hosts: str | None, index: int | None, restarts: int, path: Path | None) -> None:
+def _check_options(
+    workers: int | None, hosts: str | None, worker_index: int | None, max_restarts: int, path: Path | None
+) -> None:
     if os.environ.get("TF_CONFIG"):
         raise ConfigError(
             "TF_CONFIG is set in the environment, and a run knows its cluster from it. Leave launch out and start"
@@ -164,60 +166,65 @@ def _check_options(workers: int | None, hosts: str | None, index: int | None, re
     if (workers is None) == (hosts is None):
         both = "Both --workers and --hosts are" if workers else "Neither --workers nor --hosts is"
         raise ConfigError(
-            f"{both} given. Give --workers N for N processes on this machine, or --hosts A:PORT,B:PORT and --index I"
-            " on each of several machines."
+            f"{both} given. Give --workers N for N processes on this machine, or --hosts A:PORT,B:PORT and"
+            " --worker-index I on each of several machines."
         )
     if hosts is None:
-        if index is not None:
-            raise ConfigError("--index tells which of --hosts this machine is. Leave it out with --workers.")
+        if worker_index is not None:
+            raise ConfigError("--worker-index tells which of --hosts this machine is. Leave it out with --workers.")
         return
     count = len(parse_hosts(hosts))
-    if index is None or not 0 <= index < count:
-        problem = "is not given" if index is None else f"is {index}"
+    if worker_index is None or not 0 <= worker_index < count:
+        problem = "is not given" if worker_index is None else f"is {worker_index}"
         raise ConfigError(
-            f"--index {problem}. Give this machine's place in --hosts, which are {count}: from 0 to {count - 1}."
+            f"--worker-index {problem}. Give this machine's place in --hosts, which are {count}: from 0 to {count - 1}."
         )
-    if restarts and path is None:
+    if max_restarts and path is None:
         raise ConfigError(
-            "--restarts needs a folder that all machines know, to go on from. Give --run-dir or --resume after run."
+            "--max-restarts needs a folder that all machines know, to go on from. Give --run-dir or --resume after run."
         )
 
 
 def launch(
-    words: Sequence[str], workers: int | None, hosts: str | None, index: int | None, restarts: int, path: Path | None
+    words: Sequence[str],
+    workers: int | None,
+    hosts: str | None,
+    worker_index: int | None,
+    max_restarts: int,
+    path: Path | None,
 ) -> str:
-    """What the first worker printed: the run's folder; empty where it is on another machine.
+    """Return what the first worker printed: the run's folder; empty where it is on another machine.
 
     Args:
       words: what follows `run` on the command line, known to be right.
       workers: so many processes on this machine, or
       hosts: the addresses of one process on each of several machines, and
-      index: which of them this machine is.
-      restarts: how often all may be started anew.
+      worker_index: which of them this machine is.
+      max_restarts: how often all may be started anew.
       path: the run's folder, if the words name it.
 
     Raises:
       ConfigError: the options do not go together, or do not fit the environment.
       RunError: a worker failed.
-      Stopped: by Ctrl-C or SIGTERM.
+      Interrupted: by Ctrl-C or SIGTERM.
     """
-    _check_options(workers, hosts, index, restarts, path)
-    command = ["python", "cli.py", "launch", *(["--restarts", str(restarts)] if restarts else [])]
-    if hosts is not None and index is not None:
-        command += ["--hosts", hosts, "--index", str(index)]
-        environments: dict[int, dict[str, str]] = {index: {}}
+    _check_options(workers, hosts, worker_index, max_restarts, path)
+    command = ["python", "cli.py", "launch", *(["--max-restarts", str(max_restarts)] if max_restarts else [])]
+    if hosts is not None and worker_index is not None:
+        command += ["--hosts", hosts, "--worker-index", str(worker_index)]
+        environments: dict[int, dict[str, str]] = {worker_index: {}}
     else:
         command += ["--workers", str(workers)]
-        environments = dict(enumerate(shares(workers or 1)))
+        environments = dict(enumerate(make_worker_environments(workers or 1)))
         if path is None:
-            from common.runtime.run_dir import new_path  # imports NumPy
+            from common.runtime.run_dir import make_run_path  # imports NumPy
 
-            path = new_path(words[0], datetime.now())
+            path = make_run_path(words[0], datetime.now())
             words = [words[0], "--run-dir", str(path), *words[1:]]
-    outcome = restarted(_make_starter(words, hosts, environments), restarts, 0 if hosts is None else PAUSE)
-    if outcome.blamed is None:
-        return outcome.printed
-    go_on = f" Go on with: {shlex.join([*command, 'run', *resuming(words, path)])}" if path else ""
+    outcome = run_with_restarts(_make_starter(words, hosts, environments), max_restarts, 0 if hosts is None else PAUSE)
+    if outcome.failed_worker is None:
+        return outcome.stdout
+    go_on = f" Go on with: {shlex.join([*command, 'run', *make_resume_args(words, path)])}" if path else ""
     raise _make_error(outcome, path, go_on)
 
 
@@ -232,16 +239,16 @@ def _make_starter(
     command = [sys.executable, str(PROGRAM), "run", *words]
 
     def start() -> list[Worker]:
-        addresses = parse_hosts(hosts) if hosts is not None else free_addresses(len(environments))
+        addresses = parse_hosts(hosts) if hosts is not None else find_free_addresses(len(environments))
         return [
-            Worker(index, command, {**environment, "TF_CONFIG": cluster(addresses, index)})
+            Worker(index, command, {**environment, "TF_CONFIG": make_tf_config(addresses, index)})
             for index, environment in environments.items()
         ]
 
     return start
 
 
-def _make_error(outcome: Outcome, path: Path | None, go_on: str) -> Exception:
+def _make_error(outcome: JobResult, path: Path | None, go_on: str) -> Exception:
     """The error that tells how a job failed, whose last lines are quoted.
 
     Args:
@@ -249,10 +256,10 @@ def _make_error(outcome: Outcome, path: Path | None, go_on: str) -> Exception:
       go_on: a sentence on how to resume, where there is something to resume from.
     """
     if outcome.stopped:
-        return Stopped("Stopped." + (go_on if path and (path / "config.json").exists() else ""))
+        return Interrupted("Stopped." + (go_on if path and (path / "config.json").exists() else ""))
     sentence = outcome.reason[0].upper() + outcome.reason[1:]
-    if outcome.lines:
-        say("\n  ".join([f"The last lines of worker {outcome.blamed}:", *outcome.lines]))
+    if outcome.last_stderr_lines:
+        print_status("\n  ".join([f"The last lines of worker {outcome.failed_worker}:", *outcome.last_stderr_lines]))
         sentence += "; its last lines are quoted above"
     if outcome.status == USAGE:
         return ConfigError(f"{sentence}.")

@@ -10,16 +10,16 @@ from typing import TypeVar
 
 import click
 
-from common.commands.click_options import FILE, PATH, Command, ConfigOption, column_option, encoding_option
-from common.config import ConfigType, settings
-from common.discovery import load_config, names
+from common.commands.click_options import FILE, PATH, ConfigOption, GroupedCommand, column_option, encoding_option
+from common.config import ConfigType, get_config_fields
+from common.discovery import list_recipes, load_recipe_config
 from common.errors import ConfigError
 
 Callback = TypeVar("Callback", bound=Callable[..., None])
 
 
-class PredictCommand(Command):
-    """A command on a run or an export; if its recipe has `Wishes`, these are its options, beside the shared ones."""
+class PredictCommand(GroupedCommand):
+    """A command on a run or an export; the fields of its recipe's `GenerationConfig`, if any, are its options."""
 
     shared = ("target", "texts", "source", "encoding", "devices", "recipe", "trust_code", "traceback")
 
@@ -27,12 +27,12 @@ class PredictCommand(Command):
         parameters = super().get_params(ctx)
         if ctx.obj is None:
             return parameters
-        own: list[click.Parameter] = [ConfigOption(setting) for setting in settings(ctx.obj).values()]
+        own: list[click.Parameter] = [ConfigOption(setting) for setting in get_config_fields(ctx.obj).values()]
         of_predictions = {id(parameter) for parameter in self.params if parameter.name not in self.shared}
         return [parameter for parameter in parameters if id(parameter) not in of_predictions] + own
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.obj = wishes_of(args)
+        ctx.obj = find_predict_config(args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -43,8 +43,8 @@ class PredictCommand(Command):
             raise
 
 
-def wishes_of(args: Sequence[str]) -> ConfigType | None:
-    """The class `Wishes` of the recipe by which the first run or export among the words was made, or None.
+def find_predict_config(args: Sequence[str]) -> ConfigType | None:
+    """Return `GenerationConfig` of the recipe by which the first run or export among the words was made, or None.
 
     A recipe of one's own is read only where --recipe names it.
     """
@@ -53,9 +53,9 @@ def wishes_of(args: Sequence[str]) -> ConfigType | None:
         for file in _list_metadata_files(Path(word)):
             try:
                 name = recipe_path or json.loads(file.read_text(encoding="utf-8"))["recipe"]
-                if not recipe_path and name not in names():
+                if not recipe_path and name not in list_recipes():
                     return None
-                return getattr(load_config(name), "Wishes", None)
+                return getattr(load_recipe_config(name), "GenerationConfig", None)
             except (OSError, ValueError, KeyError, TypeError, ConfigError):  # told when it is opened
                 continue
     return None
@@ -91,30 +91,29 @@ _OPTIONS = (
         "--format", default="json", metavar="NAME", help="json, or another that the recipe has (see its README)."
     ),
     click.option(
-        "--top-k",
-        "top_scores",
+        "--top-labels",
         type=click.IntRange(1),
         metavar="K",
-        help="Show the K largest scores only, largest first.",
+        help="Show the K labels with the largest scores only, largest first.",
     ),
     click.option(
         "--explain", is_flag=True, help="Write IMAGE.explained.png next to each image: what made for its label."
     ),
     click.option(
-        "--explain-to", "explain_dir", type=PATH, metavar="DIR", help="Write these pictures into this folder instead."
+        "--explain-dir", "explain_dir", type=PATH, metavar="DIR", help="Write these pictures into this folder instead."
     ),
     click.option(
         "--alignment", is_flag=True, help="Add which words of an input and of its translation belong together."
     ),
     click.option(
-        "--uncertain",
+        "--select-uncertain",
         "select_uncertain",
         type=click.IntRange(1),
         metavar="K",
         help="Show the K inputs most worth labelling only, the most first: uncertain ones, unlike each other.",
     ),
     click.option(
-        "--by",
+        "--uncertainty",
         "uncertainty",
         type=click.Choice(("entropy", "margin")),
         help="How uncertain labels are: by all their scores, or by the first two.  [default: entropy]",

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import IO
 
 from common.errors import LOST
-from common.runtime.console import say
-from common.runtime.signals import handled
+from common.runtime.console import print_status
+from common.runtime.signals import handle_stop_signals
 
 SETTLE = 2.0  # seconds in which the others' failures may turn out to be the cause of the first one that was seen
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL
@@ -38,12 +38,12 @@ class Worker:
     """
 
     index: int
-    words: Sequence[str]
+    command: Sequence[str]
     environment: dict[str, str]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """How the workers ended.
 
     Args:
@@ -54,10 +54,10 @@ class Outcome:
       stopped: somebody asked for the end.
     """
 
-    printed: str
-    blamed: int | None = None
+    stdout: str
+    failed_worker: int | None = None
     status: int = 0
-    lines: tuple[str, ...] = ()
+    last_stderr_lines: tuple[str, ...] = ()
     stopped: bool = False
 
     @property
@@ -65,10 +65,10 @@ class Outcome:
         """What became of the blamed worker, without a full stop."""
         if self.status < 0:
             names = {number.value: f" ({number.name})" for number in signal.Signals}
-            return f"worker {self.blamed} was killed by signal {-self.status}{names.get(-self.status, '')}"
+            return f"worker {self.failed_worker} was killed by signal {-self.status}{names.get(-self.status, '')}"
         if self.status == LOST:
-            return f"worker {self.blamed} lost its connection to the others (exit status {LOST})"
-        return f"worker {self.blamed} failed with exit status {self.status}"
+            return f"worker {self.failed_worker} lost its connection to the others (exit status {LOST})"
+        return f"worker {self.failed_worker} failed with exit status {self.status}"
 
 
 _writing = threading.Lock()
@@ -77,7 +77,7 @@ _writing = threading.Lock()
 def _say_whole_line(line: str) -> None:
     """Says a whole line among those of other threads; nobody may be left to read it."""
     with _writing, suppress(OSError):
-        say(line)
+        print_status(line)
 
 
 def _make_parent_death_handler() -> Callable[[], None] | None:
@@ -104,7 +104,7 @@ class _Child:
     def __init__(self, worker: Worker):
         self.index = worker.index
         self.process = subprocess.Popen(
-            worker.words,
+            worker.command,
             env={**os.environ, **worker.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if worker.index else subprocess.PIPE,
@@ -129,7 +129,7 @@ class _Child:
         _say_whole_line(f"[{self.index}] {line}")
 
     def close(self) -> None:
-        """Ends it if it has not ended, and hears the last of it."""
+        """End it if it has not ended, and hear the last of it."""
         self.process.kill()
         self.process.wait()
         for thread in self.threads:  # not for ever: a process that it left behind may hold the stream open
@@ -164,7 +164,7 @@ class _Job:
             child.process.send_signal(number)  # does nothing to one that has ended
 
     def wait(self, done: Callable[[], object], seconds: float = math.inf) -> None:
-        """Until it is done or so much time is over; what asks for the end meanwhile is passed on.
+        """Wait until it is done or so much time is over; what asks for the end meanwhile is passed on.
 
         The first two times as Ctrl-C, after which a run leaves a checkpoint or stops at once; then by killing.
         """
@@ -178,7 +178,7 @@ class _Job:
             time.sleep(PAUSE)
 
     def watch(self) -> _Child | None:
-        """The worker to blame when all have ended, or None; the first that fails is the end of the others."""
+        """Return the worker to blame when all have ended, or None; the first that fails is the end of the others."""
         self.wait(lambda: self.has_ended() or self.list_failed())
         blamed = None
         if not self.caught and self.list_failed():
@@ -201,12 +201,12 @@ def _rank_innocence(child: _Child) -> int:
 def _catch_signals() -> Iterator[list[int]]:
     """Within the block Ctrl-C and SIGTERM only fill the list."""
     caught: list[int] = []
-    with handled(lambda number, frame: caught.append(number)):
+    with handle_stop_signals(lambda number, frame: caught.append(number)):
         yield caught
 
 
-def supervise(workers: Sequence[Worker]) -> Outcome:
-    """How the workers ended, none of which is left.
+def run_workers(workers: Sequence[Worker]) -> JobResult:
+    """Run the workers to their end; return how they ended, none of which is left.
 
     Each line of theirs on stderr is passed on with the worker's index; of what they write to stdout worker 0's is kept.
     """
@@ -223,5 +223,5 @@ def supervise(workers: Sequence[Worker]) -> Outcome:
                 child.close()
     printed = "".join(line for child in children for line in child.printed)
     if blamed is None:
-        return Outcome(printed)
-    return Outcome(printed, blamed.index, blamed.process.returncode, tuple(blamed.lines), bool(caught))
+        return JobResult(printed)
+    return JobResult(printed, blamed.index, blamed.process.returncode, tuple(blamed.lines), bool(caught))

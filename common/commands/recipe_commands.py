@@ -9,11 +9,17 @@ from pathlib import Path
 
 import click
 
-from common.commands.click_options import Command, ConfigOption, complete_runs, given_values, make_path_option
+from common.commands.click_options import (
+    ConfigOption,
+    GroupedCommand,
+    complete_run_paths,
+    make_path_option,
+    merge_file_and_flags,
+)
 from common.commands.command_output import format_flags
-from common.config import GROUPS, RunConfig, settings
-from common.config_io import as_toml
-from common.discovery import load, load_config, names
+from common.config import GROUPS, RunConfig, get_config_fields
+from common.config_io import config_to_toml
+from common.discovery import list_recipes, load_recipe, load_recipe_config
 from common.errors import ConfigError
 
 EXAMPLES = {
@@ -44,23 +50,25 @@ class RecipeGroup(click.Group):
         self.build, self.groups, self.extra = build, groups, extra
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return names()
+        return list_recipes()
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command:
         try:
-            module = load_config(name)
+            module = load_recipe_config(name)
         except ConfigError as error:
             raise click.UsageError(str(error), ctx) from None
         about = module.ABOUT
         verb = self.name or ""
-        example, suffix = f"python cli.py {verb} {name}", about.own_data.rpartition(".")[2]
-        return Command(
+        example, suffix = f"python cli.py {verb} {name}", about.example_data.rpartition(".")[2]
+        return GroupedCommand(
             name,
             callback=self.build(name, module.Config),
             params=[*_make_config_options(module.Config, self.groups), *self.extra],
             short_help=f"{about.task}: {about.input} to {about.output}.",
             help=f"{about.task}: {about.input} to {about.output}, by a {about.model}.\n\n\b\nExamples:\n"
-            + "\n".join(f"  {example}{flags.format(own=about.own_data, suffix=suffix)}" for flags in EXAMPLES[verb]),
+            + "\n".join(
+                f"  {example}{flags.format(own=about.example_data, suffix=suffix)}" for flags in EXAMPLES[verb]
+            ),
         )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -70,7 +78,7 @@ class RecipeGroup(click.Group):
 
 
 def _make_config_options(config_class: type[RunConfig], groups: tuple[str, ...]) -> list[click.Parameter]:
-    return [ConfigOption(s) for s in settings(config_class).values() if s.metadata["group"] in groups]
+    return [ConfigOption(s) for s in get_config_fields(config_class).values() if s.metadata["group"] in groups]
 
 
 _config = make_path_option("--config", "Settings from a TOML file; flags win over it.", "FILE")
@@ -78,7 +86,7 @@ _config = make_path_option("--config", "Settings from a TOML file; flags win ove
 
 def _resolve_settings(ctx: click.Context, config_class: type[RunConfig]) -> tuple[dict[str, object], dict[str, str]]:
     """The settings given to `run`, and where each came from."""
-    settings = given_values(ctx, config_class, ctx.params["config"])
+    settings = merge_file_and_flags(ctx, config_class, ctx.params["config"])
     if ctx.params["resume"] and ctx.params["run_dir"]:
         raise ConfigError("--resume and --run-dir both name a run: give one of them.")
     return settings
@@ -90,11 +98,11 @@ def _build_run(name: str, config_class: type[RunConfig]) -> Callable[..., None]:
         ctx: click.Context, /, run_dir: Path | None, resume: Path | None, print_config: bool, **_: object
     ) -> None:
         explicit, origins = _resolve_settings(ctx, config_class)
-        from common.commands.run import find, run, settings_of
+        from common.commands.run import find_run_to_resume, resolve_settings, run
 
         if print_config:
-            config, origins_of_defaults = settings_of(name, explicit, find(name, run_dir, resume))
-            click.echo(as_toml(config, origins_of_defaults | origins))
+            config, origins_of_defaults = resolve_settings(name, explicit, find_run_to_resume(name, run_dir, resume))
+            click.echo(config_to_toml(config, origins_of_defaults | origins))
             return
         if (path := run(name, explicit, run_dir, resume)) is not None:  # the first of several workers tells it
             click.echo(path)
@@ -111,7 +119,7 @@ run_group = RecipeGroup(
             "--run-dir", "Where the run is kept; go on if it is there.  [default: a new folder under runs/]"
         ),
         make_path_option(
-            "--resume", "A run to go on with, to the result that it would have had.", shell_complete=complete_runs
+            "--resume", "A run to go on with, to the result that it would have had.", shell_complete=complete_run_paths
         ),
         _config,
         click.Option(["--print-config"], is_flag=True, help="Print every setting and where it came from; do nothing."),
@@ -126,28 +134,28 @@ def parse_run(ctx: click.Context, words: tuple[str, ...]) -> click.Context:
     name, command, rest = run_group.resolve_command(outer, list(words))
     assert command is not None
     parsed = command.make_context(name, rest, parent=outer)
-    _resolve_settings(parsed, load_config(words[0]).Config)
+    _resolve_settings(parsed, load_recipe_config(words[0]).Config)
     return parsed
 
 
 def _build_check(name: str, config_class: type[RunConfig]) -> Callable[..., None]:
     @click.pass_context
     def command(ctx: click.Context, /, as_json: bool, config: Path | None, **_: object) -> None:
-        explicit, _origins = given_values(ctx, config_class, config)
+        explicit, _origins = merge_file_and_flags(ctx, config_class, config)
         from common.runtime.tensorflow_setup import import_tensorflow
 
         import_tensorflow()
         settled = config_class(**explicit)
-        recipe = load(name)
-        report = recipe.check(settled, recipe.load_data(settled))
+        recipe = load_recipe(name)
+        report = recipe.check_data(settled, recipe.load_data(settled))
         if as_json:
             click.echo(json.dumps(report, indent=1, ensure_ascii=False))
             return
         from rich.console import Console
 
-        from common.data.check_common import lines
+        from common.data.check_common import format_data_report
 
-        Console(soft_wrap=True).print(lines(report))
+        Console(soft_wrap=True).print(format_data_report(report))
         click.echo(f"Next: python cli.py run {shlex.join([name, *format_flags(explicit)])}", err=True)
 
     return command

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import IO
 
 from common.commands.train_messages import warn_similar_labels
-from common.config import RunConfig, checked
-from common.config_io import as_json
-from common.discovery import load
+from common.config import RunConfig, validate_config_values
+from common.config_io import config_to_dict
+from common.discovery import load_recipe
 from common.errors import RunError
 from common.recipe import Recipe
-from common.runtime.console import say
+from common.runtime.console import print_status
 from common.runtime.run_dir import Run
-from common.runtime.tensorflow_setup import versions
-from common.training.base_run import Origin, doubts, opened
-from common.training.distributed import Peers
-from common.training.encoded_dataset import Prepared, prepared
-from common.training.phases import check_plan, parts_of
-from common.training.trainer import check_batches
-from common.training.transfer import Inherited, recipe_of
+from common.runtime.tensorflow_setup import library_versions
+from common.training.base_run import BaseRun, load_base_run, script_mismatch_warnings
+from common.training.distributed import WorkerGroup
+from common.training.encoded_dataset import PreparedRun, prepare_run
+from common.training.phases import group_layers, validate_freeze_options
+from common.training.training_setup import validate_batch_type
+from common.training.transfer import WeightTransferPlan, make_base_recipe
 from common.types import Splits
 
 SAMPLES = 32  # held-out inputs that a run keeps to prove its export with
@@ -56,13 +56,13 @@ class RunContext:
     config: RunConfig
     requested: RunConfig
     path: Path
-    workers: Peers
+    workers: WorkerGroup
     fold: Fold | None
     resumed: Run | None
     lock: IO[str] | None
-    base_run: Origin | None
+    base_run: BaseRun | None
     base_recipe: Recipe | None
-    prepared: Prepared
+    prepared: PreparedRun
     recipe: Recipe
     counts: dict[str, int]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class RunContext:
         return self.resumed is not None and _has_checkpoint(self.resumed)
 
     def close(self) -> None:
-        """Removes what is not kept, and lets others into the run's folder."""
+        """Remove what is not kept, and let others into the run's folder."""
         self.prepared.close()
         if self.lock:
             self.lock.close()
@@ -87,20 +87,22 @@ class RunContext:
 
 
 def load_context(
-    recipe_path: str, config: RunConfig, resumed: Run | None, path: Path, workers: Peers, fold: Fold | None
+    recipe_path: str, config: RunConfig, resumed: Run | None, path: Path, workers: WorkerGroup, fold: Fold | None
 ) -> RunContext:
-    """Locks the run that goes on, and reads and encodes the data."""
-    recipe_class = load(recipe_path)
-    requested = resumed.asked(config) if resumed else config
-    check_batches(recipe_class, config)
-    check_plan(config, list(recipe_class.parts))
-    lock = workers.together(lambda: resumed.lock() if resumed and workers.chief else None)
+    """Lock the run that goes on, and read and encode the data."""
+    recipe_class = load_recipe(recipe_path)
+    requested = resumed.requested_settings(config) if resumed else config
+    validate_batch_type(recipe_class, config)
+    validate_freeze_options(config, list(recipe_class.layer_groups))
+    lock = workers.run_and_share_errors(lambda: resumed.lock() if resumed and workers.is_chief else None)
     assets = resumed.assets() if resumed else None
-    fingerprint = resumed.about["data"]["fingerprint"] if resumed else None
+    fingerprint = resumed.metadata["data"]["fingerprint"] if resumed else None
     has_checkpoint = resumed is not None and _has_checkpoint(resumed)
-    base_run = workers.together(lambda: _open_base_run(recipe_path, config, has_checkpoint))
-    base_recipe = workers.together(lambda: recipe_of(base_run, recipe_class))
-    data = workers.together(lambda: prepared(recipe_path, config, versions(), assets, fingerprint, base_run, fold))
+    base_run = workers.run_and_share_errors(lambda: _open_base_run(recipe_path, config, has_checkpoint))
+    base_recipe = workers.run_and_share_errors(lambda: make_base_recipe(base_run, recipe_class))
+    data = workers.run_and_share_errors(
+        lambda: prepare_run(recipe_path, config, library_versions(), assets, fingerprint, base_run, fold)
+    )
     return RunContext(
         recipe_path=recipe_path,
         config=data.config,
@@ -113,7 +115,7 @@ def load_context(
         base_run=base_run,
         base_recipe=base_recipe,
         prepared=data,
-        recipe=data.task,
+        recipe=data.recipe,
         counts={name: len(store) for name, store in data.stores.items()},
     )
 
@@ -122,16 +124,16 @@ def _has_checkpoint(run: Run) -> bool:
     return (run.path / "checkpoint.npz").exists()
 
 
-def _open_base_run(recipe_path: str, config: RunConfig, has_checkpoint: bool) -> Origin | None:
+def _open_base_run(recipe_path: str, config: RunConfig, has_checkpoint: bool) -> BaseRun | None:
     """What a run is fine-tuned from; once it has begun, it can do without, unless it trains on that one's data, too."""
     if config.init_from is None:
         return None
     try:
-        return opened(config.init_from, recipe_path)
+        return load_base_run(config.init_from, recipe_path)
     except RunError as error:
-        if not has_checkpoint or config.replay:
+        if not has_checkpoint or config.replay_ratio:
             raise
-        say(f"What is forgotten is not measured: {error}")
+        print_status(f"What is forgotten is not measured: {error}")
         return None
 
 
@@ -139,7 +141,7 @@ def _open_base_run(recipe_path: str, config: RunConfig, has_checkpoint: bool) ->
 
 
 def agree_on_data(context: RunContext) -> None:
-    """Checks that all workers have the same data, and takes over worker 0's settings.
+    """Check that all workers have the same data, and take over worker 0's settings.
 
     Raises:
       RunError: they have not.
@@ -148,7 +150,7 @@ def agree_on_data(context: RunContext) -> None:
     if workers.count == 1:
         return
     learned = hashlib.blake2b(json.dumps(assets, sort_keys=True).encode(), digest_size=8).hexdigest()
-    workers.check_alike(
+    workers.assert_identical(
         {
             "the data (its hash)": context.splits.fingerprint,
             "what was learned from it (its hash)": learned,
@@ -157,60 +159,60 @@ def agree_on_data(context: RunContext) -> None:
     )
     # What was fitted to a machine's speed is fitted to that of worker 0.
     config_class = type(context.config)
-    values = checked(config_class, workers.told(as_json(context.config)), "worker 0")
+    values = validate_config_values(config_class, workers.broadcast_json(config_to_dict(context.config)), "worker 0")
     context.config = config_class(**values)
     context.recipe = type(context.recipe)(context.config, assets)
 
 
 def warn_of_data(context: RunContext) -> None:
-    warnings = context.recipe.doubts()
+    warnings = context.recipe.data_warnings()
     if context.base_run is not None:
-        warnings = [*warnings, *doubts(context.base_run, context.splits.train, context.recipe.fields)]
+        warnings = [*warnings, *script_mismatch_warnings(context.base_run, context.splits.train, context.recipe.fields)]
     for warning in warnings:
-        say(f"Warning: {warning}")
+        print_status(f"Warning: {warning}")
 
 
 def check_transfer(context: RunContext) -> None:
-    """Works out what a new run will have of its base run, before anything is written.
+    """Work out what a new run will have of its base run, before anything is written.
 
     Raises:
       RunError: nothing fits.
       ConfigError: the phases of the training do not fit the network.
     """
     network = context.recipe.build_model()
-    inherited = plan_inheritance(context)
-    inherited.plan(context.recipe, network)
-    check_plan(context.config, list(parts_of(network, context.recipe.parts)))
-    warn_similar_labels(inherited.report.unlike)
+    transfer_plan = plan_inheritance(context)
+    transfer_plan.match_weights(context.recipe, network)
+    validate_freeze_options(context.config, list(group_layers(network, context.recipe.layer_groups)))
+    warn_similar_labels(transfer_plan.report.similar_labels)
 
 
-def plan_inheritance(context: RunContext) -> Inherited:
+def plan_inheritance(context: RunContext) -> WeightTransferPlan:
     assert context.base_run is not None
-    axes = None if context.base_recipe is None else context.base_recipe.axes()
-    return Inherited(context.base_run, axes)
+    axes = None if context.base_recipe is None else context.base_recipe.get_weight_axes()
+    return WeightTransferPlan(context.base_run, axes)
 
 
 # The folder
 
 
 def open_run(context: RunContext) -> Run:
-    """The run's folder, made or opened again by worker 0, and locked."""
+    """Open the run's folder, made or opened again by worker 0, and locked."""
     workers = context.workers
-    run = workers.together(lambda: _create_or_reopen(context) if workers.chief else context.resumed)
-    return workers.together(lambda: run or shared(context.path, workers))
+    run = workers.run_and_share_errors(lambda: _create_or_reopen(context) if workers.is_chief else context.resumed)
+    return workers.run_and_share_errors(lambda: run or open_shared_run(context.path, workers))
 
 
 def _create_or_reopen(context: RunContext) -> Run:
     if context.resumed:
-        context.resumed.reopen(context.config, context.requested)
+        context.resumed.mark_unfinished(context.config, context.requested)
         return context.resumed
     splits = context.splits
     facts = {
-        "asked": as_json(context.requested),
-        "versions": versions(),
+        "requested_settings": config_to_dict(context.requested),
+        "versions": library_versions(),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "data": {
-            "notes": list(splits.notes),
+            "descriptions": list(splits.descriptions),
             "fingerprint": splits.fingerprint,
             "attribution": dict(splits.attribution),
         },
@@ -222,8 +224,8 @@ def _create_or_reopen(context: RunContext) -> Run:
     return run
 
 
-def shared(path: Path, workers: Peers) -> Run:
-    """The run that worker 0 has made."""
+def open_shared_run(path: Path, workers: WorkerGroup) -> Run:
+    """Open the run that worker 0 has made."""
     if not (path / "config.json").exists():
         raise RunError(
             f"Worker {workers.index} does not see {path.absolute()}, which worker 0 has made. Name a --run-dir on a"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from common.data.splitting import content
+from common.data.splitting import hashable_content
 from common.errors import DataError
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.text.similar_names import similar_label_warnings
-from common.types import JsonObject, Source, Splits
+from common.types import ExampleSource, JsonObject, Splits
 
 if TYPE_CHECKING:  # imported where it is used, for a report in JSON needs no tables
     from rich.console import RenderableType
@@ -27,19 +27,19 @@ UNBALANCED = 10  # times that the commonest label may outnumber the rarest witho
 
 
 def quantiles(lengths: Counter[int]) -> dict[str, int]:
-    """Median, 95% and 99% quantile and maximum of counted lengths.
+    """Return median, 95% and 99% quantile and maximum of counted lengths.
 
     >>> quantiles(Counter({1: 98, 2: 1, 50: 1}))
     {'median': 1, '95%': 1, '99%': 2, 'max': 50}
     """
     places = {"median": 0.5, "95%": 0.95, "99%": 0.99, "max": 1.0}
-    return {name: int(value) for name, value in at_shares(lengths, places).items()}
+    return {name: int(value) for name, value in weighted_quantiles(lengths, places).items()}
 
 
-def at_shares(counted: Counter[int] | Counter[float], places: Mapping[str, float]) -> dict[str, float]:
-    """Of counted numbers, for each name the smallest that such a share of all does not exceed.
+def weighted_quantiles(counted: Counter[int] | Counter[float], places: Mapping[str, float]) -> dict[str, float]:
+    """Return for each name the smallest of counted numbers that such a share of all does not exceed.
 
-    >>> at_shares(Counter({0.5: 1, 2.0: 3}), {"min": 0.0, "median": 0.5})
+    >>> weighted_quantiles(Counter({0.5: 1, 2.0: 3}), {"min": 0.0, "median": 0.5})
     {'min': 0.5, 'median': 2.0}
     """
     values = np.array(sorted(counted))
@@ -47,38 +47,38 @@ def at_shares(counted: Counter[int] | Counter[float], places: Mapping[str, float
     return {name: float(values[np.searchsorted(below, share * below[-1] - 1e-9)]) for name, share in places.items()}
 
 
-def fingerprint(text: str) -> int:
-    """A number that texts share if they differ in case and blanks only."""
-    return int.from_bytes(hashlib.blake2b(content(text), digest_size=8).digest(), "big")
+def hash_normalized_text(text: str) -> int:
+    """Return a number that texts share if they differ in case and blanks only."""
+    return int.from_bytes(hashlib.blake2b(hashable_content(text), digest_size=8).digest(), "big")
 
 
-def overlaps(seen: Mapping[str, set[int]]) -> dict[tuple[str, str], int]:
-    """How many fingerprints each two parts share.
+def count_split_overlaps(seen: Mapping[str, set[int]]) -> dict[tuple[str, str], int]:
+    """Return how many fingerprints each two parts share.
 
-    >>> overlaps({"train": {1, 2}, "valid": {2, 3}})
+    >>> count_split_overlaps({"train": {1, 2}, "valid": {2, 3}})
     {('train', 'valid'): 1}
     """
     return {(a, b): len(seen[a] & seen[b]) for a, b in combinations(seen, 2)}
 
 
-def nothing(train: Source) -> DataError:
-    """That a training part is empty."""
-    broken = train.problems.summary()
+def empty_train_error(train: ExampleSource) -> DataError:
+    """Return the error that a training part is empty."""
+    broken = train.row_errors.summary()
     return DataError(f"{train.name} holds no training example.{broken} Give --data another source or --split.")
 
 
-class Survey(Protocol):
+class SplitStats(Protocol):
     """What a part holds."""
 
     @property
     def count(self) -> int:
         """How many examples it has."""
 
-    def facts(self) -> JsonObject:
-        """What is told of it."""
+    def to_dict(self) -> JsonObject:
+        """Return what the report says of it."""
 
 
-S = TypeVar("S", bound=Survey)
+S = TypeVar("S", bound=SplitStats)
 
 
 class UnusedRows(NamedTuple):
@@ -88,14 +88,14 @@ class UnusedRows(NamedTuple):
     warnings: Sequence[str] = ()
 
 
-def surveys(
+def collect_split_stats(
     splits: Splits,
-    survey: Callable[[Source, Mapping[str, S]], S],
+    survey: Callable[[ExampleSource, Mapping[str, S]], S],
     unit: str,
-    unused: Callable[[Source], UnusedRows],
+    unused: Callable[[ExampleSource], UnusedRows],
     warn: Callable[[str, S, S], list[str]],
 ) -> tuple[dict[str, JsonObject], dict[str, S], list[str]]:
-    """(what is told of each part, what each that is not empty holds, warnings), the parts in order, each read once.
+    """Return (what is told of each part, what each holds that is not empty, warnings), each part read once, in order.
 
     Args:
       survey: reads a part, being given what those before it hold, by name.
@@ -108,19 +108,19 @@ def surveys(
     """
     parts: dict[str, JsonObject] = {}
     seen: dict[str, S] = {}
-    reported: list[Problems] = []
+    reported: list[RowErrors] = []
     warnings: list[str] = []
-    for name, source in splits.given():
+    for name, source in splits.items():
         part = survey(source, seen)
         if not part.count:
             if name == "train":
-                raise nothing(source)
+                raise empty_train_error(source)
             warnings.append(f"The {name} part is empty.")
             parts[name] = {unit: 0}
             continue
-        parts[name] = part.facts()
-        if not any(source.problems is problems for problems in reported):
-            reported.append(source.problems)
+        parts[name] = part.to_dict()
+        if not any(source.row_errors is row_errors for row_errors in reported):
+            reported.append(source.row_errors)
             rows = unused(source)
             parts[name] |= rows.facts
             warnings += rows.warnings
@@ -130,7 +130,7 @@ def surveys(
 
 
 def name_overlaps(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
-    """Counts of pairs of parts by names for people.
+    """Return counts of pairs of parts by names for people.
 
     >>> name_overlaps({("train", "test"): 2})
     {'train and test': 2}
@@ -139,29 +139,29 @@ def name_overlaps(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
 
 
 def clash_warnings(count: int, name: str, unit: str, difference: str) -> list[str]:
-    """A warning if examples of a part also occur with another label, or with other tags.
+    """Return a warning if examples of a part also occur with another label, or with other tags.
 
     >>> clash_warnings(1, "train", "image", 'another label, such as with "cat" and "dog".')
     ['1 image of the train part also occurs with another label, such as with "cat" and "dog".']
 
     Args:
       unit: what an example is called.
-      other: how the others differ, to the end of the sentence.
+      difference: how the others differ, to the end of the sentence.
     """
     occur = f"{unit} of the {name} part also occurs" if count == 1 else f"{unit}s of the {name} part also occur"
     return [f"{count:,} {occur} with {difference}"] if count else []
 
 
-def unvalidated(splits: Splits) -> list[str]:
-    """A warning if there is no part for validation."""
+def missing_validation_warning(splits: Splits) -> list[str]:
+    """Return a warning if there is no part for validation."""
     warning = "There is no part for validation, so that the last weights are kept. See --valid and --split."
     return [warning] if splits.valid is None else []
 
 
-def leaks(overlap: Mapping[str, int], what: str) -> list[str]:
-    """A warning of each pair of parts that share texts, or images.
+def leakage_warnings(overlap: Mapping[str, int], what: str) -> list[str]:
+    """Return a warning of each pair of parts that share texts, or images.
 
-    >>> leaks({"train and valid": 0, "train and test": 7}, "text")
+    >>> leakage_warnings({"train and valid": 0, "train and test": 7}, "text")
     ['7 texts stand in both train and test: scores there would be too good. Remove them from one.']
     """
     warnings = []
@@ -175,7 +175,7 @@ def leaks(overlap: Mapping[str, int], what: str) -> list[str]:
 
 
 def label_warnings(part: str, labels: Counter[str], known_labels: set[str]) -> list[str]:
-    """What is odd in the labels of a part.
+    """Return what is odd in the labels of a part.
 
     Args:
       known_labels: those of training; none if this is the training part.
@@ -200,8 +200,8 @@ def label_warnings(part: str, labels: Counter[str], known_labels: set[str]) -> l
     return warnings + similar_label_warnings(labels)
 
 
-def lines(report: JsonObject) -> RenderableType:
-    """The report as a rich renderable for people."""
+def format_data_report(report: JsonObject) -> RenderableType:
+    """Return the report as a rich renderable for people."""
     from rich.console import Group
     from rich.text import Text
 

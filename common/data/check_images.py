@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 
 from common.data.check_common import (
     UnusedRows,
-    at_shares,
     clash_warnings,
+    collect_split_stats,
+    count_split_overlaps,
     label_warnings,
-    leaks,
+    leakage_warnings,
+    missing_validation_warning,
     name_overlaps,
-    overlaps,
     quantiles,
-    surveys,
-    unvalidated,
+    weighted_quantiles,
 )
-from common.data.readers.image_bytes import facts, kind
-from common.types import JsonObject, Source, Splits
+from common.data.readers.image_bytes import image_size_and_mode, sniff_image_format
+from common.types import ExampleSource, JsonObject, Splits
 
 MODES = {"1": "grey", "L": "grey", "LA": "grey, transparent", "P": "palette", "PA": "palette", "RGB": "colour"}
 MODES |= {"RGBA": "colour, transparent"}
@@ -51,18 +51,18 @@ class _ImageStats:
         return self.labels.total()
 
     def add(self, data: bytes, label: str, first_labels: dict[int, str]) -> None:
-        """Counts an example.
+        """Count an example.
 
         Args:
           first_labels: by mark the first label that an image had in any part; is added to.
         """
-        width, height, mode = facts(data)
+        width, height, mode = image_size_and_mode(data)
         self.labels[label] += 1
         self.widths[width] += 1
         self.heights[height] += 1
         self.ratios[round(width / height, 2 if width > height else 4)] += 1
         self.modes[MODES.get(mode, mode)] += 1
-        self.kinds[kind(data)] += 1
+        self.kinds[sniff_image_format(data)] += 1
         mark = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
         self.duplicates += mark in self.fingerprints
         self.fingerprints.add(mark)
@@ -71,11 +71,11 @@ class _ImageStats:
             self.clash = self.clash or f'"{first}" and "{label}"'
 
     def is_grey(self) -> bool:
-        """Whether no image has colours."""
+        """Return whether no image has colours."""
         return all(mode in GREY for mode in self.modes)
 
-    def facts(self) -> JsonObject:
-        """What is told of it."""
+    def to_dict(self) -> JsonObject:
+        """Return what the report says of it."""
         return {
             "examples": self.count,
             "labels": dict(sorted(self.labels.items())),
@@ -83,7 +83,7 @@ class _ImageStats:
             "commonest_label": round(max(self.labels.values()) / self.count, 4),
             "width": quantiles(self.widths),
             "height": quantiles(self.heights),
-            "width_by_height": at_shares(self.ratios, PLACES),
+            "width_by_height": weighted_quantiles(self.ratios, PLACES),
             "modes": dict(self.modes.most_common()),
             "files": dict(self.kinds.most_common()),
             "duplicates": self.duplicates,
@@ -91,8 +91,8 @@ class _ImageStats:
         }
 
 
-def labelled_images(splits: Splits, image: str = "image") -> JsonObject:
-    """The report for images with one label each; streams every part once.
+def check_images(splits: Splits, image: str = "image") -> JsonObject:
+    """Return the report for images with one label each; streams every part once.
 
     Images are the same if their files are. Files that are read as PNG count as such. The share of width by height is
     that of images as people see them.
@@ -105,27 +105,27 @@ def labelled_images(splits: Splits, image: str = "image") -> JsonObject:
     """
     first_labels: dict[int, str] = {}
 
-    def survey(source: Source, earlier: Mapping[str, _ImageStats]) -> _ImageStats:
+    def survey(source: ExampleSource, earlier: Mapping[str, _ImageStats]) -> _ImageStats:
         part = _ImageStats()
         for example in source:
             part.add(example[image], example["label"], first_labels)
         return part
 
-    parts, seen, warnings = surveys(splits, survey, "examples", _describe_unusable, _list_warnings)
-    warnings += unvalidated(splits)
-    overlap = name_overlaps(overlaps({name: part.fingerprints for name, part in seen.items()}))
-    warnings += leaks(overlap, "image")
-    return {"data": list(splits.notes), "parts": parts, "overlap": overlap, "warnings": warnings}
+    parts, seen, warnings = collect_split_stats(splits, survey, "examples", _describe_unusable, _list_warnings)
+    warnings += missing_validation_warning(splits)
+    overlap = name_overlaps(count_split_overlaps({name: part.fingerprints for name, part in seen.items()}))
+    warnings += leakage_warnings(overlap, "image")
+    return {"data": list(splits.descriptions), "parts": parts, "overlap": overlap, "warnings": warnings}
 
 
-def _describe_unusable(source: Source) -> UnusedRows:
-    problems = source.problems
-    kinds = {kind or "is a broken row": count for kind, count in problems.kinds.most_common()}
-    rows = {"broken": problems.count, "broken_because_it": kinds or None, "first_broken": problems.lines()}
-    if not problems.count:
+def _describe_unusable(source: ExampleSource) -> UnusedRows:
+    row_errors = source.row_errors
+    kinds = {kind or "is a broken row": count for kind, count in row_errors.kinds.most_common()}
+    rows = {"broken": row_errors.count, "broken_because_it": kinds or None, "first_broken": row_errors.first_errors()}
+    if not row_errors.count:
         return UnusedRows(rows)
-    what, first = ("One image", "it") if problems.count == 1 else (f"{problems.count:,} images", "the first one")
-    warning = f"{what} of {source.name.partition(' (')[0]} cannot be used: {first}, {problems.lines()[0]}."
+    what, first = ("One image", "it") if row_errors.count == 1 else (f"{row_errors.count:,} images", "the first one")
+    warning = f"{what} of {source.name.partition(' (')[0]} cannot be used: {first}, {row_errors.first_errors()[0]}."
     return UnusedRows(rows, [warning])
 
 

@@ -9,9 +9,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from common.data.check_common import UnusedRows, overlaps, quantiles, surveys, unvalidated
-from common.data.readers.note_grid import KEYS, fingerprint
-from common.types import Example, JsonObject, Source, Splits
+from common.data.check_common import (
+    UnusedRows,
+    collect_split_stats,
+    count_split_overlaps,
+    missing_validation_warning,
+    quantiles,
+)
+from common.data.readers.note_grid import KEYS, hash_piece
+from common.types import Example, ExampleSource, JsonObject, Splits
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 MANY_SHORT, SHORT = 0.5, 16  # share of the pieces that may have fewer steps without a word
@@ -20,7 +26,7 @@ MANY_VOICES = 10
 
 
 def key_name(key: int) -> str:
-    """A key for people.
+    """Return a key for people.
 
     >>> key_name(1), key_name(22), key_name(0)
     ('C major', 'A minor', 'not known')
@@ -28,10 +34,10 @@ def key_name(key: int) -> str:
     return f"{TONICS[(key - 1) % 12]} {'major' if key <= 12 else 'minor'}" if 1 <= key <= KEYS else "not known"
 
 
-def voices(events: np.ndarray, steps: int) -> np.ndarray:
-    """How many notes sound in each step, int64 [steps].
+def count_voices(events: np.ndarray, steps: int) -> np.ndarray:
+    """Return how many notes sound in each step, int64 [steps].
 
-    >>> voices(np.array([[0, 2, 64], [0, 1, 60]]), 3).tolist()
+    >>> count_voices(np.array([[0, 2, 64], [0, 1, 60]]), 3).tolist()
     [2, 1, 0]
     """
     changes = np.zeros(steps + 1, np.int64)
@@ -64,7 +70,7 @@ class _MusicStats:
         self.count += 1
         self.notes += len(events)
         self.steps[piece["steps"]] += 1
-        self.sounding.update(voices(events, piece["steps"]).tolist())
+        self.sounding.update(count_voices(events, piece["steps"]).tolist())
         self.durations.update(events[:, 1].tolist())
         self.lowest = min(self.lowest, events[:, 2].min(initial=127))
         self.highest = max(self.highest, events[:, 2].max(initial=0))
@@ -73,14 +79,14 @@ class _MusicStats:
         if tempo := piece.get("tempo"):
             self.tempos[round(tempo)] += 1
         digest = _hash_bytes(np.ascontiguousarray(events, "<i4").tobytes())
-        transposable_digest = _hash_bytes(fingerprint(events))
+        transposable_digest = _hash_bytes(hash_piece(events))
         self.duplicates += digest in self.exact
         self.transposed += transposable_digest in self.transposable and digest not in self.exact
         self.exact.add(digest)
         self.transposable.add(transposable_digest)
 
-    def facts(self) -> JsonObject:
-        """What is told of it."""
+    def to_dict(self) -> JsonObject:
+        """Return what the report says of it."""
         frames = self.sounding.total()
         names = Counter({key_name(key): count for key, count in self.keys.items()})
         bars = {f"{bar} steps" if bar else "not known": count for bar, count in self.bars.most_common()}
@@ -101,7 +107,7 @@ class _MusicStats:
         }
 
     def mean(self) -> float:
-        """How many notes sound in a step."""
+        """Return how many notes sound in a step."""
         return sum(count * times for count, times in self.sounding.items()) / max(self.sounding.total(), 1)
 
 
@@ -109,8 +115,8 @@ def _hash_bytes(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
-def music(splits: Splits) -> JsonObject:
-    """The report for pieces of music; reads every part once.
+def check_music(splits: Splits) -> JsonObject:
+    """Return the report for pieces of music; reads every part once.
 
     Pieces are the same if all their notes are. Those that are only transposed are counted apart. Steps, polyphony and
     silence are of the grid.
@@ -119,16 +125,16 @@ def music(splits: Splits) -> JsonObject:
       DataError: the training part holds nothing.
     """
 
-    def survey(source: Source, earlier: Mapping[str, _MusicStats]) -> _MusicStats:
+    def survey(source: ExampleSource, earlier: Mapping[str, _MusicStats]) -> _MusicStats:
         part = _MusicStats()
         for piece in source:
             part.add(piece)
         return part
 
-    parts, seen, warnings = surveys(splits, survey, "pieces", _describe_skipped, _list_warnings)
-    warnings += unvalidated(splits)
-    exact = overlaps({name: part.exact for name, part in seen.items()})
-    transposed = overlaps({name: part.transposable for name, part in seen.items()})
+    parts, seen, warnings = collect_split_stats(splits, survey, "pieces", _describe_skipped, _list_warnings)
+    warnings += missing_validation_warning(splits)
+    exact = count_split_overlaps({name: part.exact for name, part in seen.items()})
+    transposed = count_split_overlaps({name: part.transposable for name, part in seen.items()})
     overlap: dict[str, int] = {}
     for (first, second), count in transposed.items():
         overlap[f"{first} and {second}"] = exact[first, second]
@@ -139,16 +145,16 @@ def music(splits: Splits) -> JsonObject:
                 f"{count:,} {pieces} in both {first} and {second}, some perhaps transposed: scores there would be too"
                 f" good. Remove {'it' if count == 1 else 'them'} from one."
             )
-    return {"data": list(splits.notes), "parts": parts, "overlap": overlap, "warnings": warnings}
+    return {"data": list(splits.descriptions), "parts": parts, "overlap": overlap, "warnings": warnings}
 
 
-def _describe_skipped(source: Source) -> UnusedRows:
-    problems = source.problems
+def _describe_skipped(source: ExampleSource) -> UnusedRows:
+    row_errors = source.row_errors
     return UnusedRows(
         {
-            "left_out": dict(problems.left.most_common()) or None,
-            "skipped": problems.count,
-            "first_skipped": problems.lines(),
+            "left_out": dict(row_errors.left.most_common()) or None,
+            "skipped": row_errors.count,
+            "first_skipped": row_errors.first_errors(),
         }
     )
 

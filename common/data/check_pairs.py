@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 from common.data.check_common import (
     UnusedRows,
-    at_shares,
-    fingerprint,
-    leaks,
+    collect_split_stats,
+    count_split_overlaps,
+    hash_normalized_text,
+    leakage_warnings,
+    missing_validation_warning,
     name_overlaps,
-    overlaps,
     quantiles,
-    surveys,
-    unvalidated,
+    weighted_quantiles,
 )
-from common.text.pair_filter import script_counts
-from common.types import JsonObject, Source, Splits
+from common.text.pair_filter import count_scripts
+from common.types import ExampleSource, JsonObject, Splits
 
 PLACES = {"5%": 0.05, "median": 0.5, "95%": 0.95}  # of which ratios are told
 MANY_EQUAL, MANY_SEVERAL = 0.05, 0.3  # shares of the pairs beyond which there is a warning
@@ -38,11 +38,11 @@ class _Side:
     def add(self, text: str) -> None:
         self.characters[len(text)] += 1
         self.words[len(text.split())] += 1
-        self.scripts += script_counts(text)
+        self.scripts += count_scripts(text)
         self.empty += not text.strip()
 
     def shares(self) -> dict[str, float] | None:
-        """The share of the letters that each script has."""
+        """Return the share of the letters that each script has."""
         total = self.scripts.total()
         shares = {name.lower(): count / total for name, count in self.scripts.most_common()}
         listed = {name: round(share, 4) for name, share in shares.items() if share >= FEW}
@@ -50,7 +50,7 @@ class _Side:
         return (listed | ({"others": round(rest, 4)} if round(rest, 4) else {})) or None
 
     def script(self) -> str:
-        """The commonest one."""
+        """Return the commonest one."""
         return next((name.lower() for name, _ in self.scripts.most_common(1)), "")
 
 
@@ -70,7 +70,7 @@ class _PairStats:
     example: str = ""  # the first one's source
 
     def add(self, source: str, target: str, targets: dict[int, int]) -> None:
-        """Counts a pair.
+        """Count a pair.
 
         Args:
           targets: by fingerprint of a source that of its first target in any part; is added to.
@@ -81,7 +81,7 @@ class _PairStats:
         if source.strip():
             self.ratios[round(len(target) / len(source), 2)] += 1
         self.equal += source.strip() == target.strip()
-        source_hash, target_hash = fingerprint(source), fingerprint(target)
+        source_hash, target_hash = hash_normalized_text(source), hash_normalized_text(target)
         pair = hash((source_hash, target_hash))
         self.duplicates += pair in self.pairs
         self.pairs.add(pair)
@@ -91,11 +91,11 @@ class _PairStats:
             self.example = self.example or source
 
     def spread(self) -> dict[str, float] | None:
-        """Quantiles of the ratios of lengths, without the outermost."""
-        return at_shares(self.ratios, PLACES) if self.ratios else None
+        """Return quantiles of the ratios of lengths, without the outermost."""
+        return weighted_quantiles(self.ratios, PLACES) if self.ratios else None
 
-    def facts(self) -> JsonObject:
-        """What is told of it."""
+    def to_dict(self) -> JsonObject:
+        """Return what the report says of it."""
         return {
             "pairs": self.count,
             "source_characters": quantiles(self.source.characters),
@@ -112,8 +112,8 @@ class _PairStats:
         }
 
 
-def pairs(splits: Splits, source: str = "source", target: str = "target") -> JsonObject:
-    """The report for pairs of texts; streams every part once.
+def check_translation_pairs(splits: Splits, source: str = "source", target: str = "target") -> JsonObject:
+    """Return the report for pairs of texts; streams every part once.
 
     Texts are the same if they differ in case and blanks only. Words are what blanks part. Several targets are counted
     once for each pair whose source stood with another target before, in the same part or an earlier one.
@@ -126,26 +126,26 @@ def pairs(splits: Splits, source: str = "source", target: str = "target") -> Jso
     """
     targets: dict[int, int] = {}
 
-    def survey(examples: Source, earlier: Mapping[str, _PairStats]) -> _PairStats:
+    def survey(examples: ExampleSource, earlier: Mapping[str, _PairStats]) -> _PairStats:
         part = _PairStats()
         for example in examples:
             part.add(example[source], example[target], targets)
         return part
 
-    parts, seen, warnings = surveys(splits, survey, "pairs", _describe_broken_rows, _list_warnings)
-    warnings += unvalidated(splits)
-    overlap = name_overlaps(overlaps({name: part.sources for name, part in seen.items()}))
-    warnings += leaks(overlap, "source")
-    return {"data": list(splits.notes), "parts": parts, "overlap": overlap, "warnings": warnings}
+    parts, seen, warnings = collect_split_stats(splits, survey, "pairs", _describe_broken_rows, _list_warnings)
+    warnings += missing_validation_warning(splits)
+    overlap = name_overlaps(count_split_overlaps({name: part.sources for name, part in seen.items()}))
+    warnings += leakage_warnings(overlap, "source")
+    return {"data": list(splits.descriptions), "parts": parts, "overlap": overlap, "warnings": warnings}
 
 
-def _describe_broken_rows(examples: Source) -> UnusedRows:
-    problems = examples.problems
+def _describe_broken_rows(examples: ExampleSource) -> UnusedRows:
+    row_errors = examples.row_errors
     return UnusedRows(
         {
-            "left_out": dict(problems.left.most_common()) or None,
-            "broken_rows": problems.count,
-            "first_broken_rows": problems.lines(),
+            "left_out": dict(row_errors.left.most_common()) or None,
+            "broken_rows": row_errors.count,
+            "first_broken_rows": row_errors.first_errors(),
         }
     )
 

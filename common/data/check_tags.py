@@ -13,18 +13,18 @@ from common.data.check_common import (
     SEVERAL,
     UnusedRows,
     clash_warnings,
-    fingerprint,
+    collect_split_stats,
+    count_split_overlaps,
+    hash_normalized_text,
+    missing_validation_warning,
     name_overlaps,
-    overlaps,
     quantiles,
-    surveys,
-    unvalidated,
 )
-from common.data.encoding import ENCODE_BATCH, in_batches
+from common.data.encoding import ENCODE_BATCH, batch_examples
 from common.errors import DataError
 from common.text.similar_names import similar_label_warnings
-from common.text.tag_schemes import Scheme, entities
-from common.types import Example, JsonObject, Source, Splits
+from common.text.tag_schemes import Scheme, tags_to_spans
+from common.types import Example, ExampleSource, JsonObject, Splits
 
 LONG = 200  # tokens; where half of the examples are so long, they are hardly sentences
 MANY_TYPES, FEW_OUTSIDE = 30, 0.05  # more types, and a smaller share of tokens outside, than data of entities has
@@ -56,27 +56,27 @@ class _TagStats:
         return self.lengths.total()
 
     def types(self) -> Counter[str]:
-        """How many entities each type has."""
+        """Return how many entities each type has."""
         types: Counter[str] = Counter()
         for (_, type), count in self.uses.items():
             types[type] += count
         return types
 
     def add(self, example: Example, taggings: dict[int, int], earlier: Mapping[str, _TagStats]) -> None:
-        """Counts an example.
+        """Count an example.
 
         Args:
           taggings: by fingerprint a hash of the first tags that an example had in any part; is added to.
         """
         tokens, tags = example["tokens"], example["tags"]
-        spans = entities(tags)
+        spans = tags_to_spans(tags)
         self.lengths[len(tokens)] += 1
         self.without += not spans
         for start, end, type in spans:
             self.spans[end - start] += 1
             self.uses[" ".join(tokens[start:end]), type] += 1
         text = " ".join(tokens)
-        text_hash, tagging = fingerprint(text), hash(tuple(tags))
+        text_hash, tagging = hash_normalized_text(text), hash(tuple(tags))
         self.duplicates += text_hash in self.fingerprints
         if taggings.setdefault(text_hash, tagging) != tagging:
             self.clashes += 1
@@ -86,8 +86,8 @@ class _TagStats:
                 self.shared.setdefault(name, text)
         self.fingerprints.add(text_hash)
 
-    def facts(self) -> JsonObject:
-        """What is told of it."""
+    def to_dict(self) -> JsonObject:
+        """Return what the report says of it."""
         tokens = _count_tokens(self.lengths)
         return {
             "examples": self.count,
@@ -105,12 +105,12 @@ class _TagStats:
         }
 
 
-def named_entities(
+def check_tagged_sentences(
     splits: Splits,
     normalize: Callable[[tf.Tensor], tf.Tensor],
     learn_vocabulary: Callable[[Iterable[Sequence[str]]], set[str]],
 ) -> JsonObject:
-    """The report for tokens with tags in IOB2; streams every part once, the training part twice.
+    """Return the report for tokens with tags in IOB2; streams every part once, the training part twice.
 
     Unseen entities, a share of all that occur, are those whose text and type no entity of training has. Ambiguous ones
     have another type elsewhere in the part or in training.
@@ -123,30 +123,30 @@ def named_entities(
       DataError: the training part has no entity.
     """
     normalize_batch = tf.function(normalize, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    vocabulary = learn_vocabulary(_join_tokens(batch) for batch in in_batches(splits.train, ENCODE_BATCH))
+    vocabulary = learn_vocabulary(_join_tokens(batch) for batch in batch_examples(splits.train, ENCODE_BATCH))
     taggings: dict[int, int] = {}
 
-    def survey(source: Source, earlier: Mapping[str, _TagStats]) -> _TagStats:
+    def survey(source: ExampleSource, earlier: Mapping[str, _TagStats]) -> _TagStats:
         part = _TagStats()
-        for batch in in_batches(source, ENCODE_BATCH):
+        for batch in batch_examples(source, ENCODE_BATCH):
             for example in batch:
                 part.add(example, taggings, earlier)
             words = normalize_batch(tf.constant(_join_tokens(batch))).numpy().tolist()
             part.unknown += sum(word.decode("utf-8") not in vocabulary for word in words)
         if source is splits.train and not part.uses:
-            broken = source.problems.summary()
+            broken = source.row_errors.summary()
             raise DataError(f"{source.name}: there is no entity to learn from.{broken} Give more --data.")
         part.entities_beside_training = _compare_entities(part, earlier.get("train", part))
         return part
 
-    parts, seen, warnings = surveys(splits, survey, "examples", _describe_faults, _list_warnings)
-    if any(BARE in note for note in splits.notes):
+    parts, seen, warnings = collect_split_stats(splits, survey, "examples", _describe_faults, _list_warnings)
+    if any(BARE in note for note in splits.descriptions):
         warnings += _part_of_speech_warnings(seen["train"], parts["train"]["tokens_outside_entities"])
-    warnings += unvalidated(splits)
+    warnings += missing_validation_warning(splits)
     warnings += similar_label_warnings({type for part in seen.values() for _, type in part.uses})
-    counts = overlaps({name: part.fingerprints for name, part in seen.items()})
+    counts = count_split_overlaps({name: part.fingerprints for name, part in seen.items()})
     warnings += _leak_warnings(counts, seen)
-    return {"data": list(splits.notes), "parts": parts, "overlap": name_overlaps(counts), "warnings": warnings}
+    return {"data": list(splits.descriptions), "parts": parts, "overlap": name_overlaps(counts), "warnings": warnings}
 
 
 def _leak_warnings(counts: Mapping[tuple[str, str], int], seen: Mapping[str, _TagStats]) -> list[str]:
@@ -197,15 +197,15 @@ def _describe_ambiguous(part: _TagStats, train: _TagStats) -> JsonObject:
     return {"ambiguous_entities": sum(uses[text] for text in ambiguous), "first_ambiguous_entities": lines}
 
 
-def _describe_faults(source: Source) -> UnusedRows:
-    left_out = {"left_out": dict(source.problems.left)} if source.problems.left else {}
+def _describe_faults(source: ExampleSource) -> UnusedRows:
+    left_out = {"left_out": dict(source.row_errors.left)} if source.row_errors.left else {}
     return UnusedRows(
         {
             **left_out,
             "repaired": source.repairs.count,
-            "first_repaired": source.repairs.lines(),
-            "broken_rows": source.problems.count,
-            "first_broken_rows": source.problems.lines(),
+            "first_repaired": source.repairs.first_errors(),
+            "broken_rows": source.row_errors.count,
+            "first_broken_rows": source.row_errors.first_errors(),
         }
     )
 

@@ -10,16 +10,16 @@ import tensorflow as tf
 
 from common.data.check_common import (
     UnusedRows,
-    fingerprint,
+    collect_split_stats,
+    count_split_overlaps,
+    hash_normalized_text,
     label_warnings,
-    leaks,
+    leakage_warnings,
     name_overlaps,
-    overlaps,
     quantiles,
-    surveys,
 )
-from common.data.encoding import ENCODE_BATCH, in_batches
-from common.types import JsonObject, Source, Splits
+from common.data.encoding import ENCODE_BATCH, batch_examples
+from common.types import ExampleSource, JsonObject, Splits
 
 
 @dataclass
@@ -47,14 +47,14 @@ class _TextStats:
         return self.labels.total()
 
     def add(self, text: str, label: str, first_labels: dict[int, str]) -> None:
-        """Counts an example.
+        """Count an example.
 
         Args:
           first_labels: by fingerprint the first label that a text had in any part; is added to.
         """
         self.labels[label] += 1
         self.empty += not text.strip()
-        mark = fingerprint(text)
+        mark = hash_normalized_text(text)
         self.duplicates += mark in self.fingerprints
         self.fingerprints.add(mark)
         if first_labels.setdefault(mark, label) != label:
@@ -62,14 +62,14 @@ class _TextStats:
             self.clashes += 1
 
     def add_words(self, words: tf.RaggedTensor, vocabulary: set[str]) -> None:
-        """Counts the words of a batch of texts, and those that a vocabulary lacks."""
+        """Count the words of a batch of texts, and those that a vocabulary lacks."""
         self.lengths.update(words.row_lengths().numpy().tolist())
         tokens = words.values.numpy().tolist()
         self.words += len(tokens)
         self.unknown += sum(token.decode("utf-8") not in vocabulary for token in tokens)
 
-    def facts(self) -> JsonObject:
-        """What is told of it."""
+    def to_dict(self) -> JsonObject:
+        """Return what the report says of it."""
         return {
             "examples": self.count,
             "labels": dict(sorted(self.labels.items())),
@@ -82,13 +82,13 @@ class _TextStats:
         }
 
 
-def text_classification(
+def check_text_classification(
     splits: Splits,
     tokenize: Callable[[tf.Tensor], tf.RaggedTensor],
     learn_vocabulary: Callable[[Iterable[Sequence[str]]], set[str]],
     max_length: int,
 ) -> JsonObject:
-    """The report for texts with one label each; streams every part once, the training part twice.
+    """Return the report for texts with one label each; streams every part once, the training part twice.
 
     Args:
       tokenize: splits a batch of texts into words.
@@ -100,32 +100,32 @@ def text_classification(
     """
     tokenize_batch = tf.function(tokenize, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     vocabulary = learn_vocabulary(
-        [example["text"] for example in batch] for batch in in_batches(splits.train, ENCODE_BATCH)
+        [example["text"] for example in batch] for batch in batch_examples(splits.train, ENCODE_BATCH)
     )
     first_labels: dict[int, str] = {}
 
-    def survey(source: Source, earlier: Mapping[str, _TextStats]) -> _TextStats:
+    def survey(source: ExampleSource, earlier: Mapping[str, _TextStats]) -> _TextStats:
         part = _TextStats(max_length)
-        for batch in in_batches(source, ENCODE_BATCH):
+        for batch in batch_examples(source, ENCODE_BATCH):
             part.add_words(tokenize_batch(tf.constant([example["text"] for example in batch])), vocabulary)
             for example in batch:
                 part.add(example["text"], example["label"], first_labels)
         return part
 
-    parts, seen, warnings = surveys(splits, survey, "examples", _describe_broken_rows, _list_warnings)
-    overlap = name_overlaps(overlaps({name: part.fingerprints for name, part in seen.items()}))
+    parts, seen, warnings = collect_split_stats(splits, survey, "examples", _describe_broken_rows, _list_warnings)
+    overlap = name_overlaps(count_split_overlaps({name: part.fingerprints for name, part in seen.items()}))
     return {
-        "data": list(splits.notes),
+        "data": list(splits.descriptions),
         "parts": parts,
         "overlap": overlap,
         "advised_max_length": parts["train"]["words"]["99%"],
-        "warnings": warnings + leaks(overlap, "text"),
+        "warnings": warnings + leakage_warnings(overlap, "text"),
     }
 
 
-def _describe_broken_rows(source: Source) -> UnusedRows:
-    left_out = {"left_out": dict(source.problems.left)} if source.problems.left else {}
-    rows = {"broken_rows": source.problems.count, "first_broken_rows": source.problems.lines()}
+def _describe_broken_rows(source: ExampleSource) -> UnusedRows:
+    left_out = {"left_out": dict(source.row_errors.left)} if source.row_errors.left else {}
+    rows = {"broken_rows": source.row_errors.count, "first_broken_rows": source.row_errors.first_errors()}
     return UnusedRows(rows | left_out)
 
 

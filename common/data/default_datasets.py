@@ -65,8 +65,8 @@ class Archive:
                 raise ValueError(f'"{name}" of {self.filename} is no name for a file in the cache; write a plain one.')
 
 
-def attribution(archive: Archive) -> dict[str, str]:
-    """Where the data comes from, to be kept with a run."""
+def attribution_info(archive: Archive) -> dict[str, str]:
+    """Return where the data comes from, to be kept with a run."""
     return {
         "source": archive.source,
         "licence": archive.licence,
@@ -80,8 +80,8 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def fetch(archive: Archive, offline: bool = False, say: Callable[[str], None] = _tell) -> Path:
-    """The folder that holds the archive's wanted files, fetched if need be.
+def download_archive(archive: Archive, offline: bool = False, say: Callable[[str], None] = _tell) -> Path:
+    """Return the folder that holds the archive's wanted files, fetched if need be.
 
     Args:
       offline: never call pip.
@@ -175,35 +175,35 @@ def _unpack(archive: Archive, path: Path, folder: Path) -> None:
             )
         try:
             licences = {Path(name).name: name for name, _ in _entries(stream, path.name) if LICENCE.fullmatch(name)}
-            found = _extract(stream, path.name, {**licences, **archive.members}, folder)
+            extracted = _extract(stream, path.name, {**licences, **archive.members}, folder)
         except UNREADABLE as error:
             raise DataError(
                 f"{archive.filename} or an archive in it cannot be read ({error}); pin another version of it."
             ) from error
     for name, member in archive.members.items():
-        if name not in found:
+        if name not in extracted:
             raise DataError(f'{archive.filename} holds no file "{member}"; correct the path in the recipe\'s data.py.')
-    lines = [f"{key}: {value}\n" for key, value in attribution(archive).items()]
+    lines = [f"{key}: {value}\n" for key, value in attribution_info(archive).items()]
     (folder / ATTRIBUTION).write_text("".join(lines), encoding="utf-8")
 
 
 def _extract(stream: IO[bytes], filename: str, wanted: Mapping[str, str], folder: Path) -> set[str]:
-    """The names that were found, of `wanted` name -> path inside the archive; each is written into the folder."""
+    """Write the files of `wanted`, name -> path in the archive, into a folder; return the names that there are."""
     by_path: dict[str, dict[str, str]] = {}  # path in this archive -> name -> path in the archive that stands there
     for name, path in wanted.items():
         outer, _, inner = path.partition("!")
         by_path.setdefault(outer, {})[name] = inner
-    found = set()
+    extracted = set()
     for path, open_entry in _entries(stream, filename):
         nested = {name: inner for name, inner in by_path.get(path, {}).items() if inner}
         for name in by_path.get(path, {}).keys() - nested.keys():
             with open_entry() as source:
                 _copy(source, folder / name, path)
-            found.add(name)
+            extracted.add(name)
         if nested:
             with open_entry() as source:
-                found |= _extract(source, path, nested, folder)
-    return found
+                extracted |= _extract(source, path, nested, folder)
+    return extracted
 
 
 def _entries(stream: IO[bytes], filename: str) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:

@@ -8,15 +8,15 @@ import urllib.request
 from pathlib import Path
 
 from common.errors import ConfigError
-from common.runtime.atomic_io import replacing
-from common.runtime.console import display
+from common.runtime.atomic_io import atomic_write
+from common.runtime.console import progress_bar
 
 WAIT = 10  # seconds without an answer until a download is given up
 PIECE = 1 << 20
 
 
-def fetched(url: str, folder: Path, digest: str, offline: bool, otherwise: str) -> Path:
-    """Where a published file is; downloaded, checked and put there if it is not.
+def download_file(url: str, folder: Path, digest: str, offline: bool, otherwise: str) -> Path:
+    """Return where a published file is; downloaded, checked and put there if it is not.
 
     Args:
       url: http or https, with the file's name at its end.
@@ -50,16 +50,16 @@ def _by_hand(url: str, path: Path, otherwise: str) -> str:
 
 
 def _download(url: str, path: Path, digest: str) -> None:
-    found = hashlib.new(_kind(len(digest)), usedforsecurity=False)
-    with urllib.request.urlopen(url, timeout=WAIT) as answer, display(f"Downloading {path.name}") as shown:
+    actual = hashlib.new(_kind(len(digest)), usedforsecurity=False)
+    with urllib.request.urlopen(url, timeout=WAIT) as answer, progress_bar(f"Downloading {path.name}") as shown:
         size, done = int(answer.headers.get("Content-Length") or 0), 0
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             while piece := answer.read(PIECE):
                 file.write(piece)
-                found.update(piece)
+                actual.update(piece)
                 done += len(piece)
-                shown.show(done / 1e6, size / 1e6 or None, f"{done / 1e6:.0f} MB")
-            if found.hexdigest() != digest:
+                shown.update(done / 1e6, size / 1e6 or None, f"{done / 1e6:.0f} MB")
+            if actual.hexdigest() != digest:
                 raise ValueError(f"what came is not the published file: {done:,} bytes of another content")
 
 
@@ -73,5 +73,5 @@ def _digest_of(path: Path, length: int) -> str:
 
 
 def keras_home() -> Path:
-    """Where Keras keeps what it downloads: `KERAS_HOME`, or .keras in the home folder."""
+    """Return where Keras keeps what it downloads: `KERAS_HOME`, or .keras in the home folder."""
     return Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 
 import numpy as np
 import tensorflow as tf
 
-from common.data.example_store import Store, StoreWriter
-from common.runtime.parallel import in_parallel
-from common.text.vocabulary import utf8
+from common.data.example_store import ExampleStore, StoreWriter
+from common.runtime.parallel import parallel_map
+from common.text.vocabulary import to_utf8_bytes
 from common.types import Batch, Example
 
 ENCODE_BATCH = 1024  # raw examples that are encoded in one call
@@ -18,13 +19,13 @@ BATCH_BYTES = 8 * 2**20  # of raw examples in one call
 FEATURE, TARGET = "feature/", "target/"  # how a store names the columns of each kind
 
 
-def in_batches(examples: Iterable[Example], size: int, most: int = BATCH_BYTES) -> Iterator[list[Example]]:
-    """Lists of `size` examples, fewer where they are long; the last one is shorter.
+def batch_examples(examples: Iterable[Example], size: int, most: int = BATCH_BYTES) -> Iterator[list[Example]]:
+    """Yield lists of `size` examples, fewer where they are long; the last one is shorter.
 
     Args:
       most: characters or bytes beyond which a batch takes no more.
 
-    >>> [len(batch) for batch in in_batches([{}] * 5, 2)]
+    >>> [len(batch) for batch in batch_examples([{}] * 5, 2)]
     [2, 2, 1]
     """
     return (batch for _, batch in batch_by_name((("", example) for example in examples), size, most))
@@ -33,7 +34,7 @@ def in_batches(examples: Iterable[Example], size: int, most: int = BATCH_BYTES) 
 def batch_by_name(
     named: Iterable[tuple[str, Example]], size: int, most: int = BATCH_BYTES
 ) -> Iterator[tuple[str, list[Example]]]:
-    """(name, batch) of examples with names; each name has batches of its own, which are as `in_batches` makes them.
+    """Yield (name, batch) of examples with names; each name has its own batches, as `batch_examples` makes them.
 
     >>> list(batch_by_name([("a", {}), ("b", {}), ("a", {})], 2))
     [('a', [{}, {}]), ('b', [{}])]
@@ -43,7 +44,7 @@ def batch_by_name(
     for name, example in named:
         batch = batches.setdefault(name, [])
         batch.append(example)
-        size_of_example = sum(getattr(value, "nbytes", 0) or weight([value]) for value in example.values())
+        size_of_example = sum(getattr(value, "nbytes", 0) or input_size([value]) for value in example.values())
         held[name] = held.get(name, 0) + size_of_example
         if len(batch) == size or held[name] >= most:
             yield name, batches.pop(name)
@@ -51,42 +52,49 @@ def batch_by_name(
     yield from batches.items()
 
 
-def weight(values: Iterable[object]) -> int:
-    """How much some inputs hold: characters, bytes or items; a number holds nothing.
+def iter_texts(examples: Iterable[Example], labels: Counter[str]) -> Iterator[list[str]]:
+    """Yield the texts of examples with labels in batches, and count the labels in `labels` on the way."""
+    for batch in batch_examples(examples, ENCODE_BATCH):
+        labels.update(example["label"] for example in batch)
+        yield [example["text"] for example in batch]
 
-    >>> weight(["abc", [1, 2], 7])
+
+def input_size(values: Iterable[object]) -> int:
+    """Return how much some inputs hold: characters, bytes or items; a number holds nothing.
+
+    >>> input_size(["abc", [1, 2], 7])
     5
     """
     return sum(len(value) for value in values if hasattr(value, "__len__"))
 
 
-def stacked(examples: list[Example]) -> Batch:
-    """Columns of a list of raw examples as tensors, batch axis first.
+def stack_examples(examples: list[Example]) -> Batch:
+    """Return columns of a list of raw examples as tensors, batch axis first.
 
     Lists become ragged, [batch, (time)], and so do arrays of whole numbers, [batch, (time), ...].
 
-    >>> stacked([{"text": "a"}, {"text": "b"}])["text"].numpy().tolist()
+    >>> stack_examples([{"text": "a"}, {"text": "b"}])["text"].numpy().tolist()
     [b'a', b'b']
     """
 
     def raw(value: object) -> object:
-        return utf8(value) if isinstance(value, str) else value
+        return to_utf8_bytes(value) if isinstance(value, str) else value
 
-    found: Batch = {}
+    columns: Batch = {}
     for name, first in examples[0].items():
         column = [example[name] for example in examples]
         if isinstance(first, list):
             flat = tf.constant([raw(value) for row in column for value in row], None if any(column) else tf.string)
-            found[name] = tf.RaggedTensor.from_row_lengths(flat, [len(row) for row in column])
+            columns[name] = tf.RaggedTensor.from_row_lengths(flat, [len(row) for row in column])
         elif isinstance(first, np.ndarray) and first.dtype.kind == "i":
-            found[name] = tf.RaggedTensor.from_row_lengths(np.concatenate(column), [len(row) for row in column])
+            columns[name] = tf.RaggedTensor.from_row_lengths(np.concatenate(column), [len(row) for row in column])
         else:
-            found[name] = tf.constant([raw(value) for value in column])
-    return found
+            columns[name] = tf.constant([raw(value) for value in column])
+    return columns
 
 
-def densified(features: Batch) -> Batch:
-    """The same features with ragged ones padded with 0 to the longest; for serving, in graph."""
+def pad_ragged(features: Batch) -> Batch:
+    """Return the same features with ragged ones padded with 0 to the longest; for serving, in graph."""
     return {k: v.to_tensor() if isinstance(v, tf.RaggedTensor) else v for k, v in features.items()}
 
 
@@ -97,7 +105,7 @@ def _spec(value: tf.Tensor | tf.RaggedTensor) -> tf.TypeSpec:
     return tf.TensorSpec([None, *value.shape[1:]], value.dtype)
 
 
-class Encoder:
+class CompiledEncoder:
     """Compiles an encoding function once, for batches of any size, and runs it.
 
     Args:
@@ -115,7 +123,7 @@ class Encoder:
     ) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]:
         """(dense arrays, (values, lengths) of ragged ones), each by name."""
         names = self.names or list(examples[0])
-        batch = stacked([{name: example[name] for name in names} for example in examples])
+        batch = stack_examples([{name: example[name] for name in names} for example in examples])
         with self.compiling:
             if self.compiled is None:
                 specs = {name: _spec(value) for name, value in batch.items()}
@@ -132,13 +140,13 @@ class Encoder:
         return dense, ragged
 
 
-def encoded(
+def encode_to_store(
     examples: Iterable[Example],
-    encode: Encoder,
+    encode: CompiledEncoder,
     writer: StoreWriter,
     advance: Callable[[int], None] = lambda count: None,
-) -> Store:
-    """A store of encoded examples.
+) -> ExampleStore:
+    """Return a store of encoded examples.
 
     Args:
       examples: raw, streamed.
@@ -152,11 +160,11 @@ def encoded(
 
 def encode_together(
     named: Iterable[tuple[str, Example]],
-    encode: Encoder,
+    encode: CompiledEncoder,
     writers: Mapping[str, StoreWriter],
     advance: Callable[[int], None] = lambda count: None,
-) -> dict[str, Store]:
-    """Stores of encoded examples by name, from one pass over all of them.
+) -> dict[str, ExampleStore]:
+    """Return stores of encoded examples by name, from one pass over all of them.
 
     Args:
       named: (name, raw example), streamed.
@@ -165,7 +173,7 @@ def encode_together(
       advance: told how many examples each step added.
     """
     batches = batch_by_name(named, ENCODE_BATCH)
-    for name, count, dense, ragged in in_parallel(lambda one: (one[0], len(one[1]), *encode(one[1])), batches):
+    for name, count, dense, ragged in parallel_map(lambda named: (named[0], len(named[1]), *encode(named[1])), batches):
         writers[name].append(dense, ragged)
         advance(count)
     return {name: writer.close() for name, writer in writers.items()}

@@ -23,23 +23,23 @@ class Column:
 
     Args:
       values: dense [examples, ...], or all steps of all examples one after the other, [steps, ...].
-      starts: None if dense, else [examples + 1], where each example's steps begin.
+      row_splits: None if dense, else [examples + 1], where each example's steps begin.
     """
 
     values: np.ndarray
-    starts: np.ndarray | None = None
+    row_splits: np.ndarray | None = None
 
-    def rows(self, indices: np.ndarray, length: int | None = None) -> np.ndarray:
-        """The examples at `indices`, ragged ones padded with 0 to `length` or to the longest.
+    def gather(self, indices: np.ndarray, length: int | None = None) -> np.ndarray:
+        """Return the examples at `indices`, ragged ones padded with 0 to `length` or to the longest.
 
         >>> column = Column(np.array([7, 8, 9]), np.array([0, 2, 3]))
-        >>> column.rows(np.array([1, 0])).tolist()
+        >>> column.gather(np.array([1, 0])).tolist()
         [[9, 0], [7, 8]]
         """
-        if self.starts is None:
+        if self.row_splits is None:
             return self.values[indices]
-        starts = self.starts[indices]
-        lengths = self.starts[indices + 1] - starts
+        starts = self.row_splits[indices]
+        lengths = self.row_splits[indices + 1] - starts
         steps = np.arange(int(lengths.max(initial=0)) if length is None else length)
         present = steps < lengths[:, None]
         padded = np.zeros((len(indices), len(steps), *self.values.shape[1:]), self.values.dtype)
@@ -47,13 +47,13 @@ class Column:
         return padded
 
     def lengths(self) -> np.ndarray:
-        """Steps of each example, [examples]."""
-        if self.starts is None:
+        """Return the steps of each example, [examples]."""
+        if self.row_splits is None:
             raise ValueError("a dense column has no lengths")
-        return np.diff(self.starts)
+        return np.diff(self.row_splits)
 
 
-class Store:
+class ExampleStore:
     """Encoded examples: named columns of equal length.
 
     Args:
@@ -69,14 +69,14 @@ class Store:
     def __len__(self) -> int:
         return self.count
 
-    def rows(self, indices: np.ndarray, lengths: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
-        """A padded batch by column name."""
+    def gather(self, indices: np.ndarray, lengths: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
+        """Return a padded batch by column name."""
         lengths = lengths or {}
         self.reads += 1
         if self.reads % RELEASE_READS == 0:
             for mapped in self.mapped:
                 mapped.madvise(mmap.MADV_DONTNEED)  # what was read is not held; the system may keep it as file cache
-        return {name: column.rows(indices, lengths.get(name)) for name, column in self.columns.items()}
+        return {name: column.gather(indices, lengths.get(name)) for name, column in self.columns.items()}
 
 
 class StoreWriter:
@@ -97,7 +97,7 @@ class StoreWriter:
         self.count, self.bytes = 0, 0
 
     def append(self, dense: Mapping[str, np.ndarray], ragged: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
-        """Adds a batch.
+        """Add a batch.
 
         Args:
           dense: arrays [batch, ...] by name.
@@ -130,8 +130,8 @@ class StoreWriter:
                 _write(self.files[name], values)
         self.chunks.clear()
 
-    def close(self) -> Store:
-        """The store of all that was added."""
+    def close(self) -> ExampleStore:
+        """Return the store of all that was added."""
         columns = {}
         for file in self.files.values():
             file.close()
@@ -144,10 +144,10 @@ class StoreWriter:
             if name in self.lengths:
                 starts = np.concatenate([[0], np.cumsum(np.concatenate(self.lengths[name]))])
             columns[name] = Column(values, starts)
-        return Store(columns, self.count)
+        return ExampleStore(columns, self.count)
 
-    def keep(self, store: Store) -> JsonObject:
-        """Completes the files of the closed store, so that `load` can open it; what they hold, as a JSON object."""
+    def save(self, store: ExampleStore) -> JsonObject:
+        """Complete the files of the closed store, so that `load_store` can open it, and return what they hold."""
         if self.folder is None:
             raise ValueError("a store without a folder cannot be kept")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -157,26 +157,26 @@ class StoreWriter:
             if name not in self.files:
                 with open(path, "wb") as file:
                     _write(file, column.values)
-            if column.starts is not None:
-                np.save(self.folder / f"{number}.starts.npy", column.starts)
+            if column.row_splits is not None:
+                np.save(self.folder / f"{number}.starts.npy", column.row_splits)
             columns[name] = {
                 "type": self.types[name].str,
                 "shape": list(self.shapes[name]),
                 "bytes": path.stat().st_size,
-                "ragged": column.starts is not None,
+                "ragged": column.row_splits is not None,
             }
         return {"count": store.count, "columns": columns}
 
     def discard(self) -> None:
-        """Removes what was written to disk."""
+        """Remove what was written to disk."""
         for file in self.files.values():
             file.close()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def load(folder: Path, about: JsonObject) -> Store:
-    """A store that a StoreWriter kept, in memory if it is small enough, else memory-mapped.
+def load_store(folder: Path, about: JsonObject) -> ExampleStore:
+    """Return a store that a StoreWriter kept, in memory if it is small enough, else memory-mapped.
 
     Args:
       about: what `keep` returned.
@@ -184,16 +184,16 @@ def load(folder: Path, about: JsonObject) -> Store:
     Raises:
       OSError, ValueError, KeyError: files are missing or are not those that were kept.
     """
-    small = sum(one["bytes"] for one in about["columns"].values()) <= MEMORY_BYTES
+    is_small = sum(column["bytes"] for column in about["columns"].values()) <= MEMORY_BYTES
     columns = {}
-    for number, (name, one) in enumerate(about["columns"].items()):
-        path, shape, kind = folder / f"{number}.bin", tuple(one["shape"]), np.dtype(one["type"])
-        if path.stat().st_size != one["bytes"]:
+    for number, (name, column) in enumerate(about["columns"].items()):
+        path, shape, kind = folder / f"{number}.bin", tuple(column["shape"]), np.dtype(column["type"])
+        if path.stat().st_size != column["bytes"]:
             raise ValueError(f"{path} has another size than it was written with")
-        values = np.fromfile(path, kind).reshape(-1, *shape) if small else _mapped(path, kind, shape)
-        starts = np.load(folder / f"{number}.starts.npy", allow_pickle=False) if one["ragged"] else None
+        values = np.fromfile(path, kind).reshape(-1, *shape) if is_small else _mapped(path, kind, shape)
+        starts = np.load(folder / f"{number}.starts.npy", allow_pickle=False) if column["ragged"] else None
         columns[name] = Column(values, starts)
-    return Store(columns, about["count"])
+    return ExampleStore(columns, about["count"])
 
 
 def _write(file: IO[bytes], values: np.ndarray) -> None:

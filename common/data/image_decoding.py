@@ -14,8 +14,8 @@ SEGMENTS = 64  # of a JPEG file that are looked at for it
 ENTRIES = 200  # of its first directory
 
 
-def decoded(data: tf.Tensor, channels: int) -> tf.Tensor:
-    """The pixels of an image, uint8 [height, width, channels], upright.
+def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
+    """Return the pixels of an image, uint8 [height, width, channels], upright.
 
     Of an animation the first frame. What is transparent shows white. Grey is luma (ITU-R BT.601).
 
@@ -42,23 +42,23 @@ def decoded(data: tf.Tensor, channels: int) -> tf.Tensor:
         opaque = tf.broadcast_to(opaque, tf.concat([tf.shape(whole)[:2], [3]], axis=0))
     else:
         opaque = tf.cond(count <= 2, lambda: opaque, lambda: _to_luma(opaque))
-    return _turn_upright(tf.ensure_shape(opaque, [None, None, channels]), orientation(data))
+    return _turn_upright(tf.ensure_shape(opaque, [None, None, channels]), read_exif_orientation(data))
 
 
-def resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """The image stretched to a size, uint8 [height, width, channels]: bilinear, smoothed where it gets smaller."""
+def resize_image(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Return the image at a size, uint8 [height, width, channels]: bilinear, smoothed where it gets smaller."""
     new = tf.image.resize(image, [height, width], antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(new), 0, 255), tf.uint8)
 
 
-def pixels(files: tf.Tensor, height: int, width: int, channels: int) -> tf.Tensor:
-    """The pixels of some images, uint8 [batch, height, width, channels].
+def decode_and_resize(files: tf.Tensor, height: int, width: int, channels: int) -> tf.Tensor:
+    """Return the pixels of some images, uint8 [batch, height, width, channels].
 
     Args:
-      files: string [batch]; see `decoded`.
+      files: string [batch]; see `decode_image`.
     """
     return tf.map_fn(
-        lambda data: resized(decoded(data, channels), height, width),
+        lambda data: resize_image(decode_image(data, channels), height, width),
         files,
         fn_output_signature=tf.TensorSpec([height, width, channels], tf.uint8),
         parallel_iterations=16,
@@ -100,8 +100,8 @@ def _read_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.case(kinds, default=lambda: (tf.constant(0, tf.int64), tf.constant(0, tf.int64)))
 
 
-def orientation(data: tf.Tensor) -> tf.Tensor:
-    """How a camera was held, 1 to 8 as in EXIF, int32 []; 1 where a file does not say.
+def read_exif_orientation(data: tf.Tensor) -> tf.Tensor:
+    """Return how a camera was held, 1 to 8 as in EXIF, int32 []; 1 where a file does not say.
 
     Reads the first directory of the Exif segment of a JPEG file (CIPA DC-008; TIFF 6.0), which TensorFlow's decoder
     passes over.

@@ -1,23 +1,22 @@
-"""Parts of one source that are read in one pass, and what is kept of a pass so that it need not be made again."""
+"""Splits of one source that are read in one pass, and what is kept of a pass so that it need not be made again."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import tempfile
+import itertools
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from common.data.example_file import ExampleFile
 from common.errors import DataError
-from common.row_errors import Problems
-from common.types import Example, Source
+from common.row_errors import RowErrors
+from common.types import Example, ExampleSource
 
-NO_SPLIT = -1  # of examples that are in no part
+NO_SPLIT = -1  # of examples that are in no split
 
 
 class Step(Protocol):
@@ -35,11 +34,11 @@ class KeepStep:
         self.keep = keep
 
     def push(self, example: Example) -> Iterable[Example]:
-        """The example, or nothing."""
+        """Return the example, or nothing."""
         return (example,) if self.keep(example) else ()
 
     def finish(self) -> Iterable[Example]:
-        """Nothing more."""
+        """Return nothing more."""
         return ()
 
 
@@ -50,7 +49,7 @@ class SplitRows:
       assign: the number of an example's split, from 0 to 126, or NO_SPLIT.
     """
 
-    def __init__(self, source: Source, assign: Callable[[Example], int]):
+    def __init__(self, source: ExampleSource, assign: Callable[[Example], int]):
         self.source, self.assign = source, assign
         self.splits: np.ndarray | None = None  # int8 [examples]
 
@@ -110,21 +109,21 @@ class _Chain:
         self.steps = [make_step() for make_step in reader.steps]
 
     def push(self, example: Example, first: int = 0) -> Iterable[Example]:
-        """What an example gives, from a step on."""
+        """Return what an example gives, from a step on."""
         examples: Iterable[Example] = (example,)
         for step in self.steps[first:]:
-            examples = [result for one in examples for result in step.push(one)]
+            examples = [result for current in examples for result in step.push(current)]
         return examples
 
     def finish(self) -> Iterator[Example]:
-        """What the steps still hold."""
+        """Yield what the steps still hold."""
         for number, step in enumerate(self.steps, 1):
             for example in step.finish():
                 yield from self.push(example, number)
 
 
-def add_step(source: Source, make_step: Callable[[], Step]) -> Source:
-    """The source, its examples put through a step, which is made anew for each pass."""
+def add_step(source: ExampleSource, make_step: Callable[[], Step]) -> ExampleSource:
+    """Return the source, its examples put through a step, which is made anew for each pass."""
     read = source.read
     if isinstance(read, SplitReader):
         return replace(source, read=replace(read, steps=(*read.steps, make_step)))
@@ -138,20 +137,20 @@ def add_step(source: Source, make_step: Callable[[], Step]) -> Source:
     return replace(source, read=through)
 
 
-def rows_of(source: Source) -> SplitRows | None:
-    """The rows that a source is a split of, which it may share with others; None of another source."""
+def get_shared_rows(source: ExampleSource) -> SplitRows | None:
+    """Return the rows that a source is a split of, which it may share with others; None of another source."""
     return source.read.rows if isinstance(source.read, SplitReader) else None
 
 
-def read_together(sources: Mapping[str, Source]) -> Iterator[tuple[str, Example]]:
-    """(name, example) of every example of some sources; those that are splits of the same rows are read in one pass.
+def read_together(sources: Mapping[str, ExampleSource]) -> Iterator[tuple[str, Example]]:
+    """Yield (name, example) of every example of some sources; splits of the same rows are read in one pass.
 
     The examples of each are in their order.
     """
     left = dict(sources)
     while left:
         name = next(iter(left))
-        rows = rows_of(left[name])
+        rows = get_shared_rows(left[name])
         if rows is None:
             yield from ((name, example) for example in left.pop(name))
             continue
@@ -168,35 +167,6 @@ def read_together(sources: Mapping[str, Source]) -> Iterator[tuple[str, Example]
             del left[other]
 
 
-class ExampleFile:
-    """Examples in a file without a name, which is gone when this process is or when it is closed.
-
-    Args:
-      folder: on whose disk it is.
-    """
-
-    def __init__(self, folder: Path):
-        self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder)
-        self.ends = array("q", [0])
-
-    def append(self, example: Example) -> None:
-        """Writes an example behind the others."""
-        written = pickle.dumps(example, pickle.HIGHEST_PROTOCOL)
-        self.file.write(written)
-        self.ends.append(self.ends[-1] + len(written))
-
-    def read(self) -> Iterator[Example]:
-        """The examples, in the order in which they were written."""
-        self.file.flush()
-        for start, end in zip(self.ends, self.ends[1:], strict=False):
-            example: Example = pickle.loads(os.pread(self.file.fileno(), end - start, start))  # noqa: S301 (our own)
-            yield example
-
-    def close(self) -> None:
-        """Removes it."""
-        self.file.close()
-
-
 class HeldOutExamples:
     """The held-out splits of the rows of training, written to files in one pass and read from there again and again.
 
@@ -205,25 +175,25 @@ class HeldOutExamples:
       folder: for the files.
     """
 
-    def __init__(self, sources: Mapping[str, Source], folder: Path):
+    def __init__(self, sources: Mapping[str, ExampleSource], folder: Path):
         self.sources, self.folder = dict(sources), folder
         self.files: dict[str, ExampleFile] = {}
         self.is_filled = False
 
     def open_files(self) -> None:
-        """Begins anew with empty files."""
+        """Begin anew with empty files."""
         self.close()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.files = {name: ExampleFile(self.folder) for name in self.sources}
         self.is_filled = False
 
     def append(self, name: str, example: Example) -> None:
-        """Keeps an example of a source, if it is one of these."""
+        """Keep an example of a source, if it is one of these."""
         if name in self.files:
             self.files[name].append(example)
 
     def fill(self) -> None:
-        """Reads the sources, if that was not done.
+        """Read the sources, if that was not done.
 
         Raises:
           DataError: there is no room for the files.
@@ -241,8 +211,8 @@ class HeldOutExamples:
             ) from None
         self.is_filled = True
 
-    def kept(self) -> dict[str, Source]:
-        """The same sources, read from the files."""
+    def kept(self) -> dict[str, ExampleSource]:
+        """Return the same sources, read from the files."""
 
         def reading(name: str) -> Callable[[], Iterator[Example]]:
             def read() -> Iterator[Example]:
@@ -254,22 +224,61 @@ class HeldOutExamples:
         return {name: replace(source, read=reading(name)) for name, source in self.sources.items()}
 
     def close(self) -> None:
-        """Removes the files."""
+        """Remove the files."""
         for file in self.files.values():
             file.close()
         self.files.clear()
 
 
-def keep_in_memory(source: Source, examples: Sequence[Example]) -> Source:
-    """A source of examples that were read already, whose problems are those of that pass."""
-    kept = [(problems, Problems()) for problems in (source.problems, source.repairs)]
-    for problems, copy in kept:
-        copy.merge(problems)
+def continue_reading(source: ExampleSource, examples: Sequence[Example], rest: Iterator[Example]) -> ExampleSource:
+    """Return a source whose next pass goes on behind examples that were read already; later passes begin anew.
+
+    Args:
+      examples: the first ones.
+      rest: the pass that gave them.
+    """
+    started = [itertools.chain(examples, rest)]
 
     def read() -> Iterator[Example]:
-        for problems, copy in kept:
-            problems.clear()
-            problems.merge(copy)
+        return started.pop() if started else source.read()
+
+    return replace(source, read=read)
+
+
+def keep_in_memory(source: ExampleSource, examples: Sequence[Example]) -> ExampleSource:
+    """Return a source of examples that were read already, whose problems are those of that pass."""
+    copies = [(row_errors, RowErrors()) for row_errors in (source.row_errors, source.repairs)]
+    for row_errors, copy in copies:
+        copy.merge(row_errors)
+
+    def read() -> Iterator[Example]:
+        for row_errors, copy in copies:
+            row_errors.clear()
+            row_errors.merge(copy)
         return (dict(example) for example in examples)
 
     return replace(source, read=read)
+
+
+class ExampleBuffer:
+    """Examples that are kept as they pass, unless they are large together.
+
+    Args:
+      max_bytes: of all of them.
+    """
+
+    def __init__(self, source: Iterable[Example], max_bytes: int):
+        self.source, self.max_bytes = source, max_bytes
+        self.examples: list[Example] | None = []
+
+    def __iter__(self) -> Iterator[Example]:
+        size = 0
+        for example in self.source:
+            size += sum(
+                getattr(value, "nbytes", 0) or len(value) for value in example.values() if hasattr(value, "__len__")
+            )
+            if self.examples is not None and size <= self.max_bytes:
+                self.examples.append(dict(example))
+            else:
+                self.examples = None
+            yield example

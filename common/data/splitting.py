@@ -12,69 +12,79 @@ from random import Random
 import numpy as np
 
 from common.config import RunConfig
-from common.data.loading import OpenSource, combined, joined, open_table_source
+from common.data.loading import OpenSource, combine_fingerprints, concatenate_sources, open_table_source
 from common.data.readers.field_roles import get_identity_name, get_label_names, get_tags_name
-from common.data.readers.note_grid import fingerprint as music_fingerprint
-from common.data.shared_reading import NO_SPLIT, KeepStep, SplitReader, SplitRows, add_step, keep_in_memory
-from common.data.stratification import cut, strata
+from common.data.readers.note_grid import hash_piece as music_fingerprint
+from common.data.shared_reading import (
+    NO_SPLIT,
+    ExampleBuffer,
+    KeepStep,
+    SplitReader,
+    SplitRows,
+    add_step,
+    continue_reading,
+    keep_in_memory,
+)
+from common.data.stratification import assign_stratified, stratify
 from common.errors import ConfigError, DataError
-from common.text.tag_schemes import entities
-from common.types import Example, Field, Source, Splits
+from common.text.tag_schemes import tags_to_spans
+from common.types import Example, ExampleSource, Field, Splits
 
 SMALL = 1_000  # examples; fewer are split by label and rank, for cutting the range of hashes is too uneven
-FILLED = 10  # different examples; so many are enough for no part to be empty
+FILLED = 10  # different examples; so many are enough for no split to be empty
 SMALL_BYTES = 2**26  # of all examples of a small source; it is kept in memory, so that it is read once
-SALT = b"kerasserole split 1"  # never changes, so that an example stays in its part for ever
-PARTS = ("train", "valid", "test")
+SALT = b"kerasserole split 1"  # never changes, so that an example stays in its split for ever
+SPLITS = ("train", "valid", "test")
 
 
-def share(example: Example, fields: Sequence[Field]) -> float:
-    """Where an example falls between 0 and 1: a hash of its input, so that duplicates never straddle a split.
+def hash_fraction(example: Example, fields: Sequence[Field]) -> float:
+    """Return where an example falls between 0 and 1: a hash of its input, so that duplicates never straddle a split.
 
     Case and blanks do not count, labels and tags neither. An image counts by its bytes. Of several texts only the first
-    one counts, so that all translations of a sentence are in one part. A piece of music counts by its notes, however
+    one counts, so that all translations of a sentence are in one split. A piece of music counts by its notes, however
     they are transposed.
     """
-    digest = hashlib.blake2b(content(example[get_identity_name(fields)]), digest_size=8, key=SALT).digest()
+    digest = hashlib.blake2b(hashable_content(example[get_identity_name(fields)]), digest_size=8, key=SALT).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def content(value: object) -> bytes:
-    """What of a field counts: the bytes of a file, a piece's notes, or a text but for case and blanks."""
+def hashable_content(value: object) -> bytes:
+    """Return what of a field counts: the bytes of a file, a piece's notes, or a text but for case and blanks."""
     if isinstance(value, np.ndarray):
         return music_fingerprint(value)
     return value if isinstance(value, bytes) else " ".join(str(value).lower().split()).encode("utf-8", "replace")
 
 
-def shares(split: str) -> tuple[float, float, float]:
-    """The three shares of `--split`, their sum 1.
+def parse_split(split: str) -> tuple[float, float, float]:
+    """Return the three shares of `--split`, their sum 1.
 
-    >>> shares("80,10,10")
+    >>> parse_split("80,10,10")
     (0.8, 0.1, 0.1)
 
     Raises:
       ConfigError: they are not three numbers of which the first is above 0.
     """
     try:
-        parts = [float(part) for part in split.split(",")]
-        good = len(parts) == 3 and min(parts) >= 0 and parts[0] > 0 and sum(parts) < float("inf")
+        fractions = [float(number) for number in split.split(",")]
+        good = len(fractions) == 3 and min(fractions) >= 0 and fractions[0] > 0 and sum(fractions) < float("inf")
     except ValueError:
         good = False
     if not good:
         raise ConfigError(f'--split is "{split}", but must be three shares such as 80,10,10, the first above 0.')
-    return parts[0] / sum(parts), parts[1] / sum(parts), parts[2] / sum(parts)
+    total = sum(fractions)
+    return fractions[0] / total, fractions[1] / total, fractions[2] / total
 
 
-def _limited(source: Source | None, limit: int | None) -> Source | None:
-    return source if source is None or limit is None else limited(source, limit)
+def _limited(source: ExampleSource | None, limit: int | None) -> ExampleSource | None:
+    return source if source is None or limit is None else reservoir_sample(source, limit)
 
 
-def limited(source: Source, limit: int) -> Source:
-    """A fixed random sample of so many examples, in their order; all where there are fewer."""
+def reservoir_sample(source: ExampleSource, limit: int) -> ExampleSource:
+    """Return a fixed random sample of so many examples, in their order; all where there are fewer."""
     return add_step(source, lambda: Reservoir(limit))
 
 
-def filter_examples(source: Source, find_fault: Callable[[Example], str]) -> Source:
+def filter_examples(source: ExampleSource, find_fault: Callable[[Example], str]) -> ExampleSource:
     """Leave out the examples that have a fault; the source's problems count them by what it is.
 
     Args:
@@ -83,11 +93,11 @@ def filter_examples(source: Source, find_fault: Callable[[Example], str]) -> Sou
 
     def keep(example: Example) -> bool:
         if fault := find_fault(example):
-            source.problems.leave_out(fault)
+            source.row_errors.count_filtered(fault)
         return not fault
 
     def make_step() -> KeepStep:
-        source.problems.clear()  # as the source itself does, if it has any
+        source.row_errors.clear()  # as the source itself does, if it has any
         return KeepStep(keep)
 
     return add_step(source, make_step)
@@ -102,7 +112,7 @@ class Reservoir:
         self.count = 0
 
     def push(self, example: Example) -> Iterable[Example]:
-        """Nothing yet."""
+        """Return nothing yet."""
         position, self.count = self.count, self.count + 1
         place = position if position < self.limit else self.random.randrange(position + 1)
         if place < self.limit:
@@ -110,139 +120,139 @@ class Reservoir:
         return ()
 
     def finish(self) -> Iterable[Example]:
-        """The sample."""
+        """Return the sample."""
         return [example for _, example in sorted(self.sample.values(), key=lambda pair: pair[0])]
 
 
-def by_share(examples: Iterable[Example], fields: Sequence[Field]) -> dict[float, list[str]]:
-    """The examples of each `share`, each by its label, or by the rarest kind of its entities; "" where it has none."""
+def group_by_hash(examples: Iterable[Example], fields: Sequence[Field]) -> dict[float, list[str]]:
+    """Return the labels of the examples of each `hash_fraction`.
+
+    An example with entities counts by the rarest kind of them, and one without any has the label "".
+    """
     label, tags = next(iter(get_label_names(fields)), ""), get_tags_name(fields)
-    found: dict[float, list[set[str]]] = {}
+    names_by_place: dict[float, list[set[str]]] = {}
     examples_of: Counter[str] = Counter()
     for example in examples:
-        names = {str(example[label])} if label else {kind for _, _, kind in entities(example[tags])} if tags else set()
-        found.setdefault(share(example, fields), []).append(names)
+        names = (
+            {str(example[label])} if label else {kind for _, _, kind in tags_to_spans(example[tags])} if tags else set()
+        )
+        names_by_place.setdefault(hash_fraction(example, fields), []).append(names)
         examples_of.update(names)
     return {
         place: [min(names, key=lambda name: (examples_of[name], name), default="") for names in each]
-        for place, each in found.items()
+        for place, each in names_by_place.items()
     }
 
 
-def picked(source: Source, name: str, fields: Sequence[Field], within: Callable[[float], bool]) -> Source:
-    """The examples of a source whose `share` is within a part.
+def filter_by_hash(
+    source: ExampleSource, name: str, fields: Sequence[Field], within: Callable[[float], bool]
+) -> ExampleSource:
+    """Return the examples of a source whose `hash_fraction` is within a split.
 
     Args:
-      name: of the part and of the way in which it is found, for people.
+      name: of the split and of the way in which it is found, for people.
     """
 
     def read() -> Iterator[Example]:
-        return (example for example in source if within(share(example, fields)))
+        return (example for example in source if within(hash_fraction(example, fields)))
 
-    return Source(f"{source.name} ({name})", read, source.problems, source.repairs)
+    return ExampleSource(f"{source.name} ({name})", read, source.row_errors, source.repairs)
 
 
 def split_source(
-    source: Source, fields: Sequence[Field], names: Sequence[str], assign: Callable[[float], int]
-) -> list[Source]:
-    """Split a source; the parts can be read in one pass.
+    source: ExampleSource, fields: Sequence[Field], names: Sequence[str], assign: Callable[[float], int]
+) -> list[ExampleSource]:
+    """Split a source; the splits can be read in one pass.
 
     Args:
-      names: of the parts and of the way in which they are found, for people.
-      assign: from an example's `share` to the number of its part, or NO_SPLIT.
+      names: of the splits and of the way in which they are found, for people.
+      assign: from an example's `hash_fraction` to the number of its split, or NO_SPLIT.
     """
-    rows = SplitRows(source, lambda example: assign(share(example, fields)))
+    rows = SplitRows(source, lambda example: assign(hash_fraction(example, fields)))
     return [
-        Source(f"{source.name} ({name})", SplitReader(rows, number), source.problems, source.repairs)
+        ExampleSource(f"{source.name} ({name})", SplitReader(rows, number), source.row_errors, source.repairs)
         for number, name in enumerate(names)
     ]
 
 
-def _by_hash(source: Source, fields: Sequence[Field], sizes: Sequence[tuple[str, float]]) -> dict[str, Source | None]:
-    """Parts by ranges of `share`, in which an example stays whatever is added.
+def _by_hash(
+    source: ExampleSource, fields: Sequence[Field], sizes: Sequence[tuple[str, float]]
+) -> dict[str, ExampleSource | None]:
+    """Splits by ranges of `hash_fraction`, in which an example stays whatever is added.
 
     Args:
-      sizes: (name, share) of each part, the sum of shares 1.
+      sizes: (name, share) of each split, the sum of shares 1.
     """
     ends = list(accumulate(size for _, size in sizes[:-1]))
     names = [name for name, _ in sizes]
-    parts = split_source(
+    splits = split_source(
         source, fields, [f"{name}, by hash" for name in names], lambda place: bisect_right(ends, place)
     )
-    return dict(zip(names, parts, strict=True))
+    return dict(zip(names, splits, strict=True))
+
+
+def _read_first(source: ExampleSource, fields: Sequence[Field]) -> tuple[dict[float, list[str]], ExampleSource]:
+    """Read up to SMALL examples; return their labels by `hash_fraction`, and the source, which keeps what was read.
+
+    The next pass of the source goes on behind these examples, unless they are too large to be kept.
+    """
+    rest = iter(source)
+    first = ExampleBuffer(islice(rest, SMALL), SMALL_BYTES)
+    labels = group_by_hash(first, fields)
+    if first.examples is None:
+        return labels, source
+    if len(first.examples) < SMALL:
+        return labels, keep_in_memory(source, first.examples)
+    return labels, continue_reading(source, first.examples, rest)
 
 
 def _by_rank(
-    source: Source, fields: Sequence[Field], sizes: Sequence[tuple[str, float]]
-) -> tuple[dict[str, Source | None], str] | None:
-    """Parts of a small source, which have their shares of each label, and a note for people; None of another source.
+    source: ExampleSource,
+    fields: Sequence[Field],
+    sizes: Sequence[tuple[str, float]],
+    labels: Mapping[float, list[str]],
+) -> tuple[dict[str, ExampleSource | None], str]:
+    """Split a small source so that the parts have their shares of each label; return them and a note for people.
 
-    Within each label the examples are sorted by `share`, and the shares are cut by rank. So the parts do not depend
-    on the order of the file, but an example may change its part when others are added.
+    Within each label the examples are sorted by `hash_fraction`, and the shares are cut by rank. So the splits do not
+    depend on the order of the file, but an example may change its split when others are added.
 
     Args:
       sizes: as of `_by_hash`.
+      labels: of all examples, by `hash_fraction`.
     """
-    if len(sizes) == 1:
-        return None
-    first = _First(islice(source, SMALL))
-    labels = by_share(first, fields)
     count = sum(map(len, labels.values()))
-    if not 1 < count < SMALL:
-        return None
-    if first.examples is not None:
-        source = keep_in_memory(source, first.examples)
-    part_of = cut(strata(labels), [size for _, size in sizes], len(labels) >= FILLED)
+    split_of = assign_stratified(stratify(labels), [size for _, size in sizes], len(labels) >= FILLED)
     has_labels = any(map(any, labels.values()))
     names = [name for name, _ in sizes]
     shown = [f"{name}, by {'label' if has_labels else 'rank'}" for name in names]
-    parts = split_source(source, fields, shown, lambda place: part_of.get(place, NO_SPLIT))
+    splits = split_source(source, fields, shown, lambda place: split_of.get(place, NO_SPLIT))
     counts = [
-        str(sum(len(labels[place]) for place, part in part_of.items() if part == number))
+        str(sum(len(labels[place]) for place, split in split_of.items() if split == number))
         for number in range(len(names))
     ]
     so = "they are split by label" if has_labels else "each part gets just its share"
     note = f"{count} examples are few, so {so} ({', '.join(counts[:-1])} and {counts[-1]})"
-    return dict(zip(names, parts, strict=True)), note
-
-
-class _First:
-    """Examples that are kept as they pass, unless they are large together."""
-
-    def __init__(self, source: Iterable[Example]):
-        self.source = source
-        self.examples: list[Example] | None = []
-
-    def __iter__(self) -> Iterator[Example]:
-        size = 0
-        for example in self.source:
-            size += sum(
-                getattr(value, "nbytes", 0) or len(value) for value in example.values() if hasattr(value, "__len__")
-            )
-            if self.examples is not None and size <= SMALL_BYTES:
-                self.examples.append(dict(example))
-            else:
-                self.examples = None
-            yield example
+    return dict(zip(names, splits, strict=True)), note
 
 
 # What gives a recipe's own data and its attribution.
-LoadDefault = Callable[[], tuple[Source, dict[str, str]]]
+LoadDefault = Callable[[], tuple[ExampleSource, dict[str, str]]]
 
 
 def load_splits(
     config: RunConfig, fields: Sequence[Field], default: LoadDefault, open_source: OpenSource = open_table_source
 ) -> Splits:
-    """Load the parts of a run.
+    """Load the splits of a run.
 
-    `--data` alone is split by stable hash, unless it names its parts, or by label where it has few examples. With
-    `--valid`, nothing is taken from `--data` and there is no test part but by `--test`.
+    `--data` alone is split by stable hash, unless it names its splits, or by label where it has few examples. With
+    `--valid`, nothing is taken from `--data` and there is no test split but by `--test`.
 
     Args:
       default: gives the recipe's own data, where `--data` is not given.
       open_source: opens what `--data`, `--valid` and `--test` name.
     """
-    sizes = shares(config.split)
+    sizes = parse_split(config.split)
     gathered = _Gathered(config, fields, open_source)
     data = gathered.open_all(config.data) if config.data else gathered.open_default(default)
     given = {
@@ -255,12 +265,14 @@ def load_splits(
     if "" in data:
         chosen = _split_whole(data[""], gathered, sizes, given)
     else:
-        chosen = _complete_parts(data, gathered, sizes, given)
+        chosen = _complete_splits(data, gathered, sizes, given)
     chosen |= given
     train = _limited(chosen["train"], config.limit)
     assert train is not None
     valid, test = (_limited(chosen.get(name), config.limit) for name in ("valid", "test"))
-    return Splits(train, valid, test, tuple(gathered.notes), combined(gathered.prints), gathered.attribution)
+    return Splits(
+        train, valid, test, tuple(gathered.notes), combine_fingerprints(gathered.prints), gathered.attribution
+    )
 
 
 class _Gathered:
@@ -272,19 +284,19 @@ class _Gathered:
         self.prints: list[str] = []
         self.attribution: dict[str, str] = {}
 
-    def open_all(self, specs: Sequence[str]) -> dict[str, Source]:
-        """What several values of a setting name together, by part."""
-        parts: dict[str, list[Source]] = {}
+    def open_all(self, specs: Sequence[str]) -> dict[str, ExampleSource]:
+        """Open what several values of a setting name together, by split."""
+        splits: dict[str, list[ExampleSource]] = {}
         for spec in specs:
             opened = self.open_source(spec, self.fields, self.config)
-            self.notes.extend(opened.notes)
+            self.notes.extend(opened.descriptions)
             self.prints.append(opened.fingerprint)
-            for name, source in opened.parts.items():
-                parts.setdefault(name, []).append(source)
-        return {name: joined(" + ".join(s.name for s in group), group) for name, group in parts.items()}
+            for name, source in opened.splits.items():
+                splits.setdefault(name, []).append(source)
+        return {name: concatenate_sources(" + ".join(s.name for s in group), group) for name, group in splits.items()}
 
-    def open_default(self, default: LoadDefault) -> dict[str, Source]:
-        """The recipe's own data."""
+    def open_default(self, default: LoadDefault) -> dict[str, ExampleSource]:
+        """Open the recipe's own data."""
         for flag in ("column", "encoding", "label_names"):
             if getattr(self.config, flag) and not (self.config.valid or self.config.test):
                 raise ConfigError(
@@ -297,46 +309,48 @@ class _Gathered:
 
 
 def _split_whole(
-    source: Source, gathered: _Gathered, sizes: tuple[float, float, float], given: Collection[str]
-) -> dict[str, Source | None]:
-    """The parts that are split off a source which names none.
+    source: ExampleSource, gathered: _Gathered, sizes: tuple[float, float, float], given: Collection[str]
+) -> dict[str, ExampleSource | None]:
+    """The splits that are split off a source which names none.
 
     Args:
-      given: names of the parts that are given apart.
+      given: names of the splits that are given apart.
     """
     if "valid" in given:
         return {"train": source}
-    # The share of a test part that is given apart goes to training.
+    # The share of a test split that is given apart goes to training.
     own_sizes = (sizes[0] + (sizes[2] if "test" in given else 0), sizes[1], 0 if "test" in given else sizes[2])
-    named = [(name, size) for name, size in zip(PARTS, own_sizes, strict=True) if size > 0]
-    if gathered.config.data and (few := _by_rank(source, gathered.fields, named)):
-        parts, note = few
-        gathered.notes.append(note)
-        gathered.prints.append("by rank")
-        return parts
+    named = [(name, size) for name, size in zip(SPLITS, own_sizes, strict=True) if size > 0]
+    if gathered.config.data and len(named) > 1:
+        labels, source = _read_first(source, gathered.fields)
+        if 1 < sum(map(len, labels.values())) < SMALL:
+            splits, note = _by_rank(source, gathered.fields, named, labels)
+            gathered.notes.append(note)
+            gathered.prints.append("by rank")
+            return splits
     return _by_hash(source, gathered.fields, named)
 
 
-def _complete_parts(
-    data: Mapping[str, Source], gathered: _Gathered, sizes: tuple[float, float, float], given: Collection[str]
-) -> dict[str, Source | None]:
-    """Named parts, and a validation part that is split off training where none is given."""
+def _complete_splits(
+    data: Mapping[str, ExampleSource], gathered: _Gathered, sizes: tuple[float, float, float], given: Collection[str]
+) -> dict[str, ExampleSource | None]:
+    """Named splits, and a validation split that is split off training where none is given."""
     if "train" not in data:
         raise DataError(
             f"{gathered.config.data[0]} has no part named train, only {', '.join(data)}: give --data another."
         )
-    parts: dict[str, Source | None] = dict(data)
+    splits: dict[str, ExampleSource | None] = dict(data)
     if "valid" not in data and "valid" not in given and sizes[1]:
         first = sizes[0] / (sizes[0] + sizes[1])
-        parts |= _by_hash(data["train"], gathered.fields, (("train", first), ("valid", 1 - first)))
-    return parts
+        splits |= _by_hash(data["train"], gathered.fields, (("train", first), ("valid", 1 - first)))
+    return splits
 
 
-def whole(
+def load_single_source(
     spec: str, fields: Sequence[Field], config: RunConfig, open_source: OpenSource = open_table_source
-) -> tuple[Source, tuple[str, ...]]:
-    """Every example of a source, or its test part if it names parts; and notes for people."""
+) -> tuple[ExampleSource, tuple[str, ...]]:
+    """Return every example of a source, or its test split if it names splits; and notes for people."""
     opened = open_source(spec, fields, config)
-    parts = opened.parts
-    source = parts.get("") or parts.get("test") or parts.get("valid") or next(iter(parts.values()))
-    return (source if config.limit is None else limited(source, config.limit)), opened.notes
+    splits = opened.splits
+    source = splits.get("") or splits.get("test") or splits.get("valid") or next(iter(splits.values()))
+    return (source if config.limit is None else reservoir_sample(source, config.limit)), opened.descriptions

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.data.readers.columns import is_other_language, is_paired
-from common.errors import ConfigError, DataError, suggestion
+from common.data.readers.columns import is_other_language, is_text_pair
+from common.errors import ConfigError, DataError, did_you_mean
 from common.types import Example, Field
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ class PublicSet:
         return ", ".join(f'{field} = "{key}"' for field, (key, _) in self.features.items())
 
     def count(self, split: str) -> int:
-        """How many examples a split has."""
+        """Return how many examples a split has."""
         return int(self.builder.info.splits[split].num_examples)
 
     def reader(self, split: str, raw: str = "") -> Callable[[], Iterator[Example]]:
-        """What reads a split.
+        """Return what reads a split.
 
         Args:
           raw: the field that is left as the bytes of a file, if any.
@@ -130,7 +130,7 @@ def _builder(name: str, offline: bool) -> tfds.core.DatasetBuilder:
     try:
         builder = tfds.builder(name, data_dir=folder, try_gcs=False)
     except Exception as error:  # TFDS raises its own kinds here, and import errors of its optional parts
-        near = suggestion(base, tfds.list_builders(with_community_datasets=False))
+        near = did_you_mean(base, tfds.list_builders(with_community_datasets=False))
         raise DataError(f"There is no tfds:{name} ({_first_line(error)}).{near}") from None
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
@@ -153,7 +153,7 @@ class _Matcher:
     def match(
         self, given: Mapping[str, str], supervised: Sequence[str] | None
     ) -> dict[str, tuple[str, FeatureConnector]]:
-        """(key, feature) by field.
+        """Return (key, feature) by field.
 
         Args:
           supervised: what the set itself calls input and output, such as ("pt", "en"), which tells several texts apart.
@@ -180,13 +180,13 @@ class _Matcher:
 
     def _take_named(self) -> None:
         for field in self.fields:
-            named = [key for key in self._fitting(field) if key.lower() in (field.name, *field.names)]
+            named = [key for key in self._fitting(field) if key.lower() in (field.name, *field.aliases)]
             if named and field.name not in self.matched:
                 self.matched[field.name] = named[0]
 
     def _take_supervised(self, supervised: Sequence[str]) -> bool:
         """Whether the set's own input and output are the two fields."""
-        if self.matched or not is_paired(self.fields):
+        if self.matched or not is_text_pair(self.fields):
             return False
         keys = [key for key in supervised if isinstance(key, str) and key in self.features]
         if len(set(keys)) != 2 or any(map(is_other_language, keys, self.fields)):

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 Row = Mapping[str, object]
 
 
-def separated(rows: Sequence[Row], separator: str = ",") -> bytes:
-    """A table with a header, cut at commas or tabs.
+def to_csv(rows: Sequence[Row], separator: str = ",") -> bytes:
+    """Return a table with a header, cut at commas or tabs.
 
-    >>> separated([{"text": "No, thanks", "label": "neg"}])
+    >>> to_csv([{"text": "No, thanks", "label": "neg"}])
     b'text,label\\n"No, thanks",neg\\n'
     """
     file = io.StringIO()
@@ -29,26 +29,26 @@ def separated(rows: Sequence[Row], separator: str = ",") -> bytes:
     return file.getvalue().encode()
 
 
-def json_lines(rows: Iterable[object]) -> bytes:
-    """A JSON object, or list, on each line.
+def to_jsonl(rows: Iterable[object]) -> bytes:
+    """Return a JSON object, or list, on each line.
 
-    >>> json_lines([{"text": "schön"}]).decode()
+    >>> to_jsonl([{"text": "schön"}]).decode()
     '{"text": "schön"}\\n'
     """
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-def json_list(rows: Iterable[object]) -> bytes:
-    """One JSON list, with an object or list on each line.
+def to_json_array(rows: Iterable[object]) -> bytes:
+    """Return one JSON list, with an object or list on each line.
 
-    >>> json_list([{"text": "schön"}, {"text": "no"}]).decode()
+    >>> to_json_array([{"text": "schön"}, {"text": "no"}]).decode()
     '[{"text": "schön"},\\n{"text": "no"}]\\n'
     """
     return ("[" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "]\n").encode()
 
 
-def parquet(rows: Sequence[Row]) -> bytes:
-    """A Parquet file whose columns are the keys of the rows."""
+def to_parquet(rows: Sequence[Row]) -> bytes:
+    """Return a Parquet file whose columns are the keys of the rows."""
     import pyarrow
     from pyarrow.parquet import write_table
 
@@ -57,27 +57,27 @@ def parquet(rows: Sequence[Row]) -> bytes:
     return file.getvalue()
 
 
-def tables(name: str, rows: Sequence[Row]) -> dict[str, bytes]:
-    """The same rows as CSV, TSV, JSON lines and Parquet, by file names that begin with `name`."""
+def to_table_files(name: str, rows: Sequence[Row]) -> dict[str, bytes]:
+    """Return the same rows as CSV, TSV, JSON lines and Parquet, by file names that begin with `name`."""
     return {
-        f"{name}.csv": separated(rows),
-        f"{name}.tsv": separated(rows, "\t"),
-        f"{name}.jsonl": json_lines(rows),
-        f"{name}.parquet": parquet(rows),
+        f"{name}.csv": to_csv(rows),
+        f"{name}.tsv": to_csv(rows, "\t"),
+        f"{name}.jsonl": to_jsonl(rows),
+        f"{name}.parquet": to_parquet(rows),
     }
 
 
-def lines(texts: Iterable[str]) -> bytes:
-    """A text on each line.
+def to_text_lines(texts: Iterable[str]) -> bytes:
+    """Return a text on each line.
 
-    >>> lines(["one", "two"])
+    >>> to_text_lines(["one", "two"])
     b'one\\ntwo\\n'
     """
     return "".join(text + "\n" for text in texts).encode()
 
 
-def catalogues(name: str, pairs: Sequence[tuple[str, str]], language: str) -> dict[str, bytes]:
-    """Messages and their translations as catalogues of gettext, .po and .mo, by file names that begin with `name`."""
+def to_gettext_files(name: str, pairs: Sequence[tuple[str, str]], language: str) -> dict[str, bytes]:
+    """Return messages and translations as gettext catalogues, .po and .mo, by file names that begin with `name`."""
     import polib
 
     file = polib.POFile(wrapwidth=0)
@@ -86,8 +86,8 @@ def catalogues(name: str, pairs: Sequence[tuple[str, str]], language: str) -> di
     return {f"{name}.po": f"{file}\n".encode(), f"{name}.mo": file.to_binary()}
 
 
-def translation_memory(pairs: Iterable[tuple[str, str]], source: str, target: str) -> bytes:
-    """A translation memory, TMX 1.4.
+def to_tmx(pairs: Iterable[tuple[str, str]], source: str, target: str) -> bytes:
+    """Return a translation memory, TMX 1.4.
 
     Args:
       source, target: codes of the languages.
@@ -107,8 +107,8 @@ def translation_memory(pairs: Iterable[tuple[str, str]], source: str, target: st
     ).encode()
 
 
-def zipped(files: Mapping[str, bytes]) -> bytes:
-    """A zip archive of files by their names, the same bytes whenever it is made."""
+def to_zip(files: Mapping[str, bytes]) -> bytes:
+    """Return a zip archive of files by their names, the same bytes whenever it is made."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
@@ -116,10 +116,10 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def idx(values: ArrayLike) -> bytes:
-    """Bytes in one dimension, as labels, or in three, as images of one size, as the IDX file that MNIST is made of.
+def to_idx(values: ArrayLike) -> bytes:
+    """Return an IDX file, which MNIST is made of, of bytes in one dimension (labels) or three (images of one size).
 
-    >>> idx([7, 2]).hex(" ")
+    >>> to_idx([7, 2]).hex(" ")
     '00 00 08 01 00 00 00 02 07 02'
     """
     import numpy as np

@@ -9,77 +9,84 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from common.data.image_decoding import pixels
-from common.data.splitting import content
-from common.inference.candidate_pool import Candidate, Pool, Vector, hashed, thumbnail
-from common.inference.predict import best
-from common.inference.prediction_inputs import LeftOut, batches
-from common.runtime.console import display
+from common.data.image_decoding import decode_and_resize
+from common.data.readers.input_reader import get_input_reader
+from common.data.splitting import hashable_content
+from common.inference.candidate_pool import Candidate, CandidatePool, Vector, hash_bag_of_words, thumbnail_vector
+from common.inference.predict import keep_top_scores
+from common.inference.prediction_inputs import SkippedInputs, iter_input_batches
+from common.runtime.console import progress_bar
 from common.types import Example, JsonObject
 
 if TYPE_CHECKING:
     import numpy as np
 
     from common.inference.predict_request import PredictRequest
-    from common.inference.served_model import Served
+    from common.inference.served_model import Predictor
 
 CANDIDATES, FEWEST = 20, 1_000  # kept for each input that is asked for, and at least; the others are forgotten
 SIDE = 16  # pixels of an image's thumbnail
 
 
 def _make_thumbnails(files: list[bytes]) -> list[Vector]:
-    return [thumbnail(shades) for shades in pixels(tf.constant(files), SIDE, SIDE, 1).numpy()] if files else []
+    return (
+        [thumbnail_vector(shades) for shades in decode_and_resize(tf.constant(files), SIDE, SIDE, 1).numpy()]
+        if files
+        else []
+    )
 
 
-def most_worth(served: Served, request: PredictRequest, write: Callable[[str], object]) -> int:
-    """Writes a JSON line for each of the inputs most worth labelling, the most first; returns how many were bad.
+def select_for_labeling(served: Predictor, request: PredictRequest, write: Callable[[str], object]) -> int:
+    """Write a JSON line for each of the inputs most worth labelling, the most first; return how many were bad.
 
     Args:
       request: with `select_uncertain`, of which there may be fewer.
       write: takes a line.
 
     Raises:
-      ConfigError: the recipe has no such measure of uncertainty, or no scores for `top_scores`.
+      ConfigError: the recipe has no such measure of uncertainty, or no scores for `top_labels`.
     """
     assert request.select_uncertain is not None
-    recipe, left_out = served.recipe, LeftOut()
-    is_image = recipe.inputs[0].kind == "image"
-    pool = Pool(max(CANDIDATES * request.select_uncertain, FEWEST))
+    recipe, left_out = served.recipe, SkippedInputs()
+    is_image = get_input_reader(recipe.input_fields).is_image
+    pool = CandidatePool(max(CANDIDATES * request.select_uncertain, FEWEST))
 
     def judge(example: Example, outputs: Mapping[str, np.ndarray]) -> tuple[float, JsonObject]:
-        shown = recipe.present(example, outputs)
+        shown = recipe.format_prediction(example, outputs)
         uncertainty = recipe.uncertainty(outputs, request.uncertainty)
-        return uncertainty, shown if request.top_scores is None else best(shown, request.top_scores)
+        return uncertainty, shown if request.top_labels is None else keep_top_scores(shown, request.top_labels)
 
-    with display("Looking for what to label") as progress:
-        for batch in batches(recipe.inputs, request, left_out):
-            _add_batch(pool, batch, served.predictions(batch, judge), recipe.inputs[0].name, is_image)
-            progress.show(pool.num_seen, None, f"{pool.num_seen:,} inputs")
-    for candidate in pool.best(request.select_uncertain, rare=not is_image):
-        write(json.dumps(candidate.shown, ensure_ascii=False))
+    with progress_bar("Looking for what to label") as progress:
+        for batch in iter_input_batches(recipe.input_fields, request, left_out):
+            _add_batch(pool, batch, served.predict(batch, judge), recipe.input_fields[0].name, is_image)
+            progress.update(pool.num_seen, None, f"{pool.num_seen:,} inputs")
+    for candidate in pool.select(request.select_uncertain, rare=not is_image):
+        write(json.dumps(candidate.record, ensure_ascii=False))
     return left_out.count
 
 
 def _add_batch(
-    pool: Pool, batch: list[Example], judged: list[tuple[float, JsonObject]], input_name: str, is_image: bool
+    pool: CandidatePool, batch: list[Example], judged: list[tuple[float, JsonObject]], input_name: str, is_image: bool
 ) -> None:
-    """Adds to the pool what it wants of a batch.
+    """Add to the pool what it wants of a batch.
 
     Args:
       judged: (uncertainty, what is shown) of each example.
       input_name: which of an example's fields is compared.
     """
     inputs = [example[input_name] for example in batch]
-    vectors = [] if is_image else [hashed(text) for text in inputs]
+    vectors = [] if is_image else [hash_bag_of_words(text) for text in inputs]
     for indices, _ in vectors:
         pool.document_frequency[indices] += 1
-    keys = [hashlib.blake2b(content(value), digest_size=16).digest() for value in inputs]  # copies have one key
-    wanted = [i for i, key in enumerate(keys) if pool.wants(key, judged[i][0])]
+    keys = [
+        hashlib.blake2b(hashable_content(value), digest_size=16).digest() for value in inputs
+    ]  # copies have one key
+    wanted = [i for i, key in enumerate(keys) if pool.should_keep(key, judged[i][0])]
     thumbnails = iter(_make_thumbnails([inputs[i] for i in wanted]) if is_image else ())
     for i in wanted:
         uncertainty, shown = judged[i]
         vector = next(thumbnails) if is_image else vectors[i]
         shown = {**shown, "uncertainty": uncertainty, "place": batch[i]["place"]}
-        if pool.wants(keys[i], uncertainty):  # it may have come twice in this batch
+        if pool.should_keep(keys[i], uncertainty):  # it may have come twice in this batch
             pool.add(keys[i], Candidate(uncertainty, pool.num_seen + i, shown, vector))
     pool.num_seen += len(batch)

@@ -12,44 +12,46 @@ LABEL, ENTITIES = "label", "entities"  # keys of what is shown, by which its kin
 
 
 @dataclass(frozen=True)
-class Names:
+class LabelStudioTags:
     """What Label Studio calls things.
 
     Args:
-      version: of the model that predicted; None for what a person annotated.
-      data: the text in a task's data.
-      annotation, text: the tags of the labelling interface, by whether a label or entities are meant.
+      model_version: of the model that predicted; None for what a person annotated.
+      data_key: of the text in a task's data.
+      from_name, to_name: the tags of the labelling interface, by whether a label or entities are meant.
     """
 
-    version: str | None
-    data: str
-    annotation: Mapping[str, str]
-    text: str
+    model_version: str | None
+    data_key: str
+    from_name: Mapping[str, str]
+    to_name: str
 
 
-def label_studio(text: str, shown: JsonObject, names: Names) -> JsonObject:
-    """A task with one prediction, or with the annotation of a person.
+def to_label_studio_task(text: str, shown: JsonObject, names: LabelStudioTags) -> JsonObject:
+    """Return a task with one prediction, or with the annotation of a person.
 
     Args:
       shown: "label", or "entities" with "start", "end" and "label" of each, as recipes present them; and the "score".
     """
-    kind = kind_of(shown)
-    tags = {"from_name": names.annotation[kind], "to_name": names.text}
+    kind = get_annotation_type(shown)
+    tags = {"from_name": names.from_name[kind], "to_name": names.to_name}
     result: list[JsonObject] = []
     for number, (type_, value, score) in enumerate(_list_annotations(text, shown), 1):
         annotation = {"id": str(number), **tags, "type": type_, "value": value}
         result.append(annotation | ({} if score is None else {"score": score}))
-    if names.version is None:
-        return {"data": {names.data: text}, "annotations": [{"result": result}]}
+    if names.model_version is None:
+        return {"data": {names.data_key: text}, "annotations": [{"result": result}]}
     # A text is as sure as its least sure entity, so that sorted by score the doubtful ones come first.
     scores = [annotation["score"] for annotation in result if "score" in annotation]
-    prediction = {"model_version": names.version} | ({"score": min(scores)} if scores else {}) | {"result": result}
-    return {"data": {names.data: text}, "predictions": [prediction]}
+    prediction = (
+        {"model_version": names.model_version} | ({"score": min(scores)} if scores else {}) | {"result": result}
+    )
+    return {"data": {names.data_key: text}, "predictions": [prediction]}
 
 
 def _list_annotations(text: str, shown: JsonObject) -> list[tuple[str, JsonObject, float | None]]:
-    """(type, value, score) of each annotation of a text, as Label Studio has them."""
-    if kind_of(shown) == LABEL:
+    """Return (type, value, score) of each annotation of a text, as Label Studio has them."""
+    if get_annotation_type(shown) == LABEL:
         return [("choices", {"choices": [shown[LABEL]]}, shown.get("score"))]
     annotations = []
     for entity in shown[ENTITIES]:
@@ -59,21 +61,21 @@ def _list_annotations(text: str, shown: JsonObject) -> list[tuple[str, JsonObjec
     return annotations
 
 
-def doccano(text: str, shown: JsonObject) -> JsonObject:
-    """A line of a file.
+def to_doccano_line(text: str, shown: JsonObject) -> JsonObject:
+    """Return a line of a file.
 
-    >>> doccano("Ann slept", {"entities": [{"start": 0, "end": 3, "label": "PER"}]})
+    >>> to_doccano_line("Ann slept", {"entities": [{"start": 0, "end": 3, "label": "PER"}]})
     {'text': 'Ann slept', 'label': [[0, 3, 'PER']]}
-    >>> doccano("fine", {"label": "pos", "score": 0.9})
+    >>> to_doccano_line("fine", {"label": "pos", "score": 0.9})
     {'text': 'fine', 'label': ['pos']}
     """
-    if kind_of(shown) == LABEL:
+    if get_annotation_type(shown) == LABEL:
         return {"text": text, "label": [shown[LABEL]]}
     return {"text": text, "label": [[entity["start"], entity["end"], entity["label"]] for entity in shown[ENTITIES]]}
 
 
-def kind_of(shown: JsonObject) -> str:
-    """Whether a label or entities were predicted.
+def get_annotation_type(shown: JsonObject) -> str:
+    """Return whether a label or entities were predicted.
 
     Raises:
       ConfigError: neither.
@@ -82,4 +84,4 @@ def kind_of(shown: JsonObject) -> str:
         if kind in shown:
             return kind
     keys = ", ".join(f'"{key}"' for key in shown)
-    raise ConfigError(f"export-predictions is for recipes that predict a label or entities, and this one gives {keys}.")
+    raise ConfigError(f"pre-annotate is for recipes that predict a label or entities, and this one gives {keys}.")

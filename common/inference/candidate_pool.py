@@ -20,18 +20,18 @@ WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 Vector = tuple[np.ndarray, np.ndarray]  # indices and values of what is not 0
 
 
-def hashed(text: str) -> Vector:
-    """How often each word stands in a text, upper and lower case alike, by its hash.
+def hash_bag_of_words(text: str) -> Vector:
+    """Count each word of a text by its hash, whatever its case.
 
-    >>> [len(values) for _, values in (hashed("A fine, FINE film."), hashed("映画です"), hashed(" "))]
+    >>> [len(hash_bag_of_words(text)[1]) for text in ("A fine, FINE film.", "映画です", " ")]
     [3, 4, 0]
     """
     counts = Counter(zlib.crc32(word.encode("utf-8", "replace")) % BUCKETS for word in WORD.findall(text.lower()))
     return np.array(list(counts), np.int64), np.array(list(counts.values()), np.float64)
 
 
-def thumbnail(shades: np.ndarray) -> Vector:
-    """An image in a few numbers: what its shades are above or below their mean.
+def thumbnail_vector(shades: np.ndarray) -> Vector:
+    """Return an image in a few numbers: what its shades are above or below their mean.
 
     Args:
       shades: [height, width, 1], from 0 to 255.
@@ -41,15 +41,15 @@ def thumbnail(shades: np.ndarray) -> Vector:
     return np.arange(len(values)), values
 
 
-def diverse(uncertainties: Sequence[float], vectors: Sequence[Vector], count: int) -> list[int]:
-    """Which inputs to take, the most worth first.
+def maximal_marginal_relevance(uncertainties: Sequence[float], vectors: Sequence[Vector], count: int) -> list[int]:
+    """Return which inputs to take, the most worth first.
 
     Each next one has the largest uncertainty times (1 - its largest cosine with one that is taken already; 0 if that is
     negative), of equal ones the first. This is maximal marginal relevance (Carbonell and Goldstein 1998) with a product
     in place of their weighted difference, so that there is no weight to choose.
 
     >>> copied, unlike = (np.array([0]), np.array([2.0])), (np.array([1]), np.array([1.0]))
-    >>> diverse([0.9, 0.8, 0.3], [copied, copied, unlike], 2)
+    >>> maximal_marginal_relevance([0.9, 0.8, 0.3], [copied, copied, unlike], 2)
     [0, 2]
     """
     sizes = [len(values) for _, values in vectors]
@@ -81,18 +81,18 @@ class Candidate:
 
     Args:
       number: how many came before it.
-      shown: its prediction, for people and programs.
+      record: its prediction, for people and programs.
       vector: by which it is compared.
     """
 
     uncertainty: float
     number: int
-    shown: JsonObject
+    record: JsonObject
     vector: Vector
 
 
 @dataclass
-class Pool:
+class CandidatePool:
     """The most uncertain of all inputs that were seen, each once; memory does not grow with their number.
 
     Args:
@@ -107,33 +107,33 @@ class Pool:
         default_factory=lambda: np.zeros(BUCKETS)
     )  # how many inputs hold each hashed word
 
-    def wants(self, key: bytes, uncertainty: float) -> bool:
-        """Whether to add such an input. Of copies, which have one key, the most uncertain one counts."""
+    def should_keep(self, key: bytes, uncertainty: float) -> bool:
+        """Return whether to add such an input. Of copies, which have one key, the most uncertain one counts."""
         return uncertainty > (self.candidates[key].uncertainty if key in self.candidates else self.floor)
 
     def add(self, key: bytes, candidate: Candidate) -> None:
-        """Keeps a candidate, and forgets others when there are too many."""
+        """Keep a candidate, and forget others when there are too many."""
         self.candidates[key] = candidate
         if len(self.candidates) >= 2 * self.capacity:
-            best = self.ordered()[: self.capacity]
+            best = self.sorted_candidates()[: self.capacity]
             self.floor = best[-1][1].uncertainty
             self.candidates = dict(best)
 
-    def ordered(self) -> list[tuple[bytes, Candidate]]:
-        """What is kept, the most uncertain first, of equal ones the earlier."""
+    def sorted_candidates(self) -> list[tuple[bytes, Candidate]]:
+        """Return the candidates, the most uncertain first, of equal ones the earlier."""
         return sorted(self.candidates.items(), key=lambda item: (-item[1].uncertainty, item[1].number))
 
-    def best(self, count: int, rare: bool) -> list[Candidate]:
-        """The chosen ones, the most worth first.
+    def select(self, count: int, rare: bool) -> list[Candidate]:
+        """Choose candidates, the most worth first.
 
         Args:
           rare: weigh what a vector counts by how few of all inputs hold it (inverse document frequency).
         """
-        candidates = [candidate for _, candidate in self.ordered()]
+        candidates = [candidate for _, candidate in self.sorted_candidates()]
         weights = np.log((1 + self.num_seen) / (1 + self.document_frequency)) + 1
         vectors = [
             (indices, values * weights[indices]) if rare else (indices, values)
             for indices, values in (candidate.vector for candidate in candidates)
         ]
-        chosen = diverse([candidate.uncertainty for candidate in candidates], vectors, count)
+        chosen = maximal_marginal_relevance([candidate.uncertainty for candidate in candidates], vectors, count)
         return [candidates[index] for index in chosen]

@@ -19,17 +19,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from common.data.encoding import densified, stacked, weight
-from common.discovery import load_config
+from common.data.encoding import input_size, pad_ragged, stack_examples
+from common.discovery import load_recipe_config
 from common.errors import RunError
-from common.inference import export_proof
-from common.inference.export_proof import pack_bytes
-from common.inference.served_model import Served, load_model, of_model
+from common.inference.export_proof import __file__, pack_bytes
+from common.inference.served_model import Predictor, load_model, serve_model
 from common.recipe import Recipe
-from common.runtime.atomic_io import read_json, save_arrays, write_json
-from common.runtime.console import display, say
+from common.runtime.atomic_io import read_json, save_npz, write_json
+from common.runtime.console import print_status, progress_bar
 from common.runtime.run_dir import Run
-from common.training.weights import named_weights
+from common.training.weights import iter_named_weights
 from common.types import Endpoint, Example, JsonObject
 
 if TYPE_CHECKING:
@@ -58,24 +57,26 @@ class Question:
         return packed
 
 
-def batches(
+def make_parity_batches(
     recipe: Recipe, held_out: Sequence[Example], inputs: tuple[str, ...], many: int = MANY
 ) -> list[dict[str, np.ndarray]]:
-    """What the proof asks: each odd input alone, all of them at once, held-out ones, and a batch of `many`.
+    """Make what the proof asks: each odd input alone, all of them at once, held-out ones, and a batch of `many`.
 
     The many are of the shorter half, for each is padded to the longest: thousands of steps times a thousand rows
     would prove no more, and some models take minutes for them.
     """
-    odd = recipe.odd_inputs()
+    odd = recipe.edge_case_inputs()
     everything = odd + [example for example in held_out if set(inputs) <= set(example)]
-    short = sorted(everything, key=lambda example: weight(example[name] for name in inputs))[: -(-len(everything) // 2)]
+    short = sorted(everything, key=lambda example: input_size(example[name] for name in inputs))[
+        : -(-len(everything) // 2)
+    ]
     groups = [[example] for example in odd] + [everything, [short[i % len(short)] for i in range(many)]]
     named = [[{name: example[name] for name in inputs} for example in group] for group in groups]
-    return [{name: value.numpy() for name, value in densified(stacked(group)).items()} for group in named]
+    return [{name: value.numpy() for name, value in pad_ragged(stack_examples(group)).items()} for group in named]
 
 
-def largest_difference(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> float:
-    """The largest absolute difference between numbers of the same name.
+def max_abs_difference(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> float:
+    """Return the largest absolute difference between numbers of the same name.
 
     Raises:
       RunError: names, shapes or strings differ.
@@ -95,8 +96,8 @@ def largest_difference(expected: Mapping[str, np.ndarray], actual: Mapping[str, 
     return largest
 
 
-def _prove(folder: Path, served: Served, held_out: Sequence[Example]) -> JsonObject:
-    """Loads the export in a fresh process and compares; returns what the card says of it.
+def _prove(folder: Path, served: Predictor, held_out: Sequence[Example]) -> JsonObject:
+    """Load the export in a fresh process and compare; return what the card says of it.
 
     Raises:
       RunError: the export cannot be used, or does not equal the run.
@@ -104,14 +105,14 @@ def _prove(folder: Path, served: Served, held_out: Sequence[Example]) -> JsonObj
     questions = _make_questions(served, held_out)
     inputs: dict[str, np.ndarray] = {}
     expected: dict[str, np.ndarray] = {}
-    with display("Proving") as shown:
+    with progress_bar("Proving") as shown:
         for count, question in enumerate(questions):
-            shown.show(count, 2 * len(questions), question.endpoint)
+            shown.update(count, 2 * len(questions), question.endpoint)
             inputs |= question.pack(question.inputs)
             tensors = {name: tf.constant(value) for name, value in question.inputs.items()}
             expected |= question.pack(served.calls[question.endpoint].function(tensors))
-        shown.show(len(questions), 2 * len(questions), "in a fresh process")
-    difference = largest_difference(expected, _answer_in_fresh_process(folder, inputs))
+        shown.update(len(questions), 2 * len(questions), "in a fresh process")
+    difference = max_abs_difference(expected, _answer_in_fresh_process(folder, inputs))
     if not difference <= TOLERANCE:  # also if it is no number
         raise RunError(
             f"The export differs from its run by {difference:g}, more than {TOLERANCE:g}. Nothing was published."
@@ -119,29 +120,29 @@ def _prove(folder: Path, served: Served, held_out: Sequence[Example]) -> JsonObj
     return {
         "inputs": sum(len(next(iter(question.inputs.values()))) for question in questions),
         "batches": len(questions),
-        "largest_difference": difference,
-        "where": "a fresh process without this project's code, CPU only",
+        "max_abs_difference": difference,
+        "environment": "a fresh process without this project's code, CPU only",
     }
 
 
-def _make_questions(served: Served, held_out: Sequence[Example]) -> list[Question]:
+def _make_questions(served: Predictor, held_out: Sequence[Example]) -> list[Question]:
     questions = []
     for name, call in served.calls.items():
         # One endpoint proves that batches may be large; others share its parts, and may take minutes.
         many = MANY if name == "serving_default" else FEWER
-        for number, batch in enumerate(batches(served.recipe, held_out, call.inputs, many)):
+        for number, batch in enumerate(make_parity_batches(served.recipe, held_out, call.inputs, many)):
             questions.append(Question(name, number, batch))
     return questions
 
 
 def _answer_in_fresh_process(folder: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What an export answers in a process of its own, which knows nothing of this project."""
+    """Ask an export in a process of its own, which knows nothing of this project."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     with tempfile.TemporaryDirectory() as temporary:
         inputs_path, outputs_path = Path(temporary) / "inputs.npz", Path(temporary) / "outputs.npz"
-        save_arrays(inputs_path, inputs)
-        script = [str(Path(export_proof.__file__).absolute()), str(folder.absolute())]
+        save_npz(inputs_path, inputs)
+        script = [str(Path(__file__).absolute()), str(folder.absolute())]
         completed = subprocess.run(
             [sys.executable, "-I", *script, str(inputs_path), str(outputs_path)],
             cwd=temporary,
@@ -159,32 +160,32 @@ def _answer_in_fresh_process(folder: Path, inputs: Mapping[str, np.ndarray]) -> 
 # The export
 
 
-def export(source: Path, to: Path, recipe_path: str | None = None, trust_code: bool = False) -> Path:
-    """Writes `to`/<next number>/, a SavedModel with its card in assets.extra/; returns that folder.
+def export_saved_model(source: Path, to: Path, recipe_path: str | None = None, trust_code: bool = False) -> Path:
+    """Write `to`/<next number>/, a SavedModel with its card in assets.extra/; return that folder.
 
     Raises:
       RunError: the run is damaged, or the export does not equal it; nothing is left behind then.
     """
     run = Run.open(source)
     recipe, model, config = load_model(run, recipe_path, trust_code)
-    samples = run.path / "samples.json"
+    samples = run.path / "parity_examples.json"
     held_out = read_json(samples)["examples"] if samples.exists() else []
     with _make_temporary_folder(to) as temporary:
         folder = temporary / "model"
-        say("Writing the SavedModel")
+        print_status("Writing the SavedModel")
         signatures = _write_saved_model(folder, recipe, model)
-        say("Proving it in a fresh process")
-        proof = _prove(folder, of_model(recipe, model, config), held_out)
-        usage = load_config(run.recipe_name(recipe_path, trust_code)).ABOUT.own_call
+        print_status("Proving it in a fresh process")
+        proof = _prove(folder, serve_model(recipe, model, config), held_out)
+        usage = load_recipe_config(run.recipe_path(recipe_path, trust_code)).ABOUT.example_call
         _write_extra(folder / "assets.extra", run, _make_card(run, model, signatures, usage, proof))
         return _publish(folder, to)
 
 
 @contextmanager
 def _make_temporary_folder(to: Path) -> Iterator[Path]:
-    """A folder within `to`, which is made; at the end it is removed, and `to`, too, where that was made in vain."""
+    """Make a folder within `to` (made, too); at the end remove it, and `to` where that was made in vain."""
     if to.exists() and not to.is_dir():
-        raise RunError(f"{to} is a file. Name a folder by --to.")
+        raise RunError(f"{to} is a file. Name a folder by --output-dir.")
     is_new = not to.exists()
     to.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=to))
@@ -197,10 +198,10 @@ def _make_temporary_folder(to: Path) -> Iterator[Path]:
 
 
 def _write_saved_model(folder: Path, recipe: Recipe, model: keras.Model) -> JsonObject:
-    """Writes the endpoints of a model; returns their inputs and outputs, as the card shows them."""
-    endpoints = recipe.serve(model)
+    """Write the endpoints of a model; return their inputs and outputs, as the card shows them."""
+    endpoints = recipe.make_endpoints(model)
     functions = {
-        name: tf.function(endpoint.function, autograph=False).get_concrete_function(**endpoint.inputs)
+        name: tf.function(endpoint.function, autograph=False).get_concrete_function(**endpoint.input_signature)
         for name, endpoint in endpoints.items()
     }
     module = tf.Module()
@@ -212,7 +213,7 @@ def _write_saved_model(folder: Path, recipe: Recipe, model: keras.Model) -> Json
 
 
 def _find_resources(value: object, seen: dict[int, object]) -> list[object]:
-    """Lookup tables that an object holds, however deep among its own attributes: what a SavedModel must track."""
+    """Find lookup tables that an object holds, however deep in its attributes: what a SavedModel must track."""
     if id(value) in seen:
         return []
     seen[id(value)] = value
@@ -234,45 +235,45 @@ def _describe_signatures(
         return {name: f"{spec.dtype.name}{spec.shape.as_list()}" for name, spec in specs.items()}
 
     return {
-        name: {"inputs": describe(endpoint.inputs), "outputs": describe(outputs[name])}
+        name: {"inputs": describe(endpoint.input_signature), "outputs": describe(outputs[name])}
         for name, endpoint in endpoints.items()
     }
 
 
 def _make_card(run: Run, model: keras.Model, signatures: JsonObject, usage: str, proof: JsonObject) -> JsonObject:
-    """What an export says of itself.
+    """Make what an export says of itself.
 
     Args:
       usage: arguments of serving_default in Python, where its inputs are not one text or file.
     """
     metrics = run.metrics() or {}
     measured = metrics.get("test") or metrics.get("valid") or {}
-    paths = {id(variable): path for path, variable in named_weights(model)}
+    paths = {id(variable): path for path, variable in iter_named_weights(model)}
     return {
-        "recipe": run.about["recipe"],
+        "recipe": run.metadata["recipe"],
         "run": str(run.path),
         "exported": datetime.now().astimezone().isoformat(timespec="seconds"),
         "signatures": signatures,
-        "call": usage,
+        "usage_example": usage,
         "proof": proof,
-        "measures": {name: value for name, value in measured.items() if isinstance(value, float)},
+        "metrics": {name: value for name, value in measured.items() if isinstance(value, float)},
         # In the order of the SavedModel's variables_of_model, so that the export can be trained further.
         "weights": [paths.get(id(variable), "") for variable in model.variables],
     }
 
 
 def _write_extra(folder: Path, run: Run, card: JsonObject) -> None:
-    """Writes what is not TensorFlow's: the card, and of the run what calling the export and training it on need."""
+    """Write what is not TensorFlow's: the card, and of the run what calling the export and training it on need."""
     folder.mkdir()
-    write_json(folder / "config.json", run.about)
+    write_json(folder / "config.json", run.metadata)
     write_json(folder / "assets.json", run.assets())
-    if run.about.get("own") and (run.path / "source").is_dir():
-        shutil.copytree(run.path / "source", folder / "source")
+    if run.metadata["is_custom_recipe"] and (run.path / "recipe_code").is_dir():
+        shutil.copytree(run.path / "recipe_code", folder / "recipe_code")
     write_json(folder / "card.json", card)
 
 
 def _publish(folder: Path, to: Path) -> Path:
-    """Renames into the next free version; a race for a number is run again."""
+    """Rename into the next free version; a race for a number is run again."""
     while True:
         versions = [int(path.name) for path in to.iterdir() if path.name.isdigit()]
         target = to / str(max(versions, default=0) + 1)
@@ -296,15 +297,15 @@ def read_card(folder: Path) -> JsonObject:
 def format_proof(folder: Path) -> str:
     """Format what was proved of an export."""
     proof = read_card(folder)["proof"]
-    return f"Equal to the run on {proof['inputs']:,} inputs; largest difference {proof['largest_difference']:.1e}."
+    return f"Equal to the run on {proof['inputs']:,} inputs; largest difference {proof['max_abs_difference']:.1e}."
 
 
-def example_calls(folder: Path) -> str:
-    """Three lines of Python that load an export."""
+def format_usage_example(folder: Path) -> str:
+    """Format three lines of Python that load an export."""
     card = read_card(folder)
     name = next(iter(card["signatures"]["serving_default"]["inputs"]))
     own = 'open("your own file", "rb").read()' if name.endswith("_bytes") else '"your own text"'
-    call = card["call"] or f"{name}=tf.constant([{own}])"
+    call = card["usage_example"] or f"{name}=tf.constant([{own}])"
     return (
         "import tensorflow as tf\n"
         f'model = tf.saved_model.load("{folder}")\n'

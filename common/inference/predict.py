@@ -9,30 +9,30 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.readers.gettext_fill import messages
-from common.errors import ConfigError, suggestion
+from common.data.readers.gettext_fill import open_messages
+from common.data.readers.input_reader import EXPLAINED, get_input_reader
+from common.errors import ConfigError, did_you_mean
 from common.inference.predict_request import JSON, PredictRequest
-from common.inference.prediction_inputs import EXPLAINED, LeftOut, batches, examples, is_catalogue_file, read_texts
-from common.inference.served_model import Served
-from common.recipe import Aligns, Explains, Generates
-from common.runtime.atomic_io import replacing
-from common.runtime.console import say
-from common.runtime.open_file import located
-from common.types import Example, Field, Format, JsonObject
+from common.inference.prediction_inputs import SkippedInputs, is_catalogue_file, iter_input_batches, read_inputs
+from common.inference.served_model import Predictor
+from common.runtime.atomic_io import atomic_write
+from common.runtime.console import print_status
+from common.runtime.open_file import expand_path
+from common.types import Aligns, Example, Explains, Field, Generates, JsonObject, OutputFormat
 
 DEFAULT, ALIGNMENT = "serving_default", "alignment"  # endpoints that are asked
 
 
-def best(shown: JsonObject, count: int) -> JsonObject:
-    """A prediction with its `count` largest scores only, from the largest down."""
+def keep_top_scores(shown: JsonObject, count: int) -> JsonObject:
+    """Return a prediction with its `count` largest scores only, from the largest down."""
     if "scores" not in shown:
-        raise ConfigError("--top-k is for recipes that give a score for each label, and this one does not.")
+        raise ConfigError("--top-labels is for recipes that give a score for each label, and this one does not.")
     order = sorted(shown["scores"].items(), key=lambda pair: -pair[1])
     return shown | {"scores": dict(order[:count])}
 
 
 @dataclass
-class Explanations:
+class ExplanationWriter:
     """Pictures of what in images made for their labels, written next to each image, or into a folder.
 
     Args:
@@ -40,94 +40,94 @@ class Explanations:
     """
 
     folder: Path | None = None
-    written: int = 0
+    count: int = 0
 
-    def write(self, served: Served, examples: Sequence[Example]) -> None:
-        """Writes one for each example, which gets its name as "explanation".
+    def write(self, served: Predictor, examples: Sequence[Example]) -> None:
+        """Write one for each example, which gets its name as "explanation".
 
         Raises:
           ConfigError: the recipe explains nothing, or there is no place to write to.
         """
         if not isinstance(served.recipe, Explains) or "explain" not in served.calls:
             raise ConfigError("--explain is for recipes that have an endpoint named explain, and this one has none.")
-        for positions, outputs in served.outputs("explain", examples):
+        for positions, outputs in served.iter_outputs("explain", examples):
             for row, position in enumerate(positions):
                 example = examples[position]
                 path = self._make_path(example)
                 row_outputs = {name: values[row] for name, values in outputs.items()}
-                with replacing(path) as file:
-                    file.write(served.recipe.explanation(example, row_outputs))
+                with atomic_write(path) as file:
+                    file.write(served.recipe.render_explanation(example, row_outputs))
                 example["explanation"] = str(path)
 
     def _make_path(self, example: Example) -> Path:
-        self.written += 1
+        self.count += 1
         if self.folder is None:
             if "file" not in example:
-                raise ConfigError("--explain writes next to files, and this input is none. Give --explain-to FOLDER.")
+                raise ConfigError("--explain writes next to files, and this input is none. Give --explain-dir FOLDER.")
             return Path(example["file"] + EXPLAINED)
         self.folder.mkdir(parents=True, exist_ok=True)
         name = Path(example["file"]).name if "file" in example else "input"
-        return self.folder / f"{self.written:04d}-{name}{EXPLAINED}"
+        return self.folder / f"{self.count:04d}-{name}{EXPLAINED}"
 
 
-def _fill_catalogue(served: Served, request: PredictRequest, chosen: Format) -> str:
-    """The catalogue that a request names, with predictions of the messages that have no translation.
+def _fill_catalogue(served: Predictor, request: PredictRequest, chosen: OutputFormat) -> str:
+    """Fill the catalogue that a request names with predictions of the messages that have no translation.
 
     Raises:
       ConfigError: it is none.
     """
     source = request.source
-    if not source or source == "-" or not is_catalogue_file(path := located(source)):
+    if not source or source == "-" or not is_catalogue_file(path := expand_path(source)):
         raise ConfigError("This --format fills in a message catalogue: name one by --input, such as messages.po.")
-    name = served.recipe.inputs[0].name
+    name = served.recipe.input_fields[0].name
 
     def translate(texts: list[str]) -> list[str]:
-        return served.predictions([{name: text} for text in texts], chosen.one)
+        return served.predict([{name: text} for text in texts], chosen.format_row)
 
-    text, count = messages(path, request.encoding).filled(translate)
-    say(f"{count:,} entries of {path.name} are filled in and marked fuzzy.")
+    text, count = open_messages(path, request.encoding).fill_translations(translate)
+    print_status(f"{count:,} entries of {path.name} are filled in and marked fuzzy.")
     return text
 
 
-def _choose_format(served: Served, request: PredictRequest) -> Format:
-    """The format of a request.
+def _choose_format(served: Predictor, request: PredictRequest) -> OutputFormat:
+    """Choose the format of a request.
 
     Raises:
       ConfigError: the recipe has no such format, or no alignments; or the format has no place for what is asked for.
     """
     if request.alignment and not (isinstance(served.recipe, Aligns) and ALIGNMENT in served.calls):
         raise ConfigError("--alignment is for recipes that have an endpoint named alignment, and this one has none.")
-    for flag, is_given in (("--alignment", request.alignment), ("--top-k", request.top_scores is not None)):
+    for flag, is_given in (("--alignment", request.alignment), ("--top-labels", request.top_labels is not None)):
         if is_given and request.format != JSON:
             raise ConfigError(f"{flag} is about JSON objects, and --format is {request.format}: leave one of them out.")
-    formats = {JSON: _make_json_format(served, request), **served.recipe.formats}
+    formats = {JSON: _make_json_format(served, request), **served.recipe.output_formats}
     if request.format not in formats:
         raise ConfigError(
             f'--format is "{request.format}", but must be one of: {", ".join(formats)}.'
-            f"{suggestion(request.format, formats)}"
+            f"{did_you_mean(request.format, formats)}"
         )
     return formats[request.format]
 
 
-def _make_json_format(served: Served, request: PredictRequest) -> Format:
-    """The format of one JSON object a line."""
+def _make_json_format(served: Predictor, request: PredictRequest) -> OutputFormat:
+    """Make the format of one JSON object a line."""
     recipe = served.recipe
 
     def format_line(example: Example, outputs: Mapping[str, np.ndarray]) -> str:
-        shown = recipe.present(example, outputs)
-        if request.top_scores is not None:
-            shown = best(shown, request.top_scores)
+        shown = recipe.format_prediction(example, outputs)
+        if request.top_labels is not None:
+            shown = keep_top_scores(shown, request.top_labels)
         if "explanation" in example:
             shown["explanation"] = example["explanation"]
         if request.alignment and isinstance(recipe, Aligns):
-            shown[ALIGNMENT] = recipe.alignment(example, outputs)
+            shown[ALIGNMENT] = recipe.format_alignment(example, outputs)
         return json.dumps(shown, ensure_ascii=False)
 
-    return Format(format_line)
+    return OutputFormat(format_line)
 
 
-def predict(served: Served, request: PredictRequest, write: Callable[[str], object]) -> int:
-    """Writes one JSON line per input, or what another format makes of it; returns how many inputs were bad.
+def predict(served: Predictor, request: PredictRequest, write: Callable[[str], object]) -> int:
+    """Write one JSON line per input, or what another format makes of it; return how many inputs were bad.
 
     Args:
       write: takes a line, or several.
@@ -136,55 +136,55 @@ def predict(served: Served, request: PredictRequest, write: Callable[[str], obje
       ConfigError: the recipe has no such format, scores, explanations or alignments.
     """
     chosen = _choose_format(served, request)
-    if chosen.catalogue:
+    if chosen.fills_catalogue:
         write(_fill_catalogue(served, request, chosen))
         return 0
-    left_out = LeftOut()
-    explanations = Explanations(request.explain_dir) if request.explain or request.explain_dir else None
+    left_out = SkippedInputs()
+    explanations = ExplanationWriter(request.explain_dir) if request.explain or request.explain_dir else None
     endpoint = ALIGNMENT if request.alignment else DEFAULT
-    if chosen.begin:
-        write(chosen.begin)
-    for batch in batches(served.recipe.inputs, request, left_out):
+    if chosen.header:
+        write(chosen.header)
+    for batch in iter_input_batches(served.recipe.input_fields, request, left_out):
         if explanations:
             explanations.write(served, batch)
-        for prediction in served.predictions(batch, chosen.one, endpoint):
+        for prediction in served.predict(batch, chosen.format_row, endpoint):
             write(prediction)
-    if chosen.end:
-        write(chosen.end)
+    if chosen.footer:
+        write(chosen.footer)
     return left_out.count
 
 
-def make(served: Served, request: PredictRequest, write: Callable[[str], object]) -> int:
-    """Writes what a recipe makes up, a JSON line and the files of each; returns how many inputs were bad.
+def generate(served: Predictor, request: PredictRequest, write: Callable[[str], object]) -> int:
+    """Write what a recipe generates, a JSON line and the files of each; return how many inputs were bad.
 
     Args:
-      request: with the settings of the recipe's class `Wishes`. Inputs are one a line; without any, the recipe begins
-        from nothing.
+      request: with the settings of the recipe's class `GenerationConfig`. Inputs are one a line; without
+        any, the recipe begins from nothing.
       write: takes a line.
 
     Raises:
       ConfigError: a setting cannot be fulfilled; nothing is written then.
     """
-    left_out = LeftOut()
-    name = served.recipe.inputs[0].name
+    left_out = SkippedInputs()
+    field = Field(served.recipe.input_fields[0].name, "text")
     if request.source:
-        inputs = examples(request.source, (Field(name, "text"),), (), request.encoding, left_out)
+        inputs = read_inputs(request.source, (field,), (), request.encoding, left_out)
     else:
-        inputs = read_texts(request.texts, name, left_out)
-    lines = [example[name] for example in inputs]
+        inputs = get_input_reader((field,)).read_arguments(request.texts, left_out)
+    lines = [example[field.name] for example in inputs]
     if (request.source or request.texts) and not lines:
         return left_out.count
 
     def answer(endpoint: str, asked: list[Example]) -> list[Mapping[str, np.ndarray]]:
-        return served.predictions(asked, lambda _, outputs: outputs, endpoint)
+        return served.predict(asked, lambda _, outputs: outputs, endpoint)
 
     if not isinstance(served.recipe, Generates):
-        raise ConfigError("This recipe has Wishes in config.py, and no method made in recipe.py to fulfil them.")
-    for sample in served.recipe.made(request.generation, lines, answer):
+        raise ConfigError("This recipe has GenerationConfig in config.py, and no method generate in recipe.py.")
+    for sample in served.recipe.generate(request.generation, lines, answer):
         for path, content in sample.files:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as file:
+            with atomic_write(path) as file:
                 file.write(content)
         written = {"files": [str(path) for path, _ in sample.files]} if sample.files else {}
-        write(json.dumps(sample.shown | written, ensure_ascii=False))
+        write(json.dumps(sample.record | written, ensure_ascii=False))
     return left_out.count

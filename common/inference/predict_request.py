@@ -20,12 +20,12 @@ class PredictRequest:
       column: FIELD=COLUMN of a table, for each that does not go by a name of its own.
       encoding: of the file, as the user gave it; None finds it.
       format: one of the recipe's, or "json".
-      top_scores: show so many scores only, the largest first; None for all, in the order of the labels.
+      top_labels: show so many scores only, the largest first; None for all, in the order of the labels.
       explain: write pictures that explain the predictions next to the images, or to `explain_dir`.
       alignment: add to each JSON object which words of input and prediction belong together.
       select_uncertain: write so many inputs only, those most worth labelling.
       uncertainty: how these are found, one of `common.modeling.uncertainty.MEASURES`; None for the recipe's own.
-      generation: the settings of a recipe that generates, an instance of its `Wishes`; None for all others.
+      generation: the settings of a recipe that generates, an instance of its `GenerationConfig`; None for all others.
     """
 
     texts: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class PredictRequest:
     column: tuple[str, ...] = ()
     encoding: str | None = None
     format: str = JSON
-    top_scores: int | None = None
+    top_labels: int | None = None
     explain: bool = False
     explain_dir: Path | None = None
     alignment: bool = False
@@ -51,17 +51,19 @@ class PredictRequest:
             alternative = "; or none of them." if self.generation else "."
             raise ConfigError(f"Give either texts, or --input FILE, or - to read lines from stdin{alternative}")
         if self.uncertainty and not self.select_uncertain:
-            raise ConfigError("--by says how --uncertain looks for inputs: add --uncertain K, or leave it out.")
+            raise ConfigError(
+                "--uncertainty says how --select-uncertain looks for inputs: add --select-uncertain K, or leave it out."
+            )
         if self.select_uncertain:
             for flag in self._list_flags_of_all_predictions():
                 raise ConfigError(
-                    f"--uncertain lists inputs to label, and {flag} is of all predictions: leave one out."
+                    f"--select-uncertain lists inputs to label, and {flag} is of all predictions: leave one out."
                 )
 
     def _list_flags_of_all_predictions(self) -> list[str]:
         is_given = {
             "--explain": self.explain,
-            "--explain-to": self.explain_dir,
+            "--explain-dir": self.explain_dir,
             "--alignment": self.alignment,
             "--format": self.format != JSON,
         }

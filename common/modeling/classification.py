@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
-from common.data.encoding import ENCODE_BATCH, in_batches
 from common.errors import DataError
 from common.modeling.heads import Head
-from common.modeling.layers.blend import fitted_shares
-from common.modeling.metrics import Classification, in_order, softmax, tally_of_shares
-from common.modeling.uncertainty import of_shares
+from common.modeling.layers.blend import fit_blend_weights
+from common.modeling.metrics import ClassificationMetrics, collect_in_order, ratio_metric, softmax
+from common.modeling.uncertainty import classification_uncertainty
 from common.text.similar_names import similar_label_warnings
-from common.types import Ask, Assets, Axis, Example, JsonObject, Measures, OutputRow, Source, Tally
+from common.types import (
+    Ask,
+    Assets,
+    Example,
+    ExampleSource,
+    JsonObject,
+    Metrics,
+    NamedAxis,
+    OutputRow,
+    PerExampleMetric,
+)
 
 if TYPE_CHECKING:
     import keras
 
-FITTED = 5_000_000  # logits on which a blend is fitted; more would take gigabytes, and tell little of so few weights
+# Logits on which a blend is fitted; more would take gigabytes, and tell little of so few weights.
+MAX_FIT_LOGITS = 5_000_000
 
 
-def learned(labels: Counter[str], train: Source, what: str) -> Assets:
-    """The assets of which `ClassificationHead` is made: labels, sorted, and how many examples each has.
+def build_label_assets(labels: Counter[str], train: ExampleSource, what: str) -> Assets:
+    """Return the assets of which `ClassificationHead` is made: labels, sorted, and how many examples each has.
 
     Args:
       labels: counted in the training part.
@@ -35,26 +45,21 @@ def learned(labels: Counter[str], train: Source, what: str) -> Assets:
       DataError: there are fewer than two.
     """
     if len(labels) < 2:
-        found = f'only the label "{next(iter(labels))}"' if labels else f"no {what}"
-        broken = train.problems.summary()
-        raise DataError(f"{train.name}: there is {found}, but a classifier needs two labels.{broken} Give more --data.")
+        present = f'only the label "{next(iter(labels))}"' if labels else f"no {what}"
+        broken = train.row_errors.summary()
+        raise DataError(
+            f"{train.name}: there is {present}, but a classifier needs two labels.{broken} Give more --data."
+        )
     return {"labels": sorted(labels), "label_counts": [labels[label] for label in sorted(labels)]}
-
-
-def read_texts(source: Source, labels: Counter[str]) -> Iterator[list[str]]:
-    """Yield the texts of a source in batches, counting their labels on the way."""
-    for batch in in_batches(source, ENCODE_BATCH):
-        labels.update(example["label"] for example in batch)
-        yield [example["text"] for example in batch]
 
 
 class ClassificationHead(Head):
     """Labels of a classifier by their ids, and the metrics of what is predicted for them.
 
     Args:
-      assets: hold what `learned` gave.
+      assets: hold what `build_label_assets` gave.
       blended: names of the outputs that the layer "blend" makes the output "blended" of (see
-        `common.modeling.layers.blend.Blend`); the weights of the blend are then fitted on the validation
+        `common.modeling.layers.blend.LogitBlend`); the weights of the blend are then fitted on the validation
         split. Without any, "logits" are measured.
     """
 
@@ -72,9 +77,9 @@ class ClassificationHead(Head):
         """Return the ids of labels, int32 [batch]; -1 for those that training lacks."""
         return self.table.lookup(labels)
 
-    def named_axis(self) -> Axis:
+    def named_axis(self) -> NamedAxis:
         """Return what an axis by label stands for."""
-        return Axis(self.labels, labels=self.labels)
+        return NamedAxis(self.labels, labels=self.labels)
 
     def class_weights(self, kind: str) -> list[float] | None:
         """Return what an example weighs by its label; None if all weigh the same.
@@ -99,29 +104,29 @@ class ClassificationHead(Head):
             "scores": scores,
         }
 
-    def make_metrics(self, model: keras.Model) -> Validation:
-        return Validation(self.labels, self.blended)
+    def make_metrics(self, model: keras.Model) -> BlendedClassificationMetrics:
+        return BlendedClassificationMetrics(self.labels, self.blended)
 
-    def on_validation_end(self, model: keras.Model, metrics: Measures) -> None:
-        if self.blended and isinstance(metrics, Validation):
-            model.get_layer("blend").shares.assign(metrics.fit())
+    def on_validation_end(self, model: keras.Model, metrics: Metrics) -> None:
+        if self.blended and isinstance(metrics, BlendedClassificationMetrics):
+            model.get_layer("blend").shares.assign(metrics.fit_blend_weights())
 
     def compute_metrics(self, batches: Iterable[list[Example]], ask: Ask) -> JsonObject:
-        measures = Classification(self.labels)
+        metrics = ClassificationMetrics(self.labels)
         ids = {label: index for index, label in enumerate(self.labels)}
         for batch in batches:
             for positions, outputs in ask("serving_default", batch):
-                measures.update(np.array([ids.get(batch[at]["label"], -1) for at in positions]), outputs["scores"])
-        return measures.result()
+                metrics.update_state(np.array([ids.get(batch[at]["label"], -1) for at in positions]), outputs["scores"])
+        return metrics.result()
 
-    def per_example_metric(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+    def per_example_metric(self, batches: Iterable[list[Example]], ask: Ask) -> PerExampleMetric:
         """Return the accuracy as what each example adds to it; a label that training lacks is a miss."""
         hits = [
             self.labels[outputs["scores"].argmax()] == example["label"]
             for batch in batches
-            for example, outputs in zip(batch, in_order(ask, "serving_default", batch), strict=True)
+            for example, outputs in zip(batch, collect_in_order(ask, "serving_default", batch), strict=True)
         ]
-        return tally_of_shares("accuracy", [(hit, 1) for hit in hits])
+        return ratio_metric("accuracy", [(hit, 1) for hit in hits])
 
     def format_prediction(self, example: Example, outputs: OutputRow) -> JsonObject:
         scores = dict(zip(self.labels, map(float, outputs["scores"]), strict=True))
@@ -129,44 +134,44 @@ class ClassificationHead(Head):
 
     def uncertainty(self, outputs: OutputRow, by: str | None) -> float:
         """Return the entropy or the margin of the probabilities; see common/modeling/uncertainty.py."""
-        return of_shares(outputs["scores"], by)
+        return classification_uncertainty(outputs["scores"], by)
 
     def data_warnings(self) -> list[str]:
         """Return labels that differ in case or blanks only, for people."""
         return similar_label_warnings(self.labels)
 
 
-class Validation:
+class BlendedClassificationMetrics:
     """Classification metrics of a model's logits, and the weights of their blend that fit best.
 
     Args:
       labels: their names.
-      heads: names of the outputs that `common.modeling.layers.blend.Blend` makes the output "blended" of, each logits
-        [batch, labels]; those that the model lacks are passed over. Without any, the output "logits" is measured.
+      heads: names of the outputs that `common.modeling.layers.blend.LogitBlend` makes the output "blended" of,
+        each logits [batch, labels]; those that the model lacks are passed over. Without any, "logits" is measured.
     """
 
     def __init__(self, labels: list[str], heads: Sequence[str] = ()):
         self.labels, self.heads = labels, heads
-        self.measures = Classification(labels)
+        self.metrics = ClassificationMetrics(labels)
         self.logits: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []
 
-    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+    def update_state(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         """Add a batch: int32 [batch] "label", and the model's outputs."""
         if self.heads:
             self.logits.append(np.stack([outputs[name] for name in self.heads if name in outputs]))
             self.targets.append(target["label"])
-        self.measures.update(target["label"], softmax(outputs["blended" if self.heads else "logits"]))
+        self.metrics.update_state(target["label"], softmax(outputs["blended" if self.heads else "logits"]))
 
-    def fit(self) -> np.ndarray:
+    def fit_blend_weights(self) -> np.ndarray:
         """Return the weights, [heads], of the best blend, which is what is measured from now on."""
         logits, targets = np.concatenate(self.logits, axis=1), np.concatenate(self.targets)
-        every = -(-logits.size // FITTED)
-        shares = fitted_shares(logits[:, ::every], targets[::every])
-        self.measures = Classification(self.labels)
-        self.measures.update(targets, softmax(np.tensordot(shares, logits, axes=1)))
+        every = -(-logits.size // MAX_FIT_LOGITS)
+        shares = fit_blend_weights(logits[:, ::every], targets[::every])
+        self.metrics = ClassificationMetrics(self.labels)
+        self.metrics.update_state(targets, softmax(np.tensordot(shares, logits, axes=1)))
         return shares
 
     def result(self) -> JsonObject:
-        """Return the metrics as `common.modeling.metrics.Classification` gives them."""
-        return self.measures.result()
+        """Return the metrics as `common.modeling.metrics.ClassificationMetrics` gives them."""
+        return self.metrics.result()

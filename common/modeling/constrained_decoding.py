@@ -9,7 +9,7 @@ from common.modeling.decoding.ops import NEVER, Nest, Step
 MISSING_PENALTY = 20.0  # nats by which an end becomes less likely for each thing that has not come
 
 
-def obliged(step: Step, state: Nest, held: tf.Tensor, owed: tf.Tensor, end: int) -> tuple[Step, Nest]:
+def constrain_step(step: Step, state: Nest, held: tf.Tensor, owed: tf.Tensor, end: int) -> tuple[Step, Nest]:
     """Return (a step that heeds what is owed, its state), for any of the loops of decoding.
 
     A token that holds more of a thing than is still owed cannot come. Where something is missing, an end gives its

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from common.errors import ConfigError
-from common.modeling.metrics import Nothing
-from common.types import Ask, Example, JsonObject, Measures, OutputRow, Tally
+from common.modeling.metrics import NoMetrics
+from common.types import Ask, Example, JsonObject, Metrics, OutputRow, PerExampleMetric
 
 if TYPE_CHECKING:
     import keras
@@ -32,18 +32,18 @@ class Head(ABC):
         """Compute the final metrics of what the endpoints answer, against raw examples."""
 
     @abstractmethod
-    def per_example_metric(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+    def per_example_metric(self, batches: Iterable[list[Example]], ask: Ask) -> PerExampleMetric:
         """Return the metric by which two models are compared, as what each example adds to it."""
 
     @abstractmethod
     def format_prediction(self, example: Example, outputs: OutputRow) -> JsonObject:
         """Format one row of serving_default's outputs as a JSON object."""
 
-    def make_metrics(self, model: keras.Model) -> Measures:
+    def make_metrics(self, model: keras.Model) -> Metrics:
         """Return empty validation metrics over encoded targets and the model's outputs; none besides the loss."""
-        return Nothing()
+        return NoMetrics()
 
-    def on_validation_end(self, model: keras.Model, metrics: Measures) -> None:  # noqa: B027
+    def on_validation_end(self, model: keras.Model, metrics: Metrics) -> None:  # noqa: B027
         """Set weights that are fitted on the validation split, such as a calibration."""
 
     def uncertainty(self, outputs: OutputRow, by: str | None) -> float:
@@ -55,7 +55,7 @@ class Head(ABC):
         Raises:
           ConfigError: there is no such measure of what is predicted.
         """
-        raise ConfigError("--uncertain needs a measure of uncertainty, and this recipe has none: leave it out.")
+        raise ConfigError("--select-uncertain needs a measure of uncertainty, and this recipe has none: leave it out.")
 
     def data_warnings(self) -> list[str]:
         """Return what is doubtful in what was learned from the data, for people."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from common.types import Ask, Example, JsonObject, Tally
+from common.types import Ask, Example, JsonObject, PerExampleMetric
 
 SMALLEST = 1e-7  # a probability is taken to be at least this in log loss
 UNSEEN = "(unseen)"  # stands for all labels that training lacks
@@ -17,7 +17,7 @@ Entity = tuple[int, int, str]  # start, end and type
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Shares that sum to 1, [batch, labels].
+    """Return probabilities, which sum to 1, [batch, labels].
 
     >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
     [[0.5, 0.5]]
@@ -26,17 +26,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-class Classification:
-    """Measures of a classifier that gives a probability for each label.
+class ClassificationMetrics:
+    """Metrics of a classifier that gives a probability for each label.
 
     Accuracy; macro F1, the mean F1 over the labels that occur or were predicted; precision, recall and F1 per
     label; the confusion matrix (rows true, columns predicted); log loss in nats; expected calibration error over 15
     equal bins of the top score (Guo et al. 2017). An example whose label was never seen in training counts as wrong,
     under the label "(unseen)".
 
-    >>> measures = Classification(["neg", "pos"])
-    >>> measures.update(np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]]))
-    >>> measures.result()["accuracy"]
+    >>> metrics = ClassificationMetrics(["neg", "pos"])
+    >>> metrics.update_state(np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]]))
+    >>> metrics.result()["accuracy"]
     0.5
     """
 
@@ -46,8 +46,8 @@ class Classification:
         self.log_loss = 0.0
         self.bins = np.zeros((BINS, 3))  # examples, sum of top scores, hits
 
-    def update(self, target: np.ndarray, scores: np.ndarray) -> None:
-        """Adds a batch.
+    def update_state(self, target: np.ndarray, scores: np.ndarray) -> None:
+        """Add a batch.
 
         Args:
           target: label ids [batch]; -1 for a label never seen in training.
@@ -62,7 +62,7 @@ class Classification:
         np.add.at(self.bins, places, np.stack([np.ones_like(top), top, predicted == target], axis=1))
 
     def result(self) -> JsonObject:
-        """All measures; shares from 0 to 1."""
+        """Return all metrics; ratios from 0 to 1."""
         count = int(self.confusion.sum())
         hits, support, predicted = np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0)
         per_label = {}
@@ -96,14 +96,14 @@ class Classification:
         }
 
 
-class Entities:
+class EntityMetrics:
     """Precision, recall and F1 of entities, each right only if its place and its type are; as conlleval has them.
 
-    Over all entities ("micro"), and per type, of which support is the number of true ones. A share of nothing is 0.
+    Over all entities ("micro"), and per type, of which support is the number of true ones. A ratio to nothing is 0.
 
-    >>> measures = Entities()
-    >>> measures.update([(0, 2, "PER"), (3, 4, "LOC")], [(0, 2, "PER"), (3, 4, "ORG")])
-    >>> measures.result()["f1"]
+    >>> metrics = EntityMetrics()
+    >>> metrics.update_state([(0, 2, "PER"), (3, 4, "LOC")], [(0, 2, "PER"), (3, 4, "ORG")])
+    >>> metrics.result()["f1"]
     0.5
     """
 
@@ -111,51 +111,57 @@ class Entities:
         self.examples = 0
         self.right: Counter[str] = Counter()  # by type, as are the next two
         self.true: Counter[str] = Counter()
-        self.found: Counter[str] = Counter()
+        self.predicted: Counter[str] = Counter()
 
-    def update(self, gold: Iterable[tuple[int, int, str]], predicted: Iterable[tuple[int, int, str]]) -> None:
-        """Adds a sentence.
+    def update_state(self, gold: Iterable[tuple[int, int, str]], predicted: Iterable[tuple[int, int, str]]) -> None:
+        """Add a sentence.
 
         Args:
           gold, predicted: (start, end, type) of each entity; one that is given twice counts once.
         """
-        true, found = ({(start, end, type) for start, end, type in one} for one in (gold, predicted))
+        gold_set, predicted_set = (
+            {(start, end, type) for start, end, type in entities} for entities in (gold, predicted)
+        )
         self.examples += 1
-        for counter, entities in ((self.right, true & found), (self.true, true), (self.found, found)):
+        for counter, entities in (
+            (self.right, gold_set & predicted_set),
+            (self.true, gold_set),
+            (self.predicted, predicted_set),
+        ):
             counter.update(type for _, _, type in entities)
 
     def result(self) -> JsonObject:
-        """All measures; shares from 0 to 1, types sorted."""
+        """Return all metrics; ratios from 0 to 1, types sorted."""
         per_type = {}
-        for type in sorted(self.true | self.found):
-            shares = _shares(self.right[type], self.true[type], self.found[type])
-            per_type[type] = {name: shares[name] for name in ("precision", "recall", "f1")}
+        for type in sorted(self.true | self.predicted):
+            scores = _entity_scores(self.right[type], self.true[type], self.predicted[type])
+            per_type[type] = {name: scores[name] for name in ("precision", "recall", "f1")}
             per_type[type]["support"] = self.true[type]
-        whole = _shares(self.right.total(), self.true.total(), self.found.total())
+        whole = _entity_scores(self.right.total(), self.true.total(), self.predicted.total())
         return whole | {"examples": self.examples, "entities": self.true.total(), "per_type": per_type}
 
 
-def _shares(right: int, true: int, found: int) -> JsonObject:
+def _entity_scores(right: int, true: int, predicted: int) -> JsonObject:
     return {
-        "f1": 2 * right / (true + found) if true + found else 0.0,
-        "precision": right / found if found else 0.0,
+        "f1": 2 * right / (true + predicted) if true + predicted else 0.0,
+        "precision": right / predicted if predicted else 0.0,
         "recall": right / true if true else 0.0,
     }
 
 
-class Nothing:
-    """No measures besides the loss, for what is scored at the end alone."""
+class NoMetrics:
+    """No metrics besides the loss, for what is scored at the end alone."""
 
-    def update(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        """Passes over a batch."""
+    def update_state(self, target: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """Pass over a batch."""
 
     def result(self) -> JsonObject:
-        """No measures."""
+        """No metrics."""
         return {}
 
 
-def in_order(ask: Ask, name: str, batch: list[Example]) -> list[JsonObject]:
-    """What an endpoint answers for each example of a batch, in their order.
+def collect_in_order(ask: Ask, name: str, batch: list[Example]) -> list[JsonObject]:
+    """Return what an endpoint answers for each example of a batch, in their order.
 
     Args:
       name: of the endpoint.
@@ -167,35 +173,40 @@ def in_order(ask: Ask, name: str, batch: list[Example]) -> list[JsonObject]:
     return [rows[at] for at in range(len(batch))]
 
 
-def tally_of_shares(measure: str, parts: Sequence[tuple[float, float]], higher: bool = True) -> Tally:
-    """The tally of a measure that is a sum over another one, such as hits over examples.
+def ratio_metric(name: str, terms: Sequence[tuple[float, float]], higher_is_better: bool = True) -> PerExampleMetric:
+    """Return a metric that is one sum over another, such as hits over examples.
 
-    Without any such, it is 0 as in `score`, or nan if less is better.
+    Where the other is 0, it is 0, or nan if less is better.
 
     Args:
-      parts: what each example adds to the two sums, both 0 or more.
+      terms: what each example adds to the two sums, both 0 or more.
 
-    >>> tally = tally_of_shares("accuracy", [(1, 1), (0, 1)])
-    >>> float(tally.of(tally.parts.sum(axis=0)))
+    >>> metric = ratio_metric("accuracy", [(1, 1), (0, 1)])
+    >>> float(metric.aggregate(metric.components.sum(axis=0)))
     0.5
     """
 
-    def of(sums: np.ndarray) -> np.ndarray:
-        above, below = sums[..., 0], sums[..., 1]
-        return np.divide(above, below, out=np.full_like(above, 0.0 if higher else np.nan), where=below > 0)
+    def divide_sums(sums: np.ndarray) -> np.ndarray:
+        numerator, denominator = sums[..., 0], sums[..., 1]
+        return np.divide(
+            numerator,
+            denominator,
+            out=np.full_like(numerator, 0.0 if higher_is_better else np.nan),
+            where=denominator > 0,
+        )
 
-    return Tally(measure, higher, np.array(parts, np.float64).reshape(-1, 2), of)
+    return PerExampleMetric(name, higher_is_better, np.array(terms, np.float64).reshape(-1, 2), divide_sums)
 
 
-def tally_of_entities(pairs: Iterable[tuple[Iterable[Entity], Iterable[Entity]]]) -> Tally:
-    """The tally of the F1 that `Entities` measures.
+def entity_f1_metric(pairs: Iterable[tuple[Iterable[Entity], Iterable[Entity]]]) -> PerExampleMetric:
+    """Return the F1 of `EntityMetrics` as what each example adds to it.
 
     Args:
-      pairs: true and predicted entities of each example, as `Entities.update` takes them.
+      pairs: true and predicted entities of each example, as `EntityMetrics.update_state` takes them.
 
-    >>> tally = tally_of_entities([([(0, 2, "PER"), (3, 4, "LOC")], [(0, 2, "PER"), (3, 4, "ORG")])])
-    >>> float(tally.of(tally.parts.sum(axis=0)))
+    >>> metric = entity_f1_metric([([(0, 2, "PER"), (3, 4, "LOC")], [(0, 2, "PER"), (3, 4, "ORG")])])
+    >>> float(metric.aggregate(metric.components.sum(axis=0)))
     0.5
     """
     sets = [(set(gold), set(predicted)) for gold, predicted in pairs]
-    return tally_of_shares("f1", [(2 * len(gold & found), len(gold) + len(found)) for gold, found in sets])
+    return ratio_metric("f1", [(2 * len(gold & predicted), len(gold) + len(predicted)) for gold, predicted in sets])

@@ -15,13 +15,13 @@ STRUCK, HELD = 2, 2 + PITCHES  # token of the lowest note that begins, and of th
 TOKENS = 2 + 2 * PITCHES
 
 
-def pitches(tokens: tf.Tensor) -> tf.Tensor:
-    """The MIDI number of each token, -1 where it is no note."""
+def token_pitches(tokens: tf.Tensor) -> tf.Tensor:
+    """Return the MIDI number of each token, -1 where it is no note."""
     return tf.where(tokens >= STRUCK, (tokens - STRUCK) % PITCHES, -1)
 
 
-def from_events(events: tf.RaggedTensor, steps: tf.Tensor, held: bool = True) -> tf.RaggedTensor:
-    """Tokens of each piece, int32 [batch, (tokens)].
+def events_to_tokens(events: tf.RaggedTensor, steps: tf.Tensor, held: bool = True) -> tf.RaggedTensor:
+    """Return tokens of each piece, int32 [batch, (tokens)].
 
     Notes of one pitch that overlap become one that is struck again. What lies beyond the piece's steps is cut.
 
@@ -32,7 +32,7 @@ def from_events(events: tf.RaggedTensor, steps: tf.Tensor, held: bool = True) ->
       held: whether notes that go on differ from those that begin; else all begin anew in each frame.
 
     >>> one = tf.RaggedTensor.from_row_lengths(tf.constant([[0, 2, 60], [0, 1, 64]]), [2])
-    >>> from_events(one, tf.constant([3])).to_list()
+    >>> events_to_tokens(one, tf.constant([3])).to_list()
     [[66, 62, 1, 190, 1, 1]]
     """
     rows = tf.cast(events.value_rowids(), tf.int64)
@@ -61,13 +61,15 @@ def from_events(events: tf.RaggedTensor, steps: tf.Tensor, held: bool = True) ->
     return tf.RaggedTensor.from_value_rowids(tokens, owners, tf.size(steps, tf.int64), validate=False)
 
 
-def grid(tokens: tf.Tensor) -> tf.Tensor:
-    """The tokens by frame, int32 [batch, frames, most tokens of a frame], at least one frame; 0 after each frame's end.
+def tokens_to_frames(tokens: tf.Tensor) -> tf.Tensor:
+    """Return the tokens by frame, int32 [batch, frames, most tokens of a frame]; 0 after each frame's end.
+
+    There is at least one frame.
 
     Args:
       tokens: int32 [batch, time], whole frames, then padding.
 
-    >>> grid(tf.constant([[66, 62, 1, 190, 1]])).numpy().tolist()
+    >>> tokens_to_frames(tf.constant([[66, 62, 1, 190, 1]])).numpy().tolist()
     [[[66, 62, 1], [190, 1, 0]]]
     """
     places = tf.where(tokens != PADDING)
@@ -85,15 +87,15 @@ def grid(tokens: tf.Tensor) -> tf.Tensor:
     return tf.scatter_nd(tf.stack([rows, frames, slots], axis=1), values, shape)
 
 
-def to_events(tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(events int32 [batch, notes, 3], lengths int32 [batch]) of tokens, by start, then from high to low.
+def tokens_to_events(tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return (events int32 [batch, notes, 3], lengths int32 [batch]) of tokens, by start, then from high to low.
 
     A note that goes on though it did not sound in the frame before begins there. Padding may stand anywhere.
 
     Args:
       tokens: int32 [batch, time].
 
-    >>> events, lengths = to_events(tf.constant([[66, 62, 1, 190, 1, 1]]))
+    >>> events, lengths = tokens_to_events(tf.constant([[66, 62, 1, 190, 1, 1]]))
     >>> events.numpy().tolist(), lengths.numpy().tolist()
     ([[[0, 1, 64], [0, 2, 60]]], [2])
     """
@@ -103,7 +105,7 @@ def to_events(tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     cells = tf.gather_nd(tokens, places)
     rows, starts = places[:, 0], tf.cast(tf.gather_nd(frames, places), tf.int64)
     # By piece, pitch and step, so that the cells of a note follow each other.
-    keys = (rows * PITCHES + tf.cast(pitches(cells), tf.int64)) * steps + starts
+    keys = (rows * PITCHES + tf.cast(token_pitches(cells), tf.int64)) * steps + starts
     order = tf.argsort(keys)
     keys, cells = tf.gather(keys, order), tf.gather(cells, order)
     goes_on = tf.concat([[False], keys[1:] == keys[:-1] + 1], axis=0)[: tf.size(keys)]

@@ -16,17 +16,17 @@ SLOWEST = 2**24 - 1  # microseconds of a quarter note, by the format
 NOTHING = 256  # stands for no byte
 
 
-def division(steps_per_beat: int) -> int:
-    """Ticks of a quarter note, so that a step has a whole number of them.
+def ticks_per_quarter(steps_per_beat: int) -> int:
+    """Return ticks of a quarter note, so that a step has a whole number of them.
 
-    >>> division(4), division(7)
+    >>> ticks_per_quarter(4), ticks_per_quarter(7)
     (480, 3360)
     """
     ticks = lcm(DIVISION, steps_per_beat)
     return ticks if ticks <= MOST_TICKS else steps_per_beat
 
 
-def midi_bytes(events: tf.Tensor, lengths: tf.Tensor, steps_per_beat: int, tempo: tf.Tensor) -> tf.Tensor:
+def encode_midi_batch(events: tf.Tensor, lengths: tf.Tensor, steps_per_beat: int, tempo: tf.Tensor) -> tf.Tensor:
     """Complete files of type 0, one a piece: string [batch].
 
     Written in core TensorFlow operations alone, so that a SavedModel can hold it. A piece ends with its last note.
@@ -37,10 +37,11 @@ def midi_bytes(events: tf.Tensor, lengths: tf.Tensor, steps_per_beat: int, tempo
       steps_per_beat: steps of a quarter note.
       tempo: float32 [batch], quarter notes a minute.
 
-    >>> midi_bytes(tf.constant([[[0, 4, 60]]]), tf.constant([1]), 4, tf.constant([120.0])).numpy()[0][22:].hex(" ")
+    >>> files = encode_midi_batch(tf.constant([[[0, 4, 60]]]), tf.constant([1]), 4, tf.constant([120.0]))
+    >>> files.numpy()[0][22:].hex(" ")
     '00 ff 51 03 07 a1 20 00 90 3c 50 83 60 80 3c 40 00 ff 2f 00'
     """
-    ticks = division(steps_per_beat)
+    ticks = ticks_per_quarter(steps_per_beat)
     size = tf.shape(events)[0]
     start, duration, pitch = tf.unstack(tf.cast(events, tf.int64), axis=2)  # each [batch, notes]
     step = ticks // steps_per_beat
@@ -90,8 +91,8 @@ def _to_big_endian(number: tf.Tensor, count: int) -> tf.Tensor:
     return tf.stack([number // 256**n % 256 for n in range(count - 1, -1, -1)], 1)
 
 
-def midi_file(events: np.ndarray, steps_per_beat: int, tempo: float) -> bytes:
-    """The same file as that of `midi_bytes`, for one piece.
+def encode_midi(events: np.ndarray, steps_per_beat: int, tempo: float) -> bytes:
+    """Return the same file as that of `encode_midi_batch`, for one piece.
 
     Args:
       events: int32 [notes, 3].
@@ -100,7 +101,7 @@ def midi_file(events: np.ndarray, steps_per_beat: int, tempo: float) -> bytes:
     """
     import mido
 
-    ticks = division(steps_per_beat)
+    ticks = ticks_per_quarter(steps_per_beat)
     step = ticks // steps_per_beat
     timed = []  # (tick, whether it begins, pitch)
     for start, duration, pitch in events.tolist():

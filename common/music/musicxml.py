@@ -26,18 +26,18 @@ OF_ITSELF = re.compile(rb"\n *<(encoding-date|movement-title|creator)\b[^>]*>[^<
 Piece = tuple[int, int, tuple[int, ...]]  # start, end, pitches; without any it is a rest
 
 
-def events_json(events: np.ndarray, steps: int, steps_per_beat: int, bar: int, key: int) -> str:
-    """The events and what they mean as one JSON object.
+def events_to_json(events: np.ndarray, steps: int, steps_per_beat: int, bar: int, key: int) -> str:
+    """Return the events and what they mean as one JSON object.
 
-    >>> events_json(np.array([[0, 4, 60]]), 16, 4, 16, 1)
+    >>> events_to_json(np.array([[0, 4, 60]]), 16, 4, 16, 1)
     '{"steps_per_beat": 4, "bar": 16, "key": 1, "steps": 16, "events": [[0, 4, 60]]}'
     """
     facts = {"steps_per_beat": steps_per_beat, "bar": bar, "key": key, "steps": steps}
     return json.dumps(facts | {"events": events.tolist()})
 
 
-def musicxml(events: np.ndarray, steps_per_beat: int, bar: int, key: int, tempo: float) -> bytes:
-    """A MusicXML file, with two staves where the notes range far; the same events give the same bytes.
+def events_to_musicxml(events: np.ndarray, steps_per_beat: int, bar: int, key: int, tempo: float) -> bytes:
+    """Return a MusicXML file, with two staves where the notes range far; the same events give the same bytes.
 
     Notes that begin and end together are chords; others that overlap stand in several voices. What crosses a bar line
     is tied. Where the bar is not known, or no time signature says it, bars have four quarter notes.

@@ -19,8 +19,8 @@ BLACK_KEYS = (1, 3, 6, 8, 10)
 NOTE, SHADE, GRID = "#2a5f9e", "#f1f2f4", "#9aa0a8"
 
 
-def draw(events: np.ndarray, steps: int, steps_per_beat: int, bar: int, kind: str) -> bytes:
-    """A PNG or SVG file; the same events give the same bytes.
+def plot_piano_roll(events: np.ndarray, steps: int, steps_per_beat: int, bar: int, kind: str) -> bytes:
+    """Return a PNG or SVG file; the same events give the same bytes.
 
     A long piece is broken into lines, as in a score. Where the bar is not known, time is numbered by beats, from 1.
 
@@ -74,7 +74,7 @@ def _draw_line(axis: Axes, events: np.ndarray, begin: int, end: int, pitches: tu
     shades = _make_boxes(np.full(len(black), begin), np.full(len(black), end), black)
     axis.add_collection(PolyCollection(shades, facecolors=SHADE, linewidths=0, zorder=0))
     names = range(low, high + 1, 12)
-    axis.set_yticks(names, [name(pitch) for pitch in names])
+    axis.set_yticks(names, [pitch_name(pitch) for pitch in names])
     axis.hlines(names, begin, end, colors=GRID, linewidth=0.4, zorder=1)
     left, right = np.maximum(events[:, 0], begin), np.minimum(events[:, 0] + events[:, 1], end)
     seen = left < right
@@ -94,10 +94,10 @@ def _make_boxes(left: np.ndarray, right: np.ndarray, bottom: np.ndarray) -> np.n
     return np.stack([np.stack(xy, 1) for xy in ((left, bottom), (left, top), (right, top), (right, bottom))], 1)
 
 
-def name(pitch: int) -> str:
-    """That of a MIDI pitch that is a C.
+def pitch_name(pitch: int) -> str:
+    """Return the name of a C by its MIDI pitch.
 
-    >>> name(60)
+    >>> pitch_name(60)
     'C4'
     """
     return f"C{pitch // 12 - 1}"

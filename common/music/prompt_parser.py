@@ -24,8 +24,8 @@ MODES = {"": 0, "M": 0, "maj": 0, "major": 0, "m": 12, "min": 12, "minor": 12}
 WANTED = 'write notes such as "C4", "F#3:0.5" or "60", chords such as "C4+E4+G4:2", and "r" for a rest'
 
 
-def events(text: str, steps_per_beat: int) -> np.ndarray:
-    """The notes of a line of them, one after another: int32 [notes, 3], rows (start, duration, pitch).
+def parse_notes(text: str, steps_per_beat: int) -> np.ndarray:
+    """Return the notes of a line of them, one after another: int32 [notes, 3], rows (start, duration, pitch).
 
     Items stand between blanks: a note, notes joined by "+" that sound together, or "r", a rest. Notes are names with
     their octave (C4 is middle C) or MIDI numbers. Each lasts a beat, or the beats that stand behind a colon.
@@ -33,7 +33,7 @@ def events(text: str, steps_per_beat: int) -> np.ndarray:
     Raises:
       ConfigError: an item is none of these, or off the grid.
 
-    >>> events("C4:0.5 r:0.5 C4+E4", 4).tolist()
+    >>> parse_notes("C4:0.5 r:0.5 C4+E4", 4).tolist()
     [[0, 2, 60], [4, 4, 64], [4, 4, 60]]
     """
     rows, now = [], 0
@@ -43,10 +43,10 @@ def events(text: str, steps_per_beat: int) -> np.ndarray:
     return np.array(rows, np.int32).reshape(-1, 3)
 
 
-def steps(text: str, steps_per_beat: int) -> int:
-    """How long such a line of notes is, rests at its end included.
+def prompt_length(text: str, steps_per_beat: int) -> int:
+    """Return how long such a line of notes is, rests at its end included.
 
-    >>> steps("C4 r:2", 4)
+    >>> prompt_length("C4 r:2", 4)
     12
     """
     return sum(duration for _, duration in _parse_items(text, steps_per_beat))
@@ -98,8 +98,8 @@ def _parse_pitch(name: str) -> int | None:
     return None
 
 
-def length(text: str, steps_per_beat: int, bar: int, tempo: float) -> int:
-    """Steps of a length such as "16bars", "32 beats", "30s" or "64steps", rounded to whole ones.
+def parse_length(text: str, steps_per_beat: int, bar: int, tempo: float) -> int:
+    """Return the steps of a length such as "16bars", "32 beats", "30s" or "64steps", rounded to whole ones.
 
     Args:
       steps_per_beat: steps of a quarter note, which is a beat.
@@ -109,7 +109,7 @@ def length(text: str, steps_per_beat: int, bar: int, tempo: float) -> int:
     Raises:
       ConfigError: it is no length, none of at least one step, or in bars when those are not known.
 
-    >>> length("2 bars", 4, 12, 120), length("30s", 4, 12, 120)
+    >>> parse_length("2 bars", 4, 12, 120), parse_length("30s", 4, 12, 120)
     (24, 240)
     """
     match = LENGTH.fullmatch(text.strip().lower())
@@ -128,13 +128,13 @@ def length(text: str, steps_per_beat: int, bar: int, tempo: float) -> int:
     return count
 
 
-def key(text: str) -> int:
-    """The number of a key: 0 for none, 1 to 12 major on C, C#, ..., B, 13 to 24 minor.
+def parse_key(text: str) -> int:
+    """Return the number of a key: 0 for none, 1 to 12 major on C, C#, ..., B, 13 to 24 minor.
 
     Raises:
       ConfigError: it is no key.
 
-    >>> [key(text) for text in ("", "C", "G major", "a minor", "F#m", "Bb")]
+    >>> [parse_key(text) for text in ("", "C", "G major", "a minor", "F#m", "Bb")]
     [0, 1, 8, 22, 19, 11]
     """
     if not text.strip():

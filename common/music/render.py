@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.errors import ConfigError, suggestion
+from common.errors import ConfigError, did_you_mean
 
 KINDS = ("mid", "wav", "png", "svg", "musicxml", "json")
 
 
-def rendered(kind: str, events: np.ndarray, steps: int, steps_per_beat: int, bar: int, key: int, tempo: float) -> bytes:
-    """The content of a file.
+def render_music(
+    kind: str, events: np.ndarray, steps: int, steps_per_beat: int, bar: int, key: int, tempo: float
+) -> bytes:
+    """Return the content of a file.
 
     Args:
       kind: one of KINDS.
@@ -24,29 +26,29 @@ def rendered(kind: str, events: np.ndarray, steps: int, steps_per_beat: int, bar
     Raises:
       ConfigError: there is no such kind.
 
-    >>> rendered("json", np.array([[0, 4, 60]]), 4, 4, 0, 0, 120)
+    >>> render_music("json", np.array([[0, 4, 60]]), 4, 4, 0, 0, 120)
     b'{"steps_per_beat": 4, "bar": 0, "key": 0, "steps": 4, "events": [[0, 4, 60]]}\\n'
     """
     # What each needs is imported where it is wanted, for some of it is slow.
     if kind == "mid":
-        from common.music.midi_writer import midi_file
+        from common.music.midi_writer import encode_midi
 
-        return midi_file(events, steps_per_beat, tempo)
+        return encode_midi(events, steps_per_beat, tempo)
     if kind == "wav":
-        from common.music.synth import wav
+        from common.music.synth import synthesize_wav
 
-        return wav(events, steps_per_beat, tempo, steps=steps)
+        return synthesize_wav(events, steps_per_beat, tempo, steps=steps)
     if kind in ("png", "svg"):
-        from common.music.piano_roll import draw
+        from common.music.piano_roll import plot_piano_roll
 
-        return draw(events, steps, steps_per_beat, bar, kind)
+        return plot_piano_roll(events, steps, steps_per_beat, bar, kind)
     if kind == "musicxml":
-        from common.music.musicxml import musicxml
+        from common.music.musicxml import events_to_musicxml
 
-        return musicxml(events, steps_per_beat, bar, key, tempo)
+        return events_to_musicxml(events, steps_per_beat, bar, key, tempo)
     if kind == "json":
-        from common.music.musicxml import events_json
+        from common.music.musicxml import events_to_json
 
-        return (events_json(events, steps, steps_per_beat, bar, key) + "\n").encode()
+        return (events_to_json(events, steps, steps_per_beat, bar, key) + "\n").encode()
     known = ", ".join(KINDS[:-1]) + f" or {KINDS[-1]}"
-    raise ConfigError(f'Music cannot be written as "{kind}": name one of {known}.{suggestion(kind, KINDS)}')
+    raise ConfigError(f'Music cannot be written as "{kind}": name one of {known}.{did_you_mean(kind, KINDS)}')

@@ -16,8 +16,8 @@ PEAK = 0.9
 BLOCK = 2**18  # samples that are converted at a time
 
 
-def wav(events: np.ndarray, steps_per_beat: int, tempo: float, rate: int = 44100, steps: int = 0) -> bytes:
-    """A WAV file: 16 bits, one channel, its loudest sample at 0.9 of full scale; without notes it is silent.
+def synthesize_wav(events: np.ndarray, steps_per_beat: int, tempo: float, rate: int = 44100, steps: int = 0) -> bytes:
+    """Return a WAV file: 16 bits, one channel, its loudest sample at 0.9 of full scale; without notes it is silent.
 
     Takes about six bytes of memory a sample. Each pitch is made once, as long as its longest note needs it: as every
     note of it begins in the same phase, the shorter ones are its beginnings.
@@ -51,10 +51,10 @@ def wav(events: np.ndarray, steps_per_beat: int, tempo: float, rate: int = 44100
     return written.getvalue()
 
 
-def frequency(pitch: float) -> float:
-    """That of a MIDI pitch, in hertz.
+def pitch_to_hz(pitch: float) -> float:
+    """Return the frequency of a MIDI pitch, in hertz.
 
-    >>> frequency(69), frequency(57)
+    >>> pitch_to_hz(69), pitch_to_hz(57)
     (440.0, 220.0)
     """
     return float(440 * 2 ** ((pitch - 69) / 12))
@@ -71,10 +71,10 @@ def _make_tone(pitch: float, samples: int, rate: int) -> np.ndarray:
     it would sound as another one.
     """
     time = np.arange(samples) / rate
-    first = np.exp((2j * np.pi * frequency(pitch) - 1 / _decay(pitch)) * time)
+    first = np.exp((2j * np.pi * pitch_to_hz(pitch) - 1 / _decay(pitch)) * time)
     total = np.zeros_like(first)
     for index in range(len(PARTIALS), 0, -1):  # by Horner's rule
-        audible = index * frequency(pitch) < 0.45 * rate
+        audible = index * pitch_to_hz(pitch) < 0.45 * rate
         total = (total + (PARTIALS[index - 1] if audible else 0)) * first
     return total.imag.astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Whether fine-tuning helped: the source, the tuned model and one from scratch on the same held-out examples."""
+"""Whether fine-tuning helped: the base run, the tuned model and one from scratch on the same held-out examples."""
 
 from __future__ import annotations
 
@@ -8,261 +8,280 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.data.splitting import limited, picked, share
+from common.data.splitting import filter_by_hash, hash_fraction, reservoir_sample
 from common.errors import ConfigError, DataError
-from common.inference.served_model import Served, of_model
-from common.modeling.bootstrap import ALIKE, difference, interval
+from common.inference.served_model import Predictor, serve_model
+from common.modeling.bootstrap import ALIKE, bootstrap_difference, bootstrap_interval
 from common.recipe import Recipe
-from common.runtime.atomic_io import load_arrays, save_arrays
-from common.runtime.console import display, say, with_progress
+from common.runtime.atomic_io import load_npz, save_npz
+from common.runtime.console import print_status, progress_bar, with_progress
 from common.runtime.run_dir import Run
-from common.training.base_run import Origin, data_of
+from common.training.base_run import BaseRun, load_base_data
 from common.training.weights import set_model_weights
-from common.types import Field, JsonObject, Source, Splits, Tally
+from common.types import ExampleSource, Field, JsonObject, PerExampleMetric, Splits
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from common.config import RunConfig
-    from common.training.distributed import Peers
+    from common.training.distributed import WorkerGroup
 
 MAX_EXAMPLES = 2_500  # examples that are compared: intervals are narrow enough, and some recipes are slow to predict
-FILE = "source.npz"  # what the source got right, so that a run can go on without it
-COMPARED = "compared.npz"  # what all of them got right, to compare several runs by
-NEW, OLD = "new", "source's"  # the held-out examples of the new data, and those of the source's own
+BASE_RUN_METRICS = "base_run_metrics.npz"  # per-example metrics of the base run, so that a run can go on without it
+PER_EXAMPLE_METRICS = "per_example_metrics.npz"  # those of all models, to compare several runs by
+NEW, BASE = "new", "base_run"  # the held-out examples of the new data, and those of the base run's
+OWNERS = {NEW: "new", BASE: "base run's"}  # the same for people
 
 
 @dataclass
-class Held:
+class HeldOutSets:
     """Held-out examples.
 
     Args:
-      new: of the run, with the name of the part.
-      old: of the run that it is fine-tuned from; None if its data cannot be had.
+      new_data: of the run, with the name of the split.
+      base_data: of the run that it is fine-tuned from; None if its data cannot be had.
     """
 
-    new: tuple[str, Source] | None
-    old: tuple[str, Source] | None = None
+    new_data: tuple[str, ExampleSource] | None
+    base_data: tuple[str, ExampleSource] | None = None
 
-    def given(self) -> dict[str, Source]:
-        """By whose they are."""
-        parts = {NEW: self.new, OLD: self.old}
-        return {name: limited(part[1], MAX_EXAMPLES) for name, part in parts.items() if part is not None}
+    def items(self) -> dict[str, ExampleSource]:
+        """Return the examples by whose they are, `MAX_EXAMPLES` of each at most."""
+        splits = {NEW: self.new_data, BASE: self.base_data}
+        return {owner: reservoir_sample(split[1], MAX_EXAMPLES) for owner, split in splits.items() if split is not None}
 
 
 @dataclass
-class Rivals:
+class ComparisonModels:
     """What a fine-tuned model is compared with.
 
     Args:
       recipe_class: of all, from settings and assets.
-      held: what they are compared on.
+      held_out: what they are compared on.
       strategy: where models are made.
-      source: what each held-out example adds to the measure of the source, by whose it is (see `Tally`).
-      scratch: the same of a model that was trained on the new data alone.
+      base_run: what each held-out example adds to the metric of the base run, by whose it is (see `PerExampleMetric`).
+      from_scratch: the same of a model that was trained on the new data alone.
     """
 
     recipe_class: type[Recipe]
-    held: Held
+    held_out: HeldOutSets
     strategy: tf.distribute.Strategy
-    source: dict[str, np.ndarray] = field(default_factory=dict)
-    scratch: dict[str, np.ndarray] = field(default_factory=dict)
+    base_run: dict[str, np.ndarray] = field(default_factory=dict)
+    from_scratch: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def add_scratch(self, run: Run, config_class: type[RunConfig]) -> None:
-        """The run that was trained on the new data alone."""
+    def add_from_scratch_run(self, run: Run, config_class: type[RunConfig]) -> None:
+        """Evaluate the run that was trained on the new data alone."""
         config = run.config(config_class)
         recipe = self.recipe_class(config, run.assets())
-        self.scratch = self.parts(recipe, config, run.load_best(), Held(self.held.new))
+        new_alone = HeldOutSets(self.held_out.new_data)
+        self.from_scratch = self.evaluate_per_example(recipe, config, run.load_best(), new_alone)
 
-    def parts(
-        self, recipe: Recipe, config: RunConfig, weights: Mapping[str, np.ndarray], held: Held
+    def evaluate_per_example(
+        self, recipe: Recipe, config: RunConfig, weights: Mapping[str, np.ndarray], held_out: HeldOutSets
     ) -> dict[str, np.ndarray]:
-        """What a model makes of held-out examples."""
+        """Return the components of a model's per-example metric on held-out examples, by whose they are."""
         with self.strategy.scope():
             model = recipe.build_model()
         set_model_weights(model, dict(weights))
-        by_owner = tallies(of_model(recipe, model, config, self.strategy), held)
-        return {owner: tally.parts for owner, tally in by_owner.items()}
+        by_owner = compute_per_example_metrics(serve_model(recipe, model, config, self.strategy), held_out)
+        return {owner: metric.components for owner, metric in by_owner.items()}
 
-    def all_parts(self, tuned: Mapping[str, Tally]) -> dict[str, np.ndarray]:
-        """What each held-out example adds to the measure of each model, by the model's name and whose it is."""
-        tuned_parts = {owner: tally.parts for owner, tally in tuned.items()}
-        models = {"source": self.source, "scratch": self.scratch, "tuned": tuned_parts}
-        return {f"{model} {owner}": parts for model, by_owner in models.items() for owner, parts in by_owner.items()}
+    def to_arrays(self, tuned: Mapping[str, PerExampleMetric]) -> dict[str, np.ndarray]:
+        """Return what each held-out example adds to the metric of each model, under "MODEL OWNER"."""
+        components = {owner: metric.components for owner, metric in tuned.items()}
+        models = {"base_run": self.base_run, "from_scratch": self.from_scratch, "tuned": components}
+        return {f"{model} {owner}": rows for model, by_owner in models.items() for owner, rows in by_owner.items()}
 
-    def compared(self, tuned: Mapping[str, Tally]) -> JsonObject:
-        """See `compared`."""
-        return compared(tuned, self.source, self.scratch, self.held.new[0] if self.held.new else "")
+    def compare(self, tuned: Mapping[str, PerExampleMetric]) -> JsonObject:
+        """Compare the fine-tuned model with the others, see `compare_metrics`."""
+        split = self.held_out.new_data[0] if self.held_out.new_data else ""
+        return compare_metrics(tuned, self.base_run, self.from_scratch, split)
 
 
-def held_out(splits: Splits) -> tuple[str, Source] | None:
-    """(name, source) of the part to compare on: the test part, or the validation part where there is none."""
+def select_held_out_split(splits: Splits) -> tuple[str, ExampleSource] | None:
+    """Return (name, source) of the split to compare on: test, or validation where there is no test split."""
     for name, source in (("test", splits.test), ("valid", splits.valid)):
         if source is not None:
             return name, source
     return None
 
 
-def _leave_out_trained(held: Held, splits: Splits, base_splits: Splits, fields: Sequence[Field]) -> Held:
-    """The held-out examples but those that one of the models has trained on; says how many these are."""
+def _leave_out_trained(
+    held_out: HeldOutSets, splits: Splits, base_splits: Splits, fields: Sequence[Field]
+) -> HeldOutSets:
+    """Leave out the held-out examples that one of the models has trained on; print how many these are."""
 
-    def leave_out(part: tuple[str, Source] | None, train: Source) -> tuple[str, Source] | None:
-        if part is None:
+    def leave_out(split: tuple[str, ExampleSource] | None, train: ExampleSource) -> tuple[str, ExampleSource] | None:
+        if split is None:
             return None
-        trained = {share(example, fields) for example in train}
-        count = sum(share(example, fields) in trained for example in part[1])
+        name, source = split
+        trained = {hash_fraction(example, fields) for example in train}
+        count = sum(hash_fraction(example, fields) in trained for example in source)
         if not count:
-            return part
-        say(f"{count:,} examples of {part[1].name} stand in {train.name}, and are left out of the comparison.")
-        return part[0], picked(part[1], "not trained on", fields, lambda hash_: hash_ not in trained)
+            return split
+        print_status(f"{count:,} examples of {source.name} stand in {train.name}, and are left out of the comparison.")
+        return name, filter_by_hash(source, "not trained on", fields, lambda hash_: hash_ not in trained)
 
-    return Held(leave_out(held.new, base_splits.train), leave_out(held.old, splits.train))
+    return HeldOutSets(leave_out(held_out.new_data, base_splits.train), leave_out(held_out.base_data, splits.train))
 
 
 def _has_common_labels(first: Recipe, second: Recipe) -> bool:
-    """Whether two recipes have a label in common, or no labels; else neither can answer the other's questions."""
+    """Whether two recipes have a label in common, or no labels; else neither can predict the other's labels."""
     first_labels, second_labels = (
-        {label for axes in recipe.axes().values() for axis in axes.values() for label in axis.labels}
+        {label for axes in recipe.get_weight_axes().values() for axis in axes.values() for label in axis.labels}
         for recipe in (first, second)
     )
     return bool(first_labels & second_labels) or not (first_labels or second_labels)
 
 
-def rivals(
+def load_comparison_models(
     recipe: Recipe,
-    base_run: Origin | None,
+    base_run: BaseRun | None,
     base_recipe: Recipe | None,
     splits: Splits,
     current: Run,
-    workers: Peers,
-) -> Rivals:
-    """What to compare with, the source's part of which is kept in the run's folder, so that it can go on without it.
+    workers: WorkerGroup,
+) -> ComparisonModels:
+    """Load what to compare with; the base run's metrics are kept in the run's folder, which can go on without it.
 
     Args:
       recipe: of the run.
-      base_recipe: of the run that it is fine-tuned from, see `common.training.transfer.recipe_of`.
+      base_recipe: of the run that it is fine-tuned from, see `common.training.transfer.make_base_recipe`.
     """
-    held = Held(held_out(splits))
+    held_out = HeldOutSets(select_held_out_split(splits))
     if base_recipe is None or not _has_common_labels(recipe, base_recipe):
         base_run = None
     if base_run is not None:
-        held = _add_base_data(held, splits, base_run, recipe)
-    if workers.any(held.old is None):  # where one worker does not see the files
-        held.old = None
-    compared_models = Rivals(type(recipe), held, workers.strategy)
-    path = current.path / FILE
+        held_out = _add_base_data(held_out, splits, base_run, recipe)
+    if workers.any_worker(held_out.base_data is None):  # where one worker does not see the files
+        held_out.base_data = None
+    models = ComparisonModels(type(recipe), held_out, workers.strategy)
+    path = current.path / BASE_RUN_METRICS
     is_measured = path.exists()
-    if not workers.any(not is_measured):
-        compared_models.source = load_arrays(path)
+    if not workers.any_worker(not is_measured):
+        models.base_run = load_npz(path)
     elif base_run is not None and base_recipe is not None and base_run.config is not None:
-        compared_models.source = compared_models.parts(base_recipe, base_run.config, base_run.weights, held)
-        if workers.chief:
-            save_arrays(path, compared_models.source)
-    return compared_models
+        models.base_run = models.evaluate_per_example(base_recipe, base_run.config, base_run.weights, held_out)
+        if workers.is_chief:
+            save_npz(path, models.base_run)
+    return models
 
 
-def _add_base_data(held: Held, splits: Splits, base_run: Origin, recipe: Recipe) -> Held:
-    """The held-out examples of the run and of its base run, if that one's data can be had."""
+def _add_base_data(held_out: HeldOutSets, splits: Splits, base_run: BaseRun, recipe: Recipe) -> HeldOutSets:
+    """Add the held-out examples of the base run, if its data can be had."""
     try:
-        base_splits = data_of(base_run, type(recipe))
-        held.old = held_out(base_splits)
-        return _leave_out_trained(held, splits, base_splits, recipe.fields)
+        base_splits = load_base_data(base_run, type(recipe))
+        held_out.base_data = select_held_out_split(base_splits)
+        return _leave_out_trained(held_out, splits, base_splits, recipe.fields)
     except (DataError, ConfigError, OSError) as error:
-        say(f"Whether the source's own task is forgotten is not measured: {error}")
-        return held
+        print_status(f"Whether the base run's own task is forgotten is not measured: {error}")
+        return held_out
 
 
-def tallies(served: Served, held: Held) -> dict[str, Tally]:
-    """What each held-out example adds to the measure of a model."""
+def compute_per_example_metrics(predictor: Predictor, held_out: HeldOutSets) -> dict[str, PerExampleMetric]:
+    """Compute what each held-out example adds to the metric of a model, by whose the examples are."""
     by_owner = {}
-    with display("Comparing") as shown:
-        for owner, source in held.given().items():
-            tally = served.tally(with_progress(source, shown))
-            if len(tally.parts):
-                by_owner[owner] = tally
+    with progress_bar("Comparing") as progress:
+        for owner, source in held_out.items().items():
+            metric = predictor.per_example_metric(with_progress(source, progress))
+            if len(metric.components):
+                by_owner[owner] = metric
     return by_owner
 
 
-def known_to(served: Served, held: tuple[str, Source]) -> JsonObject:
-    """A measure of few held-out examples, and between what it lies."""
-    tally = served.tally(held[1])
-    return {"part": held[0], "examples": len(tally.parts), "measure": tally.measure, "values": interval(tally)}
+def metric_with_interval(predictor: Predictor, held_out: tuple[str, ExampleSource]) -> JsonObject:
+    """Return a metric of few held-out examples with its confidence interval, as metrics.json holds it."""
+    split, source = held_out
+    metric = predictor.per_example_metric(source)
+    return {
+        "split": split,
+        "examples": len(metric.components),
+        "metric": metric.name,
+        "ci95": bootstrap_interval(metric),
+    }
 
 
-def doubt(known: JsonObject) -> str:
-    """A sentence for people on what `known_to` gave."""
-    value, low, high = known["values"]
-    meaning = f"{known['measure']} {value:.4f} is known to lie between {low:.4f} and {high:.4f} (95%)"
-    if _is_uninformative(known["examples"], low, high):
-        meaning = f"little is known of {known['measure']} on others"
+def format_small_sample_warning(interval: JsonObject) -> str:
+    """Format a sentence for people on what `metric_with_interval` gave."""
+    value, low, high = interval["ci95"]
+    meaning = f"{interval['metric']} {value:.4f} is known to lie between {low:.4f} and {high:.4f} (95%)"
+    if _is_uninformative(interval["examples"], low, high):
+        meaning = f"little is known of {interval['metric']} on others"
     return (
-        f"Warning: the {known['part']} part has only {known['examples']:,} examples, by which {meaning}."
-        " --folds 5 scores on all of the data."
+        f"Warning: the {interval['split']} part has only {interval['examples']:,} examples, by which {meaning}."
+        " --cv-folds 5 scores on all of the data."
     )
 
 
 def _is_uninformative(examples: int, low: float, high: float) -> bool:
-    """Whether an interval is that of few examples that are all alike, and so but a point."""
+    """Whether an interval is that of few examples that are all the same, and so but a point."""
     return examples < ALIKE and low == high
 
 
-def compared(
-    tuned: Mapping[str, Tally], source: Mapping[str, np.ndarray], scratch: Mapping[str, np.ndarray], part: str
+def compare_metrics(
+    tuned: Mapping[str, PerExampleMetric],
+    base_run: Mapping[str, np.ndarray],
+    from_scratch: Mapping[str, np.ndarray],
+    split: str,
 ) -> JsonObject:
-    """The measures with intervals of 95%, and their differences on the same examples, as metrics.json holds them.
+    """Return metrics with confidence intervals of 95%, and their differences on the same examples, for metrics.json.
 
     Args:
       tuned: of the fine-tuned model, by whose the examples are.
-      source, scratch: what the examples add to the measures of these.
-      part: of the new data that was compared on.
+      base_run, from_scratch: what the examples add to the metrics of these.
+      split: of the new data that was compared on.
     """
     if not tuned:
         return {}
-    by_owner: JsonObject = {}
-    for owner, tally in tuned.items():
-        rows: JsonObject = {"examples": len(tally.parts), "tuned": interval(tally)}
-        for model, parts in (("source", source.get(owner)), ("scratch", scratch.get(owner))):
-            if parts is not None and len(parts) == len(tally.parts):
-                rival = replace(tally, parts=parts)
-                rows |= {model: interval(rival), f"tuned_less_{model}": difference(tally, rival)}
-        by_owner[owner] = rows
+    held_out: JsonObject = {}
+    for owner, metric in tuned.items():
+        rows: JsonObject = {"examples": len(metric.components), "tuned": bootstrap_interval(metric)}
+        for model, difference, components in (
+            ("base_run", "tuned_minus_base", base_run.get(owner)),
+            ("from_scratch", "tuned_minus_scratch", from_scratch.get(owner)),
+        ):
+            if components is not None and len(components) == len(metric.components):
+                rival = replace(metric, components=components)
+                rows |= {model: bootstrap_interval(rival), difference: bootstrap_difference(metric, rival)}
+        held_out[owner] = rows
     first = next(iter(tuned.values()))
-    return {"measure": first.measure, "higher_is_better": first.higher, "part": part, "examples_of": by_owner}
+    return {"metric": first.name, "higher_is_better": first.higher_is_better, "split": split, "held_out": held_out}
 
 
-def over_folds(measured: Sequence[JsonObject]) -> JsonObject:
-    """The mean and the standard deviation of each measure of some runs.
+def aggregate_folds(fold_metrics: Sequence[JsonObject]) -> JsonObject:
+    """Return the mean and the standard deviation of each metric of some runs.
 
-    >>> over_folds([{"accuracy": 0.5}, {"accuracy": 0.7}])["measures"]["accuracy"]["mean"]
+    >>> aggregate_folds([{"accuracy": 0.5}, {"accuracy": 0.7}])["metrics"]["accuracy"]["mean"]
     0.6
     """
-    measures = {}
-    for name in (key for key, value in measured[0].items() if isinstance(value, float)):
-        values = [float(fold[name]) for fold in measured]
-        measures[name] = {"mean": float(np.mean(values)), "deviation": float(np.std(values, ddof=1)), "each": values}
-    return {"count": len(measured), "measures": measures}
+    metrics = {}
+    for name in (key for key, value in fold_metrics[0].items() if isinstance(value, float)):
+        values = [float(fold[name]) for fold in fold_metrics]
+        metrics[name] = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "values": values}
+    return {"count": len(fold_metrics), "metrics": metrics}
 
 
 ROWS = {
-    "source": "source",
-    "scratch": "from scratch",
+    "base_run": "base run",
+    "from_scratch": "from scratch",
     "tuned": "fine-tuned",
-    "tuned_less_source": "fine-tuned - source",
-    "tuned_less_scratch": "fine-tuned - from scratch",
+    "tuned_minus_base": "fine-tuned - base run",
+    "tuned_minus_scratch": "fine-tuned - from scratch",
 }
 
 
-def table(comparison: JsonObject) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows) for people."""
-    by_owner = comparison["examples_of"]
-    headings = [comparison["measure"]]
-    for owner, measured in by_owner.items():
-        headings.append(f"{owner} {comparison['part'] if owner == NEW else 'held-out'}, {measured['examples']:,}")
+def format_table(comparison: JsonObject) -> tuple[list[str], list[list[str]]]:
+    """Return (headings, rows) for people."""
+    held_out = comparison["held_out"]
+    headings = [comparison["metric"]]
+    for owner, values in held_out.items():
+        split = comparison["split"] if owner == NEW else "held-out"
+        headings.append(f"{OWNERS[owner]} {split}, {values['examples']:,}")
     rows = []
     for key, label in ROWS.items():
-        if any(key in measured for measured in by_owner.values()):
-            sign = "+" if "less" in key else ""
-            rows.append([label, *(_format_cell(measured.get(key), sign) for measured in by_owner.values())])
+        if any(key in values for values in held_out.values()):
+            sign = "+" if "minus" in key else ""
+            rows.append([label, *(_format_cell(values.get(key), sign) for values in held_out.values())])
     return headings, rows
 
 
@@ -273,45 +292,42 @@ def _format_cell(values: tuple[float, float, float] | None, sign: str) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def lines(comparison: JsonObject) -> list[str]:
-    """The table in plain text, and in sentences what it tells; none where nothing was compared."""
+def format_lines(comparison: JsonObject) -> list[str]:
+    """Format the table in plain text, and its conclusions; nothing where nothing was compared."""
     if not comparison:
         return []
-    headings, rows = table(comparison)
+    headings, rows = format_table(comparison)
     widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
-    shown = [
+    lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (headings, *rows)
     ]
-    return [*shown, *verdicts(comparison)]
+    return [*lines, *format_conclusions(comparison)]
 
 
-def verdicts(comparison: JsonObject) -> list[str]:
-    """What the intervals tell, a sentence each."""
+def format_conclusions(comparison: JsonObject) -> list[str]:
+    """Format what the intervals tell, a sentence each."""
     sentences = []
-    for owner, rows in comparison["examples_of"].items():
-        for model, name in (("source", "the source"), ("scratch", "training from scratch")):
-            if f"tuned_less_{model}" in rows:
-                sentence = _format_verdict(
-                    rows, rows[f"tuned_less_{model}"], owner, name, comparison["higher_is_better"]
-                )
-                sentences += [sentence] if sentence else []
-    return sentences
+    for owner, rows in comparison["held_out"].items():
+        for key, model in (("tuned_minus_base", "the base run"), ("tuned_minus_scratch", "training from scratch")):
+            if key in rows:
+                sentences.append(_format_verdict(rows, rows[key], owner, model, comparison["higher_is_better"]))
+    return [sentence for sentence in sentences if sentence]
 
 
 def _format_verdict(
     rows: JsonObject, values: tuple[float, float, float], owner: str, model: str, higher_is_better: bool
 ) -> str:
-    """What a difference tells; nothing where it is of the base run's own task and may be none."""
+    """Format what a difference tells; nothing where it is of the base run's own task and may be none."""
     _, low, high = values
     if _is_uninformative(rows["examples"], low, high):
         low, high = -np.inf, np.inf
     sign = 1 if higher_is_better else -1
-    task = "" if owner == NEW else " on the source's own task"
+    task = "" if owner == NEW else " on the base run's own task"
     if low * sign > 0 and high * sign > 0:
         return f"Fine-tuned is better than {model}{task}."
     if low * sign < 0 and high * sign < 0:
-        remedy = "; --replay 0.2 trains on some of its data, too" if owner == OLD else ""
+        remedy = "; --replay-ratio 0.2 trains on some of its data, too" if owner == BASE else ""
         return f"Fine-tuned is worse than {model}{task}{remedy}."
     if owner == NEW:
         return f"{rows['examples']:,} examples do not tell whether fine-tuned is better than {model}."

@@ -7,9 +7,9 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from common.reports.compare import table, verdicts
-from common.runtime.atomic_io import replacing
-from common.runtime.console import duration
+from common.reports.compare import format_conclusions, format_table
+from common.runtime.atomic_io import atomic_write
+from common.runtime.console import format_duration
 from common.runtime.run_dir import Run
 from common.types import JsonObject
 
@@ -17,7 +17,7 @@ MAX_LABELS = 40  # a confusion matrix larger than this is not drawn
 TEMPLATE = Path(__file__).with_suffix(".html.j2")
 
 
-class Curves:
+class TensorBoardWriter:
     """Scalars by epoch, where TensorBoard looks for them."""
 
     def __init__(self, folder: Path):
@@ -30,7 +30,7 @@ class Curves:
         )
 
     def add(self, epoch: int, facts: Mapping[str, object]) -> None:
-        """Writes an epoch's numbers."""
+        """Write an epoch's numbers."""
         with self.writer.as_default():
             for name, value in facts.items():
                 if isinstance(value, float):
@@ -39,7 +39,7 @@ class Curves:
 
 
 def _draw_curves(history: list[JsonObject]) -> str:
-    """Loss and the validation measures by epoch, as base64 of an SVG; empty for less than two epochs."""
+    """Draw loss and validation metrics by epoch, as base64 of an SVG; empty for less than two epochs."""
     if len(history) < 2:
         return ""
     from matplotlib.figure import Figure
@@ -81,12 +81,12 @@ def _format_confusion(matrix: JsonObject | None) -> JsonObject | None:
 def _format_comparison(compared: JsonObject | None) -> JsonObject | None:
     if not compared:
         return None
-    headings, rows = table(compared)
-    return {"headings": headings, "rows": rows, "verdicts": verdicts(compared)}
+    headings, rows = format_table(compared)
+    return {"headings": headings, "rows": rows, "verdicts": format_conclusions(compared)}
 
 
 def _format_splits(metrics: JsonObject) -> list[JsonObject]:
-    """The measures of each part that was scored, the test part first."""
+    """Return the metrics of each split that was scored, the test split first."""
     titles = {"test": "Test", "valid": "Validation"}
     splits = []
     for name in (name for name in titles if name in metrics):
@@ -100,7 +100,7 @@ def _format_splits(metrics: JsonObject) -> list[JsonObject]:
 
 
 def _format_tiles(metrics: JsonObject, splits: list[JsonObject], epochs: int) -> list[JsonObject]:
-    """What stands at the top: two scores, and how long it took."""
+    """Return what stands at the top: two scores, and how long it took."""
     tiles = [
         {"name": f"{name}, {split['name'].lower()}", "value": value}
         for split in splits[:1]
@@ -108,30 +108,30 @@ def _format_tiles(metrics: JsonObject, splits: list[JsonObject], epochs: int) ->
     ]
     return [
         *tiles,
-        {"name": "training", "value": duration(metrics["seconds"]["training"])},
+        {"name": "training", "value": format_duration(metrics["seconds"]["training"])},
         {"name": "epochs", "value": epochs},
         {"name": "training examples", "value": f"{metrics['examples']['train']:,}"},
     ]
 
 
 def write_report(run: Run, metrics: JsonObject) -> None:
-    """Writes report.html into the run's folder."""
+    """Write report.html into the run's folder."""
     from jinja2 import Environment
 
     history, splits = run.history(), _format_splits(metrics)
-    last, data = history[-1] if history else {}, run.about["data"]
+    last, data = history[-1] if history else {}, run.metadata["data"]
     page = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     text = page.render(
-        title=f"{Path(run.about['recipe']).name.replace('_', ' ').capitalize()} run",
-        subtitle=f"{run.path}, begun {run.about.get('created', '')}",
+        title=f"{Path(run.metadata['recipe']).name.replace('_', ' ').capitalize()} run",
+        subtitle=f"{run.path}, begun {run.metadata.get('created', '')}",
         tiles=_format_tiles(metrics, splits, len(history)),
         curves=_draw_curves(history),
         curves_text=f"Loss and validation measures over {len(history)} epochs; last loss {last.get('loss', 0):.4f}.",
-        parts=splits,
+        splits=splits,
         comparison=_format_comparison(metrics.get("comparison")),
         folds=metrics.get("folds"),
-        notes=[*data["notes"], *(f"{name}: {text}" for name, text in data["attribution"].items())],
-        settings=run.about["settings"] | run.about["versions"],
+        notes=[*data["descriptions"], *(f"{name}: {text}" for name, text in data["attribution"].items())],
+        settings=run.metadata["settings"] | run.metadata["versions"],
     )
-    with replacing(run.path / "report.html", "w") as file:
+    with atomic_write(run.path / "report.html", "w") as file:
         file.write(text)

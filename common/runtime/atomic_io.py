@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """A file to write that takes the place of `path` when the block ends well, and vanishes otherwise."""
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file to write that takes the place of `path` when the block ends well, and vanishes otherwise."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
@@ -39,7 +39,7 @@ NUMBERS = "int32"  # the only key of one that stands for an array
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes a JSON file in one piece; bytes become {"base64": ...}, arrays of int32 {"int32": ..., "shape": ...}."""
+    """Write a JSON file in one piece; bytes become {"base64": ...}, arrays of int32 {"int32": ..., "shape": ...}."""
 
     def as_object(value: Any) -> JsonObject:
         if isinstance(value, np.ndarray) and value.dtype == np.int32:
@@ -51,18 +51,18 @@ def write_json(path: Path, value: object) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError:  # a file name that is no UTF-8
         text = json.dumps(value, indent=1, default=as_object)
-    with replacing(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write(text + "\n")
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an .npz file in one piece; nothing in it is pickled."""
-    with replacing(path) as file:
+def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz file in one piece; nothing in it is pickled."""
+    with atomic_write(path) as file:
         np.savez(file, allow_pickle=False, **dict(arrays))
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in an .npz file by name; nothing in it is unpickled.
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays in an .npz file by name; nothing in it is unpickled.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -78,7 +78,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_json(path: Path) -> JsonObject:
-    """The object in a JSON file that `write_json` wrote.
+    """Read the object in a JSON file that `write_json` wrote.
 
     Raises:
       RunError: the file is missing, damaged or holds no object.

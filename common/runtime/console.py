@@ -17,26 +17,26 @@ LINE_SECONDS = 10.0  # how often a plain line is written
 _muted: list[bool] = []  # not empty once another process tells of the same work
 
 
-def leave_to_another() -> None:
-    """From now on this process says nothing, for another one does the same work and tells of it."""
+def mute() -> None:
+    """Say nothing from now on in this process, for another one does the same work and tells of it."""
     _muted.append(True)
 
 
-def tells() -> bool:
+def is_printing() -> bool:
     """Whether this process says what it does."""
     return not _muted
 
 
-def say(message: str) -> None:
-    """A line for people."""
-    if tells():
+def print_status(message: str) -> None:
+    """Print a line for people."""
+    if is_printing():
         print(message, file=sys.stderr, flush=True)
 
 
-def duration(seconds: float) -> str:
-    """A time span for people.
+def format_duration(seconds: float) -> str:
+    """Format a time span for people.
 
-    >>> duration(3.21), duration(75), duration(7322)
+    >>> format_duration(3.21), format_duration(75), format_duration(7322)
     ('3.2 s', '1:15 min', '2:02 h')
     """
     if seconds < 59.95:
@@ -48,39 +48,39 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
-class Display:
+class ProgressBar:
     """A named piece of work that advances; `show` takes how far it is and what to say of it."""
 
     def __init__(self, name: str, bar: Progress | None = None, task: TaskID | None = None):
         self.name, self.bar, self.task = name, bar, task
         self.last_said = time.monotonic()
 
-    def show(self, done: float, total: float | None, text: str) -> None:
-        """Says where the work stands; cheap to call often."""
+    def update(self, done: float, total: float | None, text: str) -> None:
+        """Say where the work stands; cheap to call often."""
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=done, total=total, text=text)
         elif time.monotonic() - self.last_said >= LINE_SECONDS:
             self.last_said = time.monotonic()
-            say(f"{self.name}: {f'{done:.0f} of {total:.0f}, ' if total else f'{done:.0f}, '}{text}")
+            print_status(f"{self.name}: {f'{done:.0f} of {total:.0f}, ' if total else f'{done:.0f}, '}{text}")
 
 
 @contextmanager
-def display(name: str) -> Iterator[Display]:
-    """A bar that vanishes at the end; only lines every few seconds where stderr is no terminal."""
-    if not sys.stderr.isatty() or not tells():
-        yield Display(name)
+def progress_bar(name: str) -> Iterator[ProgressBar]:
+    """Show a bar that vanishes at the end; only lines every few seconds where stderr is no terminal."""
+    if not sys.stderr.isatty() or not is_printing():
+        yield ProgressBar(name)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield Display(name, bar, bar.add_task(name, total=None, text=""))
+        yield ProgressBar(name, bar, bar.add_task(name, total=None, text=""))
 
 
-def with_progress(items: Iterable[Item], shown: Display) -> Iterator[Item]:
+def with_progress(items: Iterable[Item], shown: ProgressBar) -> Iterator[Item]:
     """Pass examples on, and show now and then how many there have been."""
     for number, item in enumerate(items, 1):
         if number % SHOWN_EVERY == 0:
-            shown.show(number, None, f"{number:,} examples")
+            shown.update(number, None, f"{number:,} examples")
         yield item

@@ -46,8 +46,8 @@ def _mark_broken(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(ERRORS, _mark_broken)
 
 
-def located(name: str) -> Path:
-    """The path that a person named, ~ being their home folder where it can be."""
+def expand_path(name: str) -> Path:
+    """Return the path that a person named, ~ being their home folder where it can be."""
     try:
         return Path(name).expanduser()
     except RuntimeError:  # no such user: a file may well be named "~draft.csv"
@@ -55,7 +55,7 @@ def located(name: str) -> Path:
 
 
 def suffix(path: Path) -> str:
-    """The last suffix that names no compression, lower case.
+    """Return the last suffix that names no compression, lower case.
 
     >>> suffix(Path("Reviews.2019.CSV.gz"))
     '.csv'
@@ -65,8 +65,8 @@ def suffix(path: Path) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryFile]:
-    """A binary file, decompressed (gzip, xz, bzip2, zstd). What goes wrong while it is open becomes a DataError."""
+def open_compressed(path: Path) -> Iterator[BinaryFile]:
+    """Open a binary file, decompressed (gzip, xz, bzip2, zstd); what goes wrong until it is closed is a DataError."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -95,28 +95,28 @@ def opened(path: Path) -> Iterator[BinaryFile]:
             else:
                 yield plain
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-        raise damaged(path, error) from None
+        raise corrupt_file_error(path, error) from None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: check the path, or name another file.") from None
     except PermissionError:
-        raise unreadable(path) from None
+        raise permission_error(path) from None
     except OSError as error:
         if error.errno is None:  # bzip2 and zstd say so of damage
-            raise damaged(path, error) from None
+            raise corrupt_file_error(path, error) from None
         raise DataError(f"{path} cannot be read ({error.strerror or error}): name another file.") from None
 
 
-def damaged(path: Path, error: Exception) -> DataError:
+def corrupt_file_error(path: Path, error: Exception) -> DataError:
     reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
     return DataError(f"{path} is damaged ({reason}): copy or download the file again.")
 
 
-def unmarked(encoding: str) -> ConfigError:
+def missing_bom_error(encoding: str) -> ConfigError:
     remedy = f"say {encoding}-le or {encoding}-be"
     return ConfigError(f'--encoding is "{encoding}", but there is no byte order mark: {remedy}.')
 
 
-def unreadable(path: Path) -> DataError:
+def permission_error(path: Path) -> DataError:
     return DataError(f"{path} may not be read: change its permissions, or name another.")
 
 
@@ -145,8 +145,8 @@ def _open_zstd(path: Path) -> Iterator[io.BufferedReader]:
             yield file
 
 
-def decoding(data: bytes, final: bool, requested: str | None) -> tuple[str, str]:
-    """The encoding of a file that begins with `data`, and this beginning as text.
+def detect_encoding(data: bytes, final: bool, requested: str | None) -> tuple[str, str]:
+    """Return the encoding of a file that begins with `data`, and this beginning as text.
 
     As a byte order mark says, else as given, else UTF-8 if it is valid, else cp1252.
 
@@ -177,20 +177,20 @@ def decoding(data: bytes, final: bool, requested: str | None) -> tuple[str, str]
     try:
         return encoding, codecs.getincrementaldecoder(encoding)(ERRORS).decode(data, final)
     except UnicodeError:  # of UTF-16 and UTF-32 only; no other decoder stops with our way to handle errors
-        raise unmarked(encoding) from None
+        raise missing_bom_error(encoding) from None
 
 
-def sample(path: Path, requested: str | None) -> tuple[str, str]:
-    """The encoding, and the beginning of the file as text.
+def read_head(path: Path, requested: str | None) -> tuple[str, str]:
+    """Return the encoding, and the beginning of the file as text.
 
     Raises:
       DataError: the file is empty or no text.
     """
-    with opened(path) as file:
+    with open_compressed(path) as file:
         data = file.read(SAMPLE)
     if not data:
         raise DataError(f"{path} is empty: name a file with a row for each example.")
-    encoding, text = decoding(data, len(data) < SAMPLE, requested)
+    encoding, text = detect_encoding(data, len(data) < SAMPLE, requested)
     if is_binary(text, encoding):
         remedy = "save it as text in UTF-8, or say by --encoding NAME (such as utf-16-le) how it is written"
         raise DataError(f"{path} is binary data, not text: {remedy}.")
@@ -207,17 +207,17 @@ def is_binary(text: str, encoding: str) -> bool:
 
 
 @contextmanager
-def opened_text(path: Path, encoding: str, newline: str) -> Iterator[io.TextIOWrapper]:
-    """The file as text, after its byte order mark; bytes that cannot be decoded become BROKEN."""
-    with opened(path) as file:
+def open_text(path: Path, encoding: str, newline: str) -> Iterator[io.TextIOWrapper]:
+    """Open a file as text, after its byte order mark; bytes that cannot be decoded become BROKEN."""
+    with open_compressed(path) as file:
         if file.peek(3)[:3] == codecs.BOM_UTF8:  # skipped here too, for someone may call a marked file latin-1
             file.read(3)
         with io.TextIOWrapper(file, encoding, ERRORS, newline=newline) as lines:
             yield lines
 
 
-def damage(text: str, encoding: str) -> str:
-    """What is wrong with a text that was read, or ""."""
+def text_damage(text: str, encoding: str) -> str:
+    """Return what is wrong with a text that was read, or ""."""
     if BROKEN in text:
         return f"is not valid {encoding}"
     return "holds a NUL byte" if "\0" in text else ""

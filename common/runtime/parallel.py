@@ -12,21 +12,21 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def processors() -> int:
-    """How many processors this process may use."""
+def available_cpus() -> int:
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The function's results in the order of the items, worked out by a thread for each processor.
+def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Return the function's results in the order of the items, worked out by a thread for each processor.
 
     For functions that spend their time outside of Python, as TensorFlow ops do. Few items are ahead of what is taken,
     so that memory is bounded.
 
-    >>> list(in_parallel(abs, [-1, 2, -3]))
+    >>> list(parallel_map(abs, [-1, 2, -3]))
     [1, 2, 3]
     """
-    workers = processors()
+    workers = available_cpus()
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Result]] = deque()
         try:

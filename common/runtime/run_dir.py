@@ -1,15 +1,19 @@
 """The run directory: what a training was told, what it learned, where it stands, and how well it did.
 
-    config.json       recipe, settings, versions, data
-    assets.json       what was learned from the training data: vocabularies, labels
-    samples.json      a few held-out examples, to prove an export with
-    checkpoint.npz    all that training depends on, to go on from
-    best.npz          the weights that did best on the validation part, by variable path
-    history.jsonl     the facts of each epoch
-    metrics.json      the final measures; written last, so a run that has it is finished
-    report.html       the same for people
-    tensorboard/      the curves for TensorBoard
-    source/           the recipe, if it is not one of ours
+    config.json              recipe, settings, versions, data
+    assets.json              what was learned from the training data: vocabularies, labels
+    parity_examples.json     a few held-out examples, to prove an export with
+    checkpoint.npz           all that training depends on, to go on from
+    best_weights.npz         the weights that did best on the validation part, by variable path
+    history.jsonl            the facts of each epoch
+    metrics.json             the final measures; written last, so a run that has it is finished
+    report.html              the same for people
+    tensorboard/             the curves for TensorBoard
+    transfer.json            of a fine-tuned run: what became of the base run's weights
+    base_run_metrics.npz     of a fine-tuned run: what the base run got right
+    per_example_metrics.npz  of a fine-tuned run: what all models that were compared got right
+    from_scratch/, fold-1/   runs within this one
+    recipe_code/             the recipe, if it is not one of ours
 
 Nothing here is ever unpickled or run: the model is rebuilt by the recipe's code and given its weights as arrays.
 """
@@ -28,19 +32,19 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from common import discovery
-from common.config import RunConfig, checked
-from common.config_io import as_json
+from common.config import RunConfig, validate_config_values
+from common.config_io import config_to_dict
+from common.discovery import RECIPES_DIR, recipe_dir, recipe_id
 from common.errors import ConfigError, RunError
-from common.runtime.atomic_io import load_arrays, read_json, replacing, save_arrays, write_json
+from common.runtime.atomic_io import atomic_write, load_npz, read_json, save_npz, write_json
 
 if TYPE_CHECKING:
     from common.types import Assets, Example, JsonObject
 
-FORMAT = 1
+FORMAT = 2  # of the files and their keys
 GROWING = ("epochs", "max_minutes")  # a resumed run may be given more of these
 LAYOUT = ("strategy", "devices")  # of this start; a run may go on elsewhere, only with other noise for each replica
-FREE = ("checkpoint_minutes", "keep_encoded", "offline", "strict", *LAYOUT)  # these change nothing that is trained
+FREE = ("checkpoint_minutes", "cache_encoded", "offline", "strict", *LAYOUT)  # these change nothing that is trained
 
 
 @dataclass
@@ -49,28 +53,33 @@ class Run:
 
     Args:
       path: the folder.
-      about: the contents of config.json.
+      metadata: the contents of config.json.
     """
 
     path: Path
-    about: JsonObject
+    metadata: JsonObject
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """An existing run.
+        """Open an existing run.
 
         Raises:
-          RunError: there is none, or it is damaged or of a newer format.
+          RunError: there is none, or it is damaged or of another format.
         """
         if not path.is_dir():
             raise RunError(f"{path} is no run: there is no such folder. Name one that `cli.py run` printed.")
         if not (path / "config.json").exists():
             raise RunError(f"{path} is no run: it has no config.json. Name a folder that `cli.py run` printed.")
         about = read_json(path / "config.json")
-        if not isinstance(about.get("recipe"), str) or not isinstance(about.get("settings"), dict):
-            raise RunError(f"{path / 'config.json'} is damaged (recipe or settings are missing). Restore it.")
-        if about.get("format") != FORMAT:
-            raise RunError(f"{path} has format {about.get('format')}, but this version reads format {FORMAT} only.")
+        number = about.get("format")
+        if isinstance(number, int) and number != FORMAT:
+            raise RunError(
+                f"{path / 'config.json'} is of format {number}, but this version reads format {FORMAT} only:"
+                " use the version of Kerasserole that made it, or train anew."
+            )
+        kinds = {"format": int, "recipe": str, "is_custom_recipe": bool, "settings": dict}
+        if missing := [key for key, kind in kinds.items() if not isinstance(about.get(key), kind)]:
+            raise RunError(f"{path / 'config.json'} is damaged: {missing[0]} is missing. Restore it.")
         return cls(path, about)
 
     @classmethod
@@ -83,25 +92,25 @@ class Run:
         samples: list[Example],
         facts: JsonObject,
     ) -> Run:
-        """A new run with its settings and assets, made in one piece; the folder may exist if it is empty.
+        """Make a new run with its settings and assets in one piece; the folder may exist if it is empty.
 
         Args:
           samples: held-out examples, with which an export is proved later.
           facts: further ones for config.json, such as versions and data.
         """
-        folder = discovery.folder(recipe)
-        is_custom = folder.parent != discovery.HERE
-        identity = {"recipe": discovery.identity(recipe), "own": is_custom}
-        about = {"format": FORMAT, **identity, "settings": as_json(config), **facts}
+        folder = recipe_dir(recipe)
+        is_custom = folder.parent != RECIPES_DIR
+        identity = {"recipe": recipe_id(recipe), "is_custom_recipe": is_custom}
+        about = {"format": FORMAT, **identity, "settings": config_to_dict(config), **facts}
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
             temporary.chmod(0o755)
             if is_custom:
                 unwanted = shutil.ignore_patterns("__pycache__", "*.pyc")
-                shutil.copytree(folder, temporary / "source", ignore=unwanted)
+                shutil.copytree(folder, temporary / "recipe_code", ignore=unwanted)
             write_json(temporary / "assets.json", assets)
-            write_json(temporary / "samples.json", {"examples": samples})
+            write_json(temporary / "parity_examples.json", {"examples": samples})
             write_json(temporary / "config.json", about)
             temporary.rename(path)
         finally:
@@ -109,7 +118,7 @@ class Run:
         return cls(path, about)
 
     def lock(self) -> IO[str]:
-        """Keeps a second process from training in this folder, as long as the returned file is open.
+        """Keep a second process from training in this folder, as long as the returned file is open.
 
         Raises:
           RunError: another process is at it.
@@ -126,31 +135,35 @@ class Run:
     # Files
 
     def assets(self) -> Assets:
-        """What was learned from the training data."""
+        """Return what was learned from the training data."""
         return read_json(self.path / "assets.json")
 
     def metrics(self) -> JsonObject | None:
-        """The final measures; None of a run that is not finished."""
+        """Return the final measures; None of a run that is not finished."""
         path = self.path / "metrics.json"
         return read_json(path) if path.exists() else None
 
-    def finish(self, metrics: JsonObject) -> None:
-        """Writes metrics.json; do so last."""
+    def write_metrics(self, metrics: JsonObject) -> None:
+        """Write metrics.json; do so last."""
         write_json(self.path / "metrics.json", metrics)
 
-    def reopen(self, config: RunConfig, asked: RunConfig) -> None:
-        """Makes a finished run an unfinished one, with settings that may have grown; `asked` is what gives these."""
+    def mark_unfinished(self, config: RunConfig, requested: RunConfig) -> None:
+        """Make a finished run an unfinished one, with settings that may have grown.
+
+        Args:
+          requested: the settings as they were asked for, which `requested_settings` gives again.
+        """
         (self.path / "metrics.json").unlink(missing_ok=True)
-        self.about |= {"settings": as_json(config), "asked": as_json(asked)}
-        write_json(self.path / "config.json", self.about)
+        self.metadata |= {"settings": config_to_dict(config), "requested_settings": config_to_dict(requested)}
+        write_json(self.path / "config.json", self.metadata)
 
     def save_checkpoint(self, arrays: Mapping[str, np.ndarray], numbers: JsonObject) -> None:
-        """One file in one piece: arrays, and the numbers as JSON bytes."""
+        """Write one file in one piece: arrays, and the numbers as JSON bytes."""
         packed = np.frombuffer(json.dumps(numbers).encode(), np.uint8)
-        save_arrays(self.path / "checkpoint.npz", {**arrays, "numbers": packed})
+        save_npz(self.path / "checkpoint.npz", {**arrays, "numbers": packed})
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], JsonObject] | None:
-        """The last checkpoint, if there is one.
+        """Read the last checkpoint, if there is one.
 
         Raises:
           RunError: it is damaged.
@@ -158,31 +171,31 @@ class Run:
         path = self.path / "checkpoint.npz"
         if not path.exists():
             return None
-        arrays = load_arrays(path)
+        arrays = load_npz(path)
         try:
             return arrays, json.loads(arrays.pop("numbers").tobytes())
         except (KeyError, ValueError):
             raise RunError(f"{path} is damaged. Delete it to train from the start, or restore it.") from None
 
     def save_best(self, weights: Mapping[str, np.ndarray]) -> None:
-        save_arrays(self.path / "best.npz", weights)
+        save_npz(self.path / "best_weights.npz", weights)
 
     def load_best(self) -> dict[str, np.ndarray]:
-        """The best weights by variable path.
+        """Read the best weights by variable path.
 
         Raises:
           RunError: there are none yet, or they are damaged.
         """
         try:
-            return load_arrays(self.path / "best.npz")
+            return load_npz(self.path / "best_weights.npz")
         except FileNotFoundError:
             raise RunError(
-                f"{self.path} has no trained weights yet. Go on with: python cli.py run {self.about['recipe']}"
+                f"{self.path} has no trained weights yet. Go on with: python cli.py run {self.metadata['recipe']}"
                 f" --resume {self.path}"
             ) from None
 
     def history(self) -> list[JsonObject]:
-        """The facts of the epochs so far; a line that a kill cut short ends them."""
+        """Read the facts of the epochs so far; a line that a kill cut short ends them."""
         path = self.path / "history.jsonl"
         facts = []
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -193,60 +206,63 @@ class Run:
         return facts
 
     def write_history(self, facts: list[JsonObject]) -> None:
-        with replacing(self.path / "history.jsonl", "w") as file:
+        with atomic_write(self.path / "history.jsonl", "w") as file:
             file.writelines(json.dumps(line) + "\n" for line in facts)
 
     # Settings and code
 
     def config(self, config_class: type[RunConfig]) -> RunConfig:
-        """The settings of this run as its recipe's Config.
+        """Return the settings of this run as its recipe's Config.
 
         Raises:
           RunError: they do not fit the recipe.
         """
         try:
-            return config_class(**checked(config_class, self.about["settings"], str(self.path / "config.json")))
+            return config_class(
+                **validate_config_values(config_class, self.metadata["settings"], str(self.path / "config.json"))
+            )
         except ConfigError as error:
             raise RunError(
                 f"{error} The run was made by another version of its recipe: use that one, or train anew."
             ) from None
 
-    def grown(self, config: RunConfig) -> dict[str, Any]:
-        """The settings by name of which a config has more than this run had."""
+    def extended_settings(self, config: RunConfig) -> dict[str, Any]:
+        """Return the settings by name of which a config has more than this run had."""
         stored = self.config(type(config))
         pairs = ((name, getattr(stored, name), getattr(config, name)) for name in GROWING)
         return {name: new for name, old, new in pairs if old is not None and new is not None and new > old}
 
-    def asked(self, config: RunConfig) -> RunConfig:
-        """The settings as they were asked for, before the recipe fitted some to its data.
+    def requested_settings(self, config: RunConfig) -> RunConfig:
+        """Return the settings as they were asked for, before the recipe fitted some to its data.
 
         Args:
           config: of the run as it goes on, of which it may have been given more than it had.
         """
-        requested = self.about["asked"] if "asked" in self.about else self.about["settings"]
-        stored = checked(type(config), requested, str(self.path / "config.json"))
+        requested = self.metadata["requested_settings"]
+        stored = validate_config_values(type(config), requested, str(self.path / "config.json"))
         free = {name: getattr(config, name) for name in FREE}
-        return type(config)(**{**stored, **free, **self.grown(config)})
+        return type(config)(**{**stored, **free, **self.extended_settings(config)})
 
-    def recipe_name(self, recipe_path: str | None = None, trust_code: bool = False) -> str:
-        """What to load the recipe by: one of ours by name; one's own only if the user names it or trusts the copy.
+    def recipe_path(self, recipe_path: str | None = None, trust_code: bool = False) -> str:
+        """Return what to load the recipe by: one of ours by name; another only if the user names it or trusts the copy.
 
         Raises:
           RunError: the run was made by a recipe of one's own, and neither was said.
         """
         if recipe_path is not None:
             return recipe_path
-        if not self.about.get("own"):
-            return str(self.about["recipe"])
+        if not self.metadata["is_custom_recipe"]:
+            return str(self.metadata["recipe"])
         if trust_code:
-            return str(self.path / "source")
+            return str(self.path / "recipe_code")
         raise RunError(
-            f"{self.path} was made by a recipe of its own ({self.about['recipe']}), whose code runs only if you say so:"
+            f"{self.path} was made by a recipe of its own ({self.metadata['recipe']}), whose code runs only if"
+            " you say so:"
             " name the folder by --recipe, or give --trust-code to run the copy in the run's folder."
         )
 
-    def merged(self, config_class: type[RunConfig], explicit: Mapping[str, Any]) -> RunConfig:
-        """The run's settings with those given now.
+    def resume_config(self, config_class: type[RunConfig], explicit: Mapping[str, Any]) -> RunConfig:
+        """Return the run's settings with those given now.
 
         Raises:
           ConfigError: a value differs that cannot be changed.
@@ -259,7 +275,7 @@ class Run:
             if value != previous and not is_larger and name not in FREE:
                 alternative = ", or a larger one" if name in GROWING else ""
                 raise ConfigError(
-                    f"{self.path} was begun with {name} {shown_value(previous)}, and now it is {shown_value(value)}."
+                    f"{self.path} was begun with {name} {format_value(previous)}, and now it is {format_value(value)}."
                     f" Resume with the same value{alternative}, or start a new run in another --run-dir."
                 )
             changes[name] = value
@@ -267,22 +283,22 @@ class Run:
         return config_class(**{**vars(stored), **layout, **changes})
 
 
-def shown_value(value: object) -> str:
+def format_value(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "not set"
     return "not set" if value is None else str(value)
 
 
-def export_folder(path: Path) -> Path | None:
-    """The SavedModel folder that `path` names, itself or by its latest version; None if it is no export."""
+def find_saved_model(path: Path) -> Path | None:
+    """Return the SavedModel folder that `path` names, itself or by its latest version; None if it is no export."""
     if (path / "saved_model.pb").is_file():
         return path
     versions = [p for p in path.glob("*") if p.name.isdigit() and (p / "saved_model.pb").is_file()]
     return max(versions, key=lambda p: int(p.name), default=None)
 
 
-def new_path(recipe: str, now: datetime) -> Path:
-    """A fresh folder under runs/, named by recipe and time."""
+def make_run_path(recipe: str, now: datetime) -> Path:
+    """Return a fresh folder under runs/, named by recipe and time."""
     stem = f"runs/{Path(recipe).name}-{now:%Y%m%d-%H%M%S}"
     numbered = (Path(stem if number == 1 else f"{stem}-{number}") for number in range(1, 1000))
     return next(path for path in numbered if not path.exists())

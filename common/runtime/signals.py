@@ -11,8 +11,8 @@ Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | No
 
 
 @contextmanager
-def handled(handler: Handler) -> Iterator[None]:
-    """Within the block Ctrl-C and SIGTERM go to the handler, of the kind that `signal.signal` takes."""
+def handle_stop_signals(handler: Handler) -> Iterator[None]:
+    """Send Ctrl-C and SIGTERM within the block to the handler, of the kind that `signal.signal` takes."""
     previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -19,7 +19,7 @@ SETTINGS = {ARENA_MAX: 1, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**28, MMAP_MAX: 0
 
 
 def import_tensorflow(hide_gpus: bool = False) -> ModuleType:
-    """The tensorflow module, imported without a word on stderr unless it fails.
+    """Import the tensorflow module without a word on stderr unless it fails.
 
     TF_CPP_MIN_LOG_LEVEL alone does not do it: lines logged before the logger is set up go straight to the file
     descriptor, so that is turned aside during the import. Set TF_CPP_MIN_LOG_LEVEL=0 to see all.
@@ -30,7 +30,7 @@ def import_tensorflow(hide_gpus: bool = False) -> ModuleType:
     if hide_gpus and "tensorflow" not in sys.modules:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    keep_freed_memory()
+    configure_malloc()
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0" or "tensorflow" in sys.modules:
         return _import_quietly()
     sys.stderr.flush()
@@ -73,8 +73,8 @@ def _import_quietly() -> ModuleType:
     return tf
 
 
-def versions() -> dict[str, str]:
-    """What a run was made with."""
+def library_versions() -> dict[str, str]:
+    """Return what a run was made with."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -83,15 +83,15 @@ def versions() -> dict[str, str]:
     return {"kerasserole": __version__, "python": platform.python_version(), **libraries}
 
 
-def seed(value: int) -> None:
-    """Starts all random numbers, so that a model built next is the same every time."""
+def set_seed(value: int) -> None:
+    """Start all random numbers, so that a model built next is the same every time."""
     import keras
 
     keras.utils.set_random_seed(value)
 
 
-def keep_freed_memory() -> bool:
-    """Tells glibc's allocator to keep what is freed for the next training step; whether it did.
+def configure_malloc() -> bool:
+    """Tell glibc's allocator to keep what is freed for the next training step; return whether it did.
 
     TensorFlow allocates every intermediate tensor anew. By default each thread has an arena of its own, which gives
     memory back to the system as soon as it is free: the next step then takes a page fault for every 4 KiB, which was

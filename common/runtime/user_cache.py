@@ -9,7 +9,7 @@ from common.errors import DataError
 
 
 def cache_dir() -> Path:
-    """$XDG_CACHE_HOME/kerasserole, or ~/.cache/kerasserole."""
+    """Return $XDG_CACHE_HOME/kerasserole, or ~/.cache/kerasserole."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
         return Path(home).expanduser().absolute() / "kerasserole"

@@ -11,10 +11,10 @@ MOST = 300_000  # pairs of texts that are looked at; of more, the first
 OVERSAMPLING, ROUNDS = 16, 3  # of the decomposition
 
 
-def vectors(
+def init_embeddings_from_cooccurrence(
     pairs: Iterable[tuple[np.ndarray, np.ndarray]], sources: int, targets: int, units: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors of all pieces, float32 [sources, units] and [targets, units].
+    """Return unit vectors of all pieces, float32 [sources, units] and [targets, units].
 
     The inner product of two grows with how much oftener the pieces stand in the same pair of texts than by chance: they
     are the factors of the matrix of positive pointwise mutual information (Levy and Goldberg 2014), here of pieces of

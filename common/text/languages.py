@@ -55,48 +55,48 @@ _CODES = {name: code for code, (names, _) in _KNOWN.items() for name in names}
 _REGION = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_](?:[a-z]{2}|\d{3}))?")
 
 
-def code(name: str) -> str | None:
-    """The code of a language by any of its names, region and script left off; None if it is not known.
+def language_code(name: str) -> str | None:
+    """Return the code of a language by any of its names, region and script left off; None if it is not known.
 
-    >>> code("de_AT"), code("DEU"), code("German"), code("zh-Hans-CN"), code("source")
-    ('de', 'de', 'de', 'zh', None)
+    >>> [language_code(name) for name in ("de_AT", "DEU", "German", "zh-Hans-CN", "source")]
+    ['de', 'de', 'de', 'zh', None]
     """
     folded = name.strip().casefold()
     match = _REGION.fullmatch(folded)
     return _CODES.get(match[1] if match else folded) or _CODES.get(folded)
 
 
-def names(language: str) -> tuple[str, ...]:
-    """What a column that holds a language may be called, lower case, the most exact first.
+def language_column_names(language: str) -> tuple[str, ...]:
+    """Return what a column that holds a language may be called, lower case, the most exact first.
 
-    >>> names("pt_BR")
+    >>> language_column_names("pt_BR")
     ('pt_br', 'pt-br', 'pt', 'por', 'portuguese')
-    >>> names("gsw")
+    >>> language_column_names("gsw")
     ('gsw',)
     """
     folded = language.strip().casefold()
-    known = _KNOWN[known_code][0] if (known_code := code(language)) else ()
+    known = _KNOWN[known_code][0] if (known_code := language_code(language)) else ()
     return tuple(dict.fromkeys((folded.replace("-", "_"), folded.replace("_", "-"), *known)))
 
 
-def tag(name: str) -> str:
-    """A language's tag as it is compared: lower case, its parts joined by "-"."""
+def normalize_language_tag(name: str) -> str:
+    """Return a language's tag as it is compared: lower case, its parts joined by "-"."""
     return name.strip().casefold().replace("_", "-")
 
 
-def base(name: str) -> str:
-    """A language without its region and script, by the code of two letters if it has one.
+def base_language(name: str) -> str:
+    """Return a language without its region and script, by the code of two letters if it has one.
 
-    >>> base("en-US"), base("eng"), base("gsw_CH")
+    >>> base_language("en-US"), base_language("eng"), base_language("gsw_CH")
     ('en', 'en', 'gsw')
     """
-    return code(name) or tag(name).partition("-")[0]
+    return language_code(name) or normalize_language_tag(name).partition("-")[0]
 
 
 @cache
-def scripts(language: str | None) -> tuple[str, ...]:
-    """The scripts in which a language is written, as `script` names them; none if that is not known."""
-    if not language or not (known_code := code(language)):
+def language_scripts(language: str | None) -> tuple[str, ...]:
+    """Return the scripts in which a language is written, as `letter_script` names them; none if that is not known."""
+    if not language or not (known_code := language_code(language)):
         return ()
     if named := {"latn": ("LATIN",), "cyrl": ("CYRILLIC",), "arab": ("ARABIC",)}.get(_find_script(language)):
         return named
@@ -109,21 +109,21 @@ def _find_script(language: str) -> str:
     return (match and match[2]) or ""
 
 
-def main_script(texts: Iterable[str]) -> str:
-    """The script of most letters, "" without any.
+def dominant_script(texts: Iterable[str]) -> str:
+    """Return the script of most letters, "" without any.
 
-    >>> main_script(["Wien", "Вена, столица"])
+    >>> dominant_script(["Wien", "Вена, столица"])
     'CYRILLIC'
     """
-    counts = Counter(name for text in texts for letter in text if (name := script(letter)))
+    counts = Counter(name for text in texts for letter in text if (name := letter_script(letter)))
     return counts.most_common(1)[0][0] if counts else ""
 
 
 @cache
-def script(letter: str) -> str:
-    """The script of a letter, by the first word of its Unicode name; "" of what is no letter.
+def letter_script(letter: str) -> str:
+    """Return the script of a letter, by the first word of its Unicode name; "" of what is no letter.
 
-    >>> script("ß"), script("Ж"), script("語"), script("7")
+    >>> letter_script("ß"), letter_script("Ж"), letter_script("語"), letter_script("7")
     ('LATIN', 'CYRILLIC', 'CJK', '')
     """
     if not letter.isalpha():

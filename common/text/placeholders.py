@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from common.text.subwords import spelt
+from common.text.subwords import text_to_piece
 
 MARKS = 16  # different placeholders of a text that are marked; further ones stay as they are
 FIRST = 0xE000
 _MARKS = [chr(FIRST + number) for number in range(MARKS)]
-AS_PIECES = [spelt(before + mark) for before in ("", " ") for mark in _MARKS]  # of a vocabulary that never saw any
+AS_PIECES = [
+    text_to_piece(before + mark) for before in ("", " ") for mark in _MARKS
+]  # of a vocabulary that never saw any
 _MARK = f"[\\x{{{FIRST:x}}}-\\x{{{FIRST + MARKS - 1:x}}}]"
 _CUT = b"\xff"  # no valid UTF-8 holds this byte
-# RE2 cannot look behind, so that this finds a little more than `common.text.pair_filter.placeholders` does. That harms
-# nothing, for whatever is marked comes back.
+# RE2 cannot look behind, so that this finds a little more than `common.text.pair_filter.find_placeholders` does. That
+# harms nothing, for whatever is marked comes back.
 _SPAN = "|".join(
     (
         r"%%",
@@ -32,12 +34,12 @@ _SPAN = "|".join(
 )
 
 
-def masked(texts: tf.Tensor) -> tuple[tf.Tensor, tf.RaggedTensor]:
-    """(texts with marks, string [batch]; what the marks of each stand for, string [batch, (different ones)]).
+def mask_placeholders(texts: tf.Tensor) -> tuple[tf.Tensor, tf.RaggedTensor]:
+    """Return (texts with marks, string [batch]; what the marks of each stand for, string [batch, (different ones)]).
 
     Bytes that are no UTF-8 become the replacement character.
 
-    >>> text, kept = masked(tf.constant(["{0} of <b>{1}</b>, {0}"]))
+    >>> text, kept = mask_placeholders(tf.constant(["{0} of <b>{1}</b>, {0}"]))
     >>> text.numpy()[0].decode().encode("unicode_escape"), kept.to_list()
     (b'\\\\ue000 of \\\\ue001\\\\ue002\\\\ue003, \\\\ue000', [[b'{0}', b'<b>', b'{1}', b'</b>']])
     """
@@ -49,21 +51,21 @@ def masked(texts: tf.Tensor) -> tuple[tf.Tensor, tf.RaggedTensor]:
     return _put_marks(parts, places, rows, originals), originals
 
 
-def masked_as(texts: tf.Tensor, originals: tf.RaggedTensor) -> tf.Tensor:
-    """Other texts with the marks of those whose placeholders were kept; what these lack stays as it is.
+def mask_like(texts: tf.Tensor, originals: tf.RaggedTensor) -> tf.Tensor:
+    """Return other texts with the marks of those whose placeholders were kept; what these lack stays as it is.
 
-    >>> _, kept = masked(tf.constant(["{0} of {1}"]))
-    >>> masked_as(tf.constant(["{1}: {0} {2}"]), kept).numpy()[0].decode().encode("unicode_escape")
+    >>> _, kept = mask_placeholders(tf.constant(["{0} of {1}"]))
+    >>> mask_like(tf.constant(["{1}: {0} {2}"]), kept).numpy()[0].decode().encode("unicode_escape")
     b'\\\\ue001: \\\\ue000 {2}'
     """
     return _put_marks(*_split_at(texts, _SPAN), originals)
 
 
-def restored(texts: tf.Tensor, originals: tf.RaggedTensor) -> tf.Tensor:
-    """Texts with what their marks stand for.
+def restore_placeholders(texts: tf.Tensor, originals: tf.RaggedTensor) -> tf.Tensor:
+    """Return texts with what their marks stand for.
 
-    >>> text, kept = masked(tf.constant(["{0} of {1}"]))
-    >>> restored(text, kept).numpy().tolist()
+    >>> text, kept = mask_placeholders(tf.constant(["{0} of {1}"]))
+    >>> restore_placeholders(text, kept).numpy().tolist()
     [b'{0} of {1}']
     """
     parts, places, rows = _split_at(texts, _MARK)
@@ -75,17 +77,17 @@ def restored(texts: tf.Tensor, originals: tf.RaggedTensor) -> tf.Tensor:
     return _replace_parts(parts, places, tf.where(known, texts_of_marks, marks))
 
 
-def counts(texts: tf.Tensor) -> tf.Tensor:
-    """How often each mark stands in each text, int32 [batch, MARKS]."""
+def count_marks(texts: tf.Tensor) -> tf.Tensor:
+    """Return how often each mark stands in each text, int32 [batch, MARKS]."""
     parts, places, rows = _split_at(texts, _MARK)
     same = tf.cast(tf.gather(parts.values, places)[:, None] == tf.constant(_MARKS), tf.int32)
     return tf.math.unsorted_segment_sum(same, rows, parts.nrows())
 
 
-def held(piece: bytes) -> list[int]:
-    """How often each mark stands in the bytes of a piece of text.
+def marks_in_piece(piece: bytes) -> list[int]:
+    """Return how often each mark stands in the bytes of a piece of text.
 
-    >>> sum(held(" \ue001 \ue001".encode())), held("\ue001".encode())[:3]
+    >>> sum(marks_in_piece(" \ue001 \ue001".encode())), marks_in_piece("\ue001".encode())[:3]
     (2, [0, 1, 0])
     """
     return [piece.count(mark.encode()) for mark in _MARKS]

@@ -11,7 +11,7 @@ CUTOFF = 0.8  # similarity of names that look alike, as difflib measures it
 
 
 def similar_label_warnings(labels: Iterable[str]) -> list[str]:
-    """A warning of each group of labels that differ in case or blanks only.
+    """Return a warning of each group of labels that differ in case or blanks only.
 
     >>> similar_label_warnings(["Pos", "pos", "neg"])
     ['The labels "Pos" and "pos" differ in case or blanks only: if they are one, make them so by --label-names.']
@@ -25,7 +25,7 @@ def similar_label_warnings(labels: Iterable[str]) -> list[str]:
 
 
 def match_similar_names(new: Sequence[str], old: Sequence[str]) -> dict[str, str]:
-    """Names that are only here, with those that are only there and look alike, but for numbers.
+    """Return names that are only here, with those that are only there and look alike, but for numbers.
 
     >>> match_similar_names(["pos", "Neg", "rest", "class 2"], ["positive", "neg", "other", "class 1"])
     {'pos': 'positive', 'Neg': 'neg'}

@@ -14,9 +14,9 @@ import tensorflow as tf
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from common.errors import ConfigError, RunError
-from common.runtime.parallel import in_parallel
-from common.text.vocabulary import utf8
-from common.types import Axis
+from common.runtime.parallel import parallel_map
+from common.text.vocabulary import to_utf8_bytes
+from common.types import NamedAxis
 
 PADDING, START, END = 0, 1, 2  # ids before those of pieces
 LONGEST = 64  # characters of a stretch: without an end, the work on a text without blanks would be quadratic
@@ -47,8 +47,8 @@ _SYMBOLS = {byte: chr(byte if byte in _SEEN else 256 + _UNSEEN.index(byte)) for 
 _BYTES = {symbol: byte for byte, symbol in _SYMBOLS.items()}
 
 
-def train(texts: Iterable[str], size: int) -> list[str]:
-    """The pieces of a vocabulary, in the order of their ids: all single bytes, then others, the most frequent first.
+def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
+    """Return the pieces of a vocabulary in the order of their ids: single bytes, then others, the most frequent first.
 
     Each is a string of visible characters, one for each byte, as GPT-2 writes them. The same texts give the same
     pieces. Few texts give fewer than `size` ids, for what occurs once becomes no piece.
@@ -60,7 +60,7 @@ def train(texts: Iterable[str], size: int) -> list[str]:
     Raises:
       ConfigError: there is no room for the single bytes.
 
-    >>> train(["low lower lowest"] * 2, 3 + 256 + 3)[256:]
+    >>> train_vocabulary(["low lower lowest"] * 2, 3 + 256 + 3)[256:]
     ['lo', 'low', 'Ġlow']
     """
     if size < FIRST + 256:
@@ -74,7 +74,7 @@ def train(texts: Iterable[str], size: int) -> list[str]:
     seen = {**_SYMBOLS, _CUT[0]: " "}
 
     def symbols(batch: Sequence[str]) -> list[str]:
-        marked = cut(tf.constant([utf8(text) for text in batch], tf.string)).numpy().tolist()
+        marked = cut(tf.constant([to_utf8_bytes(text) for text in batch], tf.string)).numpy().tolist()
         return [text.decode("latin-1").translate(seen) for text in marked]
 
     tokenizer = Tokenizer(models.BPE())
@@ -82,43 +82,47 @@ def train(texts: Iterable[str], size: int) -> list[str]:
     trainer = trainers.BpeTrainer(
         vocab_size=size - FIRST, min_frequency=2, initial_alphabet=list(_BYTES), show_progress=False
     )
-    tokenizer.train_from_iterator(in_parallel(symbols, _batch_texts(texts)), trainer)
+    tokenizer.train_from_iterator(parallel_map(symbols, _batch_texts(texts)), trainer)
     ids = tokenizer.get_vocab()
     return sorted(ids, key=lambda piece: ids[piece])
 
 
-def parted(pieces: Sequence[str], texts: Iterable[str], always: Iterable[str] = ()) -> tuple[list[str], int]:
-    """The same pieces, first those that stand in the texts, and how many these are: what a model has to write.
+def split_target_pieces(
+    pieces: Sequence[str], texts: Iterable[str], always: Iterable[str] = ()
+) -> tuple[list[str], int]:
+    """Return the same pieces, first those that stand in the texts, and how many these are: what a model has to write.
 
     Of these alone, texts become the same pieces as of all: the longest that the rest begins with is among them. Other
     texts may become more.
 
     Args:
-      pieces: as `train` gives them.
+      pieces: as `train_vocabulary` gives them.
       texts: read once.
       always: pieces that come first, too, if they are there. Single bytes do in any case.
 
-    >>> parted([*_BYTES, "lo", "wer", "low"], ["low", "wer"])[0][256:], parted([*_BYTES, "lo"], [])[1]
-    (['wer', 'low', 'lo'], 256)
+    >>> split_target_pieces([*_BYTES, "lo", "wer", "low"], ["low", "wer"])[0][256:]
+    ['wer', 'low', 'lo']
+    >>> split_target_pieces([*_BYTES, "lo"], [])[1]
+    256
     """
-    known = Subwords(pieces)
+    known = SubwordTokenizer(pieces)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def distinct(batch: tf.Tensor) -> tf.Tensor:
         return tf.unique(known.encode(batch).values)[0]
 
     def ids(batch: Sequence[str]) -> list[int]:
-        return distinct(tf.constant([utf8(text) for text in batch], tf.string)).numpy().tolist()
+        return distinct(tf.constant([to_utf8_bytes(text) for text in batch], tf.string)).numpy().tolist()
 
-    used = {pieces[id - FIRST] for batch_ids in in_parallel(ids, _batch_texts(texts)) for id in batch_ids}
+    used = {pieces[id - FIRST] for batch_ids in parallel_map(ids, _batch_texts(texts)) for id in batch_ids}
     used |= {*_BYTES, *always}
     return sorted(pieces, key=lambda piece: piece not in used), sum(piece in used for piece in pieces)
 
 
-def spelt(text: str) -> str:
-    """A text as one piece of a vocabulary.
+def text_to_piece(text: str) -> str:
+    """Return a text as one piece of a vocabulary.
 
-    >>> spelt(" low")
+    >>> text_to_piece(" low")
     'Ġlow'
     """
     return "".join(_SYMBOLS[byte] for byte in text.encode("utf-8"))
@@ -130,12 +134,12 @@ def _batch_texts(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def stretches(texts: tf.Tensor) -> tf.RaggedTensor:
-    """The stretches of each text, [batch, (stretches)]; joined, they are the text. No piece goes beyond one.
+def pretokenize(texts: tf.Tensor) -> tf.RaggedTensor:
+    """Return the stretches of each text, [batch, (stretches)]; joined, they are the text. No piece goes beyond one.
 
     Bytes that are no UTF-8 become the replacement character.
 
-    >>> stretches(tf.constant(["Nimm  %(zahl)s von 12345, l'été!"])).to_list()[0][:8]
+    >>> pretokenize(tf.constant(["Nimm  %(zahl)s von 12345, l'été!"])).to_list()[0][:8]
     [b'Nimm', b' ', b' %(', b'zahl', b')', b's', b' von', b' 123']
     """
     parts = tf.strings.split(_mark_cuts(texts), _CUT)  # some are empty
@@ -158,10 +162,10 @@ def _make_table(pairs: dict[bytes, int], default: int) -> tf.lookup.StaticHashTa
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), default)
 
 
-def familiar(words: Sequence[str], pieces: Iterable[str]) -> float:
-    """The share of words that are a piece as they are, alone or after a blank; 1 where there are no words.
+def known_word_fraction(words: Sequence[str], pieces: Iterable[str]) -> float:
+    """Return the share of words that are a piece as they are, alone or after a blank; 1 where there are no words.
 
-    >>> familiar(["the", "cat"], ["t", "the", "\u0120dog"]), familiar(["dog"], ["\u0120dog"])
+    >>> known_word_fraction(["the", "cat"], ["t", "the", "\u0120dog"]), known_word_fraction(["dog"], ["\u0120dog"])
     (0.5, 1.0)
     """
     known = set(pieces)
@@ -169,13 +173,13 @@ def familiar(words: Sequence[str], pieces: Iterable[str]) -> float:
     return sum(piece in known or piece[1:] in known for piece in spelt) / len(spelt) if spelt else 1.0
 
 
-class Subwords:
+class SubwordTokenizer:
     """Ids of subwords in graph, and texts out of ids.
 
     Ids: 0 padding, 1 the start of a text, 2 its end, then the pieces.
 
     Args:
-      pieces: as `train` gives them, all single bytes among them.
+      pieces: as `train_vocabulary` gives them, all single bytes among them.
 
     Raises:
       RunError: a single byte is missing, or a piece is there twice or holds what stands for no byte.
@@ -198,23 +202,23 @@ class Subwords:
             by_beginning[raw[:_BEGINNING]] = max(len(raw), by_beginning.get(raw[:_BEGINNING], 0))
         self.reach = _make_table(by_beginning, _BEGINNING - 1)
 
-    def axis(self) -> Axis:
-        """What the rows of a table by id stand for."""
-        return Axis(["no piece", "start of a text", "end of a text", *self.pieces])
+    def named_axis(self) -> NamedAxis:
+        """Return what the rows of a table by id stand for."""
+        return NamedAxis(["no piece", "start of a text", "end of a text", *self.pieces])
 
     def __len__(self) -> int:
         """How many ids there are, PADDING, START and END among them."""
         return len(self.raw)
 
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Ids of each text's pieces, int32 [batch, (pieces)], without START and END.
+        """Return ids of each text's pieces, int32 [batch, (pieces)], without START and END.
 
         Bytes that are no UTF-8 become the replacement character.
 
         Args:
           texts: string [batch].
         """
-        parts = stretches(texts)
+        parts = pretokenize(texts)
         distinct, places = tf.unique(parts.values)  # most stretches of a batch occur again and again
         ids = tf.gather(self._segment(distinct), places)  # [stretches, (pieces)]
         return tf.RaggedTensor.from_row_splits(
@@ -227,7 +231,7 @@ class Subwords:
         def take(
             rest: tf.Tensor, rows: tf.Tensor, ids: tf.Tensor, owners: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-            """One more piece of each string of which there is a rest."""
+            """Return one more piece of each string of which there is a rest."""
             start, sizes = tf.zeros_like(rows), tf.strings.length(rest)
             reach = self.reach.lookup(tf.strings.substr(rest, start, tf.minimum(sizes, _BEGINNING)))
             most = tf.minimum(sizes, reach)
@@ -257,7 +261,7 @@ class Subwords:
         )
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
-        """The text of each row of ids up to its first END, string [batch], always valid UTF-8.
+        """Return the text of each row of ids up to its first END, string [batch], always valid UTF-8.
 
         PADDING and START count for nothing. Bytes that together are no UTF-8 become the replacement character.
 

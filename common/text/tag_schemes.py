@@ -31,23 +31,23 @@ class Scheme:
 
     Args:
       name: one of SCHEMES, or BILOU for the letters that stand for BIOES.
-      form: "prefixed" as in B-PER, "bare" as in PER, or "letters" as in B.
+      style: "prefixed" as in B-PER, "bare" as in PER, or "letters" as in B.
     """
 
     name: str
-    form: str = "prefixed"
+    style: str = "prefixed"
 
     def parts(self, tag: str) -> Parts | None:
-        """The letter and the type of a tag, None if it is no tag of this form."""
-        return _split_tag(tag, self.form)
+        """Return the letter and the type of a tag, None if it is no tag of this form."""
+        return _split_tag(tag, self.style)
 
-    def foreign(self, tags: Sequence[str]) -> int | None:
-        """Where the first tag stands that is none, if any."""
-        return next((at for at, tag in enumerate(tags) if _split_tag(tag, self.form) is None), None)
+    def first_invalid(self, tags: Sequence[str]) -> int | None:
+        """Return where the first tag stands that is none, if any."""
+        return next((at for at, tag in enumerate(tags) if _split_tag(tag, self.style) is None), None)
 
     def __str__(self) -> str:
         kinds = {"prefixed": "", "bare": " (types without prefix)", "letters": " (prefixes without type)"}
-        return self.name + kinds[self.form]
+        return self.name + kinds[self.style]
 
 
 IOB2 = Scheme("IOB2")
@@ -85,12 +85,12 @@ def _is_allowed(scheme: str, before: Parts, now: Parts) -> bool:
             return letter in "IE"
 
 
-class Tally:
+class SchemeDetector:
     """Neighbouring tags of a file, counted, from which its scheme is told.
 
-    >>> tally = Tally()
+    >>> tally = SchemeDetector()
     >>> tally.add(["I-PER", "I-PER", "O", "I-LOC", "B-LOC"])
-    >>> str(tally.scheme())
+    >>> str(tally.detect())
     'IOB1'
     """
 
@@ -98,26 +98,26 @@ class Tally:
         self.pairs: Counter[tuple[str | None, str | None]] = Counter()  # None before and after a sentence
 
     def add(self, tags: Sequence[str]) -> None:
-        """Counts the tags of a sentence."""
+        """Count the tags of a sentence."""
         self.pairs.update(pairwise((None, *tags, None)))
 
     def tags(self) -> Counter[str]:
-        """How often each tag occurs."""
+        """Return how often each tag occurs."""
         counts: Counter[str] = Counter()
         for (_, tag), count in self.pairs.items():
             if tag is not None:
                 counts[tag] += count
         return counts
 
-    def renamed(self, names: Mapping[str, str]) -> Tally:
-        """The same with tags by their names; one without a name stays."""
-        made = Tally()
+    def rename(self, names: Mapping[str, str]) -> SchemeDetector:
+        """Return a copy with tags by their names; one without a name stays."""
+        made = SchemeDetector()
         for (before, now), count in self.pairs.items():
             made.pairs[before and names.get(before, before), now and names.get(now, now)] += count
         return made
 
-    def scheme(self) -> Scheme:
-        """The scheme that allows most of the tags; IOB2 where there is no entity."""
+    def detect(self) -> Scheme:
+        """Return the scheme that allows most of the tags; IOB2 where there is no entity."""
         counts = {tag: count for tag, count in self.tags().items() if tag not in NONE}
         prefixed = sum(count for tag, count in counts.items() if PREFIXED.fullmatch(tag))
         folded = {tag.upper() for tag in counts}
@@ -127,12 +127,12 @@ class Tally:
             return Scheme("IO", "bare")
         else:
             form = "prefixed"
-        faults = {name: self.faults(Scheme(name, form)) for name in SCHEMES}
+        faults = {name: self.count_illegal(Scheme(name, form)) for name in SCHEMES}
         best = min(SCHEMES, key=lambda name: faults[name])
         return Scheme("BILOU" if best == "BIOES" and any(tag[0] in "LUlu" for tag in counts) else best, form)
 
-    def faults(self, scheme: Scheme) -> int:
-        """How many tags a scheme does not allow; those that are none do not count."""
+    def count_illegal(self, scheme: Scheme) -> int:
+        """Return how many tags a scheme does not allow; those that are none do not count."""
         total = 0
         for (before, now), count in self.pairs.items():
             first, second = (OUTSIDE if tag is None else scheme.parts(tag) for tag in (before, now))
@@ -141,10 +141,10 @@ class Tally:
         return total
 
 
-def entities(tags: Sequence[str], scheme: Scheme = IOB2) -> list[Span]:
-    """The entities that tags mark, as conlleval reads them: so illegal tags mark some too.
+def tags_to_spans(tags: Sequence[str], scheme: Scheme = IOB2) -> list[Span]:
+    """Return the entities that tags mark, as conlleval reads them: so illegal tags mark some too.
 
-    >>> entities(["B-PER", "I-PER", "I-LOC", "O", "I-LOC", "B-LOC"])
+    >>> tags_to_spans(["B-PER", "I-PER", "I-LOC", "O", "I-LOC", "B-LOC"])
     [(0, 2, 'PER'), (2, 3, 'LOC'), (4, 5, 'LOC'), (5, 6, 'LOC')]
 
     Raises:
@@ -164,10 +164,10 @@ def entities(tags: Sequence[str], scheme: Scheme = IOB2) -> list[Span]:
     return spans
 
 
-def faults(tags: Sequence[str], scheme: Scheme) -> list[tuple[int, str]]:
-    """(position, what is wrong) of every tag that the scheme does not allow there.
+def find_illegal_tags(tags: Sequence[str], scheme: Scheme) -> list[tuple[int, str]]:
+    """Return (position, what is wrong) of every tag that the scheme does not allow there.
 
-    >>> faults(["O", "I-PER"], IOB2)
+    >>> find_illegal_tags(["O", "I-PER"], IOB2)
     [(1, 'has I-PER after O, which IOB2 does not allow; taken as B-PER')]
 
     Raises:
@@ -194,17 +194,17 @@ def faults(tags: Sequence[str], scheme: Scheme) -> list[tuple[int, str]]:
 def _split_tags(tags: Sequence[str], scheme: Scheme) -> list[Parts]:
     all_parts = []
     for tag in tags:
-        parts = _split_tag(tag, scheme.form)
+        parts = _split_tag(tag, scheme.style)
         if parts is None:
             raise ValueError(f'has the tag "{tag}", which is none of {scheme.name}')
         all_parts.append(parts)
     return all_parts
 
 
-def iob2(spans: Iterable[Span], length: int) -> list[str]:
-    """Tags of entities that do not overlap.
+def spans_to_iob2(spans: Iterable[Span], length: int) -> list[str]:
+    """Return tags of entities that do not overlap.
 
-    >>> iob2([(0, 2, "PER"), (2, 3, "LOC")], 4)
+    >>> spans_to_iob2([(0, 2, "PER"), (2, 3, "LOC")], 4)
     ['B-PER', 'I-PER', 'B-LOC', 'O']
     """
     tags = ["O"] * length
@@ -213,10 +213,10 @@ def iob2(spans: Iterable[Span], length: int) -> list[str]:
     return tags
 
 
-def bioes(spans: Iterable[Span], length: int) -> list[str]:
-    """Tags of entities that do not overlap.
+def spans_to_bioes(spans: Iterable[Span], length: int) -> list[str]:
+    """Return tags of entities that do not overlap.
 
-    >>> bioes([(0, 3, "PER"), (3, 4, "LOC")], 5)
+    >>> spans_to_bioes([(0, 3, "PER"), (3, 4, "LOC")], 5)
     ['B-PER', 'I-PER', 'E-PER', 'S-LOC', 'O']
     """
     tags = ["O"] * length
@@ -226,13 +226,13 @@ def bioes(spans: Iterable[Span], length: int) -> list[str]:
     return tags
 
 
-def pieces(tags: Sequence[str], max_length: int) -> list[tuple[int, int]]:
-    """(start, end) of pieces of at most `max_length` tokens, cut between entities wherever one is not longer than that.
+def split_long_sentence(tags: Sequence[str], max_length: int) -> list[tuple[int, int]]:
+    """Return (start, end) of pieces of at most `max_length` tokens, cut between entities where they are short enough.
 
     Args:
       tags: in IOB2.
 
-    >>> pieces(["O", "B-PER", "I-PER", "O"], 2)
+    >>> split_long_sentence(["O", "B-PER", "I-PER", "O"], 2)
     [(0, 1), (1, 3), (3, 4)]
     """
     ranges, start = [], 0

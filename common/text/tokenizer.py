@@ -59,14 +59,14 @@ _TOKENS = f"(?:{_TOKEN}) *"
 _CLITICS = rf"(?i)([0-9a-z.\x{{80}}-\x{{10ffff}}])({_CLITIC})?({_CLITIC})({_CUT}| |$)"
 
 
-def tokenised(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-    """The tokens of each text, where they start and where they end: string, int32, int32 [batch, (tokens)].
+def tokenize_with_offsets(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+    """Return the tokens of each text, where they start and where they end: string, int32, int32 [batch, (tokens)].
 
     Places are counted in Unicode characters of the text, from 0, the end not included. Bytes that are no UTF-8 count
     as the replacement characters that they become. Tokens do not overlap, and cover all but blanks, control characters
     and marks that are not seen.
 
-    >>> tokens, starts, ends = tokenised(tf.constant(["Mr. O'Brien isn't in the U.S."]))
+    >>> tokens, starts, ends = tokenize_with_offsets(tf.constant(["Mr. O'Brien isn't in the U.S."]))
     >>> tokens.to_list()[0]
     [b'Mr.', b"O'Brien", b'is', b"n't", b'in', b'the', b'U.S.']
     >>> starts.to_list()[0]

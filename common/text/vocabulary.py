@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 
-from common.runtime.parallel import in_parallel
-from common.types import Axis
+from common.runtime.parallel import parallel_map
+from common.types import NamedAxis
 
 URL, USER, NUMBER = "<url>", "<user>", "<number>"
 PADDING, BOUNDARY = 0, 1  # ids before those of words
@@ -45,26 +45,26 @@ _WORD = "|".join(
 )
 
 
-def words(texts: tf.Tensor) -> tf.RaggedTensor:
-    """The lower-cased words of each text, [batch, (words)]; contractions, URLs, numbers and emoji taken care of.
+def tokenize(texts: tf.Tensor) -> tf.RaggedTensor:
+    """Return the lower-cased words of each text, [batch, (words)]; contractions, URLs, numbers and emoji taken care of.
 
     Bytes that are no UTF-8 become the replacement character.
 
-    >>> words(tf.constant(["It isn't GREAT: 10/10 http://a.b :-)"])).to_list()[0]
+    >>> tokenize(tf.constant(["It isn't GREAT: 10/10 http://a.b :-)"])).to_list()[0]
     [b'it', b'is', b"n't", b'great', b':', b'10', b'/', b'10', b'<url>', b':-)']
     """
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
     texts = tf.strings.regex_replace(texts, _BLANKS, " ")  # first, since lower-casing stops at a NUL
-    texts = lowered(texts)
+    texts = lowercase(texts)
     for pattern, replacement in _RULES:
         texts = tf.strings.regex_replace(texts, pattern, replacement)
     return tf.strings.split(tf.strings.regex_replace(texts, _WORD, r" \0 "))
 
 
-def lowered(texts: tf.Tensor) -> tf.Tensor:
-    """Valid UTF-8 in lower case, the same on any machine; what follows a NUL is lost.
+def lowercase(texts: tf.Tensor) -> tf.Tensor:
+    """Return valid UTF-8 in lower case, the same on any machine; what follows a NUL is lost.
 
-    >>> lowered(tf.constant(["FILM", "ÉTÉ ΟΔΟΣ"])).numpy().tolist() == ["film".encode(), "été οδος".encode()]
+    >>> lowercase(tf.constant(["FILM", "ÉTÉ ΟΔΟΣ"])).numpy().tolist() == ["film".encode(), "été οδος".encode()]
     True
     """
     # ASCII and some forms of I by rules of our own, because for these ICU follows the locale of the serving machine.
@@ -74,10 +74,10 @@ def lowered(texts: tf.Tensor) -> tf.Tensor:
     return tf.strings.lower(texts, encoding="utf-8")
 
 
-def ends(tokens: tf.RaggedTensor, max_length: int) -> tf.RaggedTensor:
-    """Rows longer than `max_length` without their middle: a review is judged by its beginning and its end.
+def trim_middle(tokens: tf.RaggedTensor, max_length: int) -> tf.RaggedTensor:
+    """Return rows longer than `max_length` without their middle: a review is judged by its beginning and its end.
 
-    >>> ends(tf.ragged.constant([[1, 2, 3, 4, 5], [6]]), 2).to_list()
+    >>> trim_middle(tf.ragged.constant([[1, 2, 3, 4, 5], [6]]), 2).to_list()
     [[1, 5], [6]]
     """
     # On flat values: tf.ragged.boolean_mask does the same in ten times the time.
@@ -91,10 +91,10 @@ def ends(tokens: tf.RaggedTensor, max_length: int) -> tf.RaggedTensor:
     return tf.RaggedTensor.from_row_lengths(tokens.values[is_kept], tf.minimum(lengths, max_length), validate=False)
 
 
-def utf8(text: str | bytes) -> bytes:
-    r"""The bytes of a text; what a terminal could not decode becomes the bytes that it was.
+def to_utf8_bytes(text: str | bytes) -> bytes:
+    r"""Return the bytes of a text; what a terminal could not decode becomes the bytes that it was.
 
-    >>> utf8("caf\udce9")
+    >>> to_utf8_bytes("caf\udce9")
     b'caf\xe9'
     """
     if isinstance(text, bytes):
@@ -105,12 +105,12 @@ def utf8(text: str | bytes) -> bytes:
         return text.encode("utf-8", "replace")
 
 
-def counted(
+def count_words(
     texts: Iterable[Sequence[str | bytes]],
     max_words: int = COUNTED_WORDS,
-    words: Callable[[tf.Tensor], tf.Tensor] = lambda texts: words(texts).values,
+    words: Callable[[tf.Tensor], tf.Tensor] = lambda texts: tokenize(texts).values,
 ) -> Counter[str]:
-    """How often each word occurs in batches of texts; memory-bounded, rare words are forgotten when there are too many.
+    """Count the words in batches of texts; memory-bounded, rare words are forgotten when there are too many.
 
     Args:
       texts: batches.
@@ -124,11 +124,11 @@ def counted(
         return tokens, uses
 
     def count_batch(batch: Sequence[str | bytes]) -> tuple[list[bytes], list[int]]:
-        tokens, uses = count_distinct(tf.constant([utf8(text) for text in batch], tf.string))
+        tokens, uses = count_distinct(tf.constant([to_utf8_bytes(text) for text in batch], tf.string))
         return tokens.numpy().tolist(), uses.numpy().tolist()
 
     counts: Counter[bytes] = Counter()
-    for tokens, uses in in_parallel(count_batch, texts):
+    for tokens, uses in parallel_map(count_batch, texts):
         for word, count in zip(tokens, uses, strict=True):
             counts[word] += count
         rare = 0
@@ -140,27 +140,27 @@ def counted(
     return Counter({word.decode("utf-8"): count for word, count in counts.items()})
 
 
-def frequent(counts: Counter[str], max_size: int, min_count: int) -> list[str]:
-    """The most frequent words, alike ones in alphabetical order, so that a vocabulary never depends on luck.
+def most_frequent(counts: Counter[str], max_size: int, min_count: int) -> list[str]:
+    """Return the most frequent words, alike ones in alphabetical order, so that a vocabulary never depends on luck.
 
-    >>> frequent(Counter("abracadabra"), max_size=3, min_count=2)
+    >>> most_frequent(Counter("abracadabra"), max_size=3, min_count=2)
     ['a', 'b', 'r']
     """
     ordered = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
     return ordered[:max_size]
 
 
-def extended(known: Sequence[str], more: Iterable[str]) -> list[str]:
-    """A vocabulary with further words after those that it has, whose ids stay as they are.
+def extend_vocabulary(known: Sequence[str], more: Iterable[str]) -> list[str]:
+    """Return a vocabulary with further words after those that it has, whose ids stay as they are.
 
-    >>> extended(["a", "b"], ["c", "a"])
+    >>> extend_vocabulary(["a", "b"], ["c", "a"])
     ['a', 'b', 'c']
     """
     return list(dict.fromkeys([*known, *more]))
 
 
-def familiar(words: Sequence[str], known: Iterable[str]) -> float:
-    """The share of the most frequent words that a vocabulary has; low where it is of another language.
+def known_word_fraction(words: Sequence[str], known: Iterable[str]) -> float:
+    """Return the share of the most frequent words that a vocabulary has; low where it is of another language.
 
     Args:
       words: the most frequent first.
@@ -169,8 +169,8 @@ def familiar(words: Sequence[str], known: Iterable[str]) -> float:
     return sum(word in vocabulary for word in frequent_words) / len(frequent_words) if frequent_words else 1.0
 
 
-def strange(share: float | None, min_share: float = 0.5, field: str = "") -> list[str]:
-    """A sentence for people where few frequent words are familiar, in a list.
+def unfamiliar_words_warning(share: float | None, min_share: float = 0.5, field: str = "") -> list[str]:
+    """Return a sentence for people where few frequent words are familiar, in a list.
 
     Args:
       min_share: the share of them that is enough.
@@ -185,8 +185,8 @@ def strange(share: float | None, min_share: float = 0.5, field: str = "") -> lis
     ]
 
 
-def affixes(words: tf.Tensor, prefixes: Sequence[int], suffixes: Sequence[int], buckets: int) -> tf.Tensor:
-    """Hashed ids of each word's beginnings and ends, int32 [words, kinds], from 1.
+def hash_affixes(words: tf.Tensor, prefixes: Sequence[int], suffixes: Sequence[int], buckets: int) -> tf.Tensor:
+    """Return hashed ids of each word's beginnings and ends, int32 [words, kinds], from 1.
 
     A word shorter than an affix gives the whole word.
 
@@ -217,7 +217,7 @@ class Vocabulary:
     """
 
     def __init__(self, known: Sequence[str], buckets: int):
-        self.known, self.first, self.buckets = list(known), 2, buckets
+        self.words, self.first, self.buckets = list(known), 2, buckets
         self.size = self.first + len(known) + buckets
         self.table = None  # a table cannot be empty
         if known:
@@ -225,28 +225,28 @@ class Vocabulary:
             pairs = tf.lookup.KeyValueTensorInitializer(tf.constant(list(known), tf.string), values)
             self.table = tf.lookup.StaticVocabularyTable(pairs, buckets)
 
-    def axis(self) -> Axis:
-        """What the rows of a table by id stand for; a word that is new begins as an unknown one.
+    def named_axis(self) -> NamedAxis:
+        """Return what the rows of a table by id stand for; a word that is new begins as an unknown one.
 
         A word cannot hold a blank, so that these names are no words.
         """
         unknown = [f"unknown word {number}" for number in range(self.buckets)]
-        return Axis(["padding of texts", "end of a text", *self.known, *unknown], like=unknown[0])
+        return NamedAxis(["padding of texts", "end of a text", *self.words, *unknown], init_new_from=unknown[0])
 
-    def ids(self, tokens: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Ids of words, int32 [batch, (words)]."""
+    def lookup(self, tokens: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Return ids of words, int32 [batch, (words)]."""
         flat = tokens.values
         word_ids = self.table.lookup(flat) if self.table else tf.strings.to_hash_bucket_fast(flat, self.buckets)
         return tokens.with_values(tf.cast(word_ids, tf.int32) + self.first)
 
 
-class Affixes:
-    """`affixes` in graph, those of known words computed once: cutting and hashing costs more than all else in encoding.
+class AffixHasher:
+    """Hashes affixes in graph; those of known words are computed once, for this costs more than all else in encoding.
 
     Args:
       vocabulary: gives the ids that are passed with the words.
       known: its words.
-      prefixes, suffixes, buckets: see `affixes`.
+      prefixes, suffixes, buckets: see `hash_affixes`.
     """
 
     def __init__(
@@ -257,12 +257,12 @@ class Affixes:
         suffixes: Sequence[int],
         buckets: int,
     ):
-        self.cut = lambda words: affixes(words, prefixes, suffixes, buckets)
+        self.cut = lambda words: hash_affixes(words, prefixes, suffixes, buckets)
         self.first, self.count = vocabulary.first, len(known)
         self.table = self.cut(tf.constant([*known, ""], tf.string)).numpy()  # [known + 1, kinds]
 
-    def ids(self, tokens: tf.RaggedTensor, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Affix ids, int32 [batch, (words), kinds].
+    def lookup(self, tokens: tf.RaggedTensor, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Return affix ids, int32 [batch, (words), kinds].
 
         Args:
           tokens: words.

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common import discovery
-from common.config import KEPT, OWN, RunConfig, settings
+from common.config import FIXED, RESET, RunConfig, get_config_fields
 from common.data.readers.field_roles import get_text_names
+from common.discovery import load_recipe_config, recipe_id
 from common.errors import ConfigError, DataError, RunError
-from common.runtime.atomic_io import load_arrays, read_json
-from common.runtime.run_dir import Run, export_folder, shown_value
-from common.text.languages import main_script
+from common.runtime.atomic_io import load_npz, read_json
+from common.runtime.run_dir import Run, find_saved_model, format_value
+from common.text.languages import dominant_script
 from common.types import Assets, Example, Field, Splits
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ MAX_EXAMPLES = 200  # examples whose script is looked at
 
 
 @dataclass(frozen=True)
-class Origin:
+class BaseRun:
     """What a run is fine-tuned from.
 
     Args:
@@ -47,7 +47,7 @@ class Origin:
     assets: Assets | None = None
 
 
-def opened(spec: str, recipe: str) -> Origin:
+def load_base_run(spec: str, recipe: str) -> BaseRun:
     """Load what `--init-from` names: a run, an export that has its weights, or an .npz file of weights.
 
     Raises:
@@ -57,50 +57,52 @@ def opened(spec: str, recipe: str) -> Origin:
     if path.is_file():
         if path.suffix != ".npz":
             raise RunError(
-                f"--init-from is {spec}, which is no .npz file of weights. Give a run, or the best.npz in it."
+                f"--init-from is {spec}, which is no .npz file of weights. Give a run, or the best_weights.npz in it."
             )
         if not (path.parent / "config.json").exists():
-            return Origin(path, load_arrays(path))
-        if path.name != "best.npz":
+            return BaseRun(path, load_npz(path))
+        if path.name != "best_weights.npz":
             raise RunError(f"--init-from is {spec}, which are not the weights of that run. Give the run itself.")
         path = path.parent
-    folder = export_folder(path)
+    folder = find_saved_model(path)
     run = Run.open(folder / "assets.extra" if folder else path)
-    identity = discovery.identity(recipe)
-    if run.about["recipe"] != identity:
+    identity = recipe_id(recipe)
+    if run.metadata["recipe"] != identity:
         raise RunError(
-            f"--init-from is {spec}, a run of {run.about['recipe']}, and this is one of {identity}. Give a run of"
+            f"--init-from is {spec}, a run of {run.metadata['recipe']}, and this is one of {identity}. Give a run of"
             f" {identity}."
         )
-    config = run.config(discovery.load_config(recipe).Config)
-    return Origin(path, _load_exported_weights(folder) if folder else run.load_best(), run, config, run.assets())
+    config = run.config(load_recipe_config(recipe).Config)
+    return BaseRun(path, _load_exported_weights(folder) if folder else run.load_best(), run, config, run.assets())
 
 
-def data_of(origin: Origin, recipe_class: type[Recipe]) -> Splits:
-    """Return the data that a source was trained on.
+def load_base_data(base_run: BaseRun, recipe_class: type[Recipe]) -> Splits:
+    """Return the data that a base run was trained on.
 
     Raises:
       DataError, ConfigError: it cannot be read, or is another by now.
     """
-    assert origin.config is not None and origin.run is not None
-    splits: Splits = recipe_class.load_data(origin.config)
-    # That of a source that trained on another's data, too, has a fingerprint of both.
-    if not origin.config.replay and splits.fingerprint != origin.run.about.get("data", {}).get("fingerprint"):
-        raise DataError(f"the data of {origin.path} has changed since it was trained on. Give it the same files.")
+    assert base_run.config is not None and base_run.run is not None
+    splits: Splits = recipe_class.load_data(base_run.config)
+    # That of a base run that trained on another's data, too, has a fingerprint of both.
+    if not base_run.config.replay_ratio and splits.fingerprint != base_run.run.metadata.get("data", {}).get(
+        "fingerprint"
+    ):
+        raise DataError(f"the data of {base_run.path} has changed since it was trained on. Give it the same files.")
     return splits
 
 
-def doubts(origin: Origin, train: Iterable[Example], fields: Sequence[Field]) -> list[str]:
+def script_mismatch_warnings(base_run: BaseRun, train: Iterable[Example], fields: Sequence[Field]) -> list[str]:
     """Return what speaks against training on with such examples, for people: a text in another script."""
-    if origin.run is None or not (origin.run.path / "samples.json").exists():
+    if base_run.run is None or not (base_run.run.path / "parity_examples.json").exists():
         return []
-    old_examples, warnings = read_json(origin.run.path / "samples.json")["examples"], []
+    old_examples, warnings = read_json(base_run.run.path / "parity_examples.json")["examples"], []
     new_examples = list(islice(train, MAX_EXAMPLES))
     for name in get_text_names(fields):
-        old, new = (main_script(_iter_texts(examples, name)) for examples in (old_examples, new_examples))
+        old, new = (dominant_script(_iter_texts(examples, name)) for examples in (old_examples, new_examples))
         if old and new and old != new:
             warnings.append(
-                f"Most of {name} is written in {new.capitalize()}, and that of {origin.path} in"
+                f"Most of {name} is written in {new.capitalize()}, and that of {base_run.path} in"
                 f" {old.capitalize()}: little of what it knows will be of use."
             )
     return warnings
@@ -138,13 +140,15 @@ def _load_exported_weights(folder: Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-def tuned_defaults(recipe: str) -> dict[str, object]:
+def fine_tune_defaults(recipe: str) -> dict[str, object]:
     """Return a recipe's defaults where a run is fine-tuned, which take the place of its others."""
-    return dict(getattr(discovery.load_config(recipe), "TUNED", {}))
+    return dict(getattr(load_recipe_config(recipe), "TUNED", {}))
 
 
-def tuned(recipe: str, explicit: Mapping[str, object], origin: Origin) -> tuple[dict[str, object], dict[str, str]]:
-    """Return the settings of a run that is fine-tuned: those given, the source's, and defaults for fine-tuning.
+def resolve_fine_tune_settings(
+    recipe: str, explicit: Mapping[str, object], base_run: BaseRun
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Return the settings of a run that is fine-tuned: those given, the base run's, and defaults for fine-tuning.
 
     Returns:
       The values, and where each came from that was not given, for people.
@@ -152,17 +156,18 @@ def tuned(recipe: str, explicit: Mapping[str, object], origin: Origin) -> tuple[
     Raises:
       ConfigError: one that weights depend on is given, and differs.
     """
-    values = tuned_defaults(recipe)
+    values = fine_tune_defaults(recipe)
     sources = dict.fromkeys(values, "default of fine-tuning")
-    if origin.config is not None:
-        for name, setting in settings(type(origin.config)).items():
-            kind, value = setting.metadata["source"], getattr(origin.config, name)
-            if kind == OWN:
+    if base_run.config is not None:
+        for name, setting in get_config_fields(type(base_run.config)).items():
+            kind, value = setting.metadata["on_fine_tune"], getattr(base_run.config, name)
+            if kind == RESET:
                 continue
-            if kind == KEPT and name in explicit and explicit[name] != value:
+            if kind == FIXED and name in explicit and explicit[name] != value:
                 raise ConfigError(
-                    f"{setting.flag} is {shown_value(explicit[name])}, but {origin.path} has {shown_value(value)}, and"
+                    f"{setting.flag} is {format_value(explicit[name])}, but {base_run.path} has {format_value(value)},"
+                    " and"
                     f" its weights depend on it. Leave {setting.flag} out, or train without --init-from."
                 )
-            values[name], sources[name] = value, str(origin.path)
+            values[name], sources[name] = value, str(base_run.path)
     return values | dict(explicit), sources

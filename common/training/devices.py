@@ -10,7 +10,7 @@ from common.errors import ConfigError
 def select_devices(devices: str | None, wanted: str, in_cluster: bool) -> list[str]:
     """Return the devices that take part in this process, such as GPU:0; hide others, make virtual ones.
 
-    Args: see `common.training.distributed.strategy`; and
+    Args: see `common.training.distributed.create_strategy`; and
       in_cluster: other processes take part.
 
     Raises:
@@ -37,7 +37,7 @@ def select_devices(devices: str | None, wanted: str, in_cluster: bool) -> list[s
             )
         gpus = [gpus[int(word)] for word in numbers]
         tf.config.set_visible_devices(gpus, "GPU")
-    elif wanted == "one" and gpus:
+    elif wanted == "one-device" and gpus:
         gpus = gpus[:1]
         tf.config.set_visible_devices(gpus, "GPU")
     return [f"GPU:{index}" for index in range(len(gpus))] or ["CPU:0"]

@@ -1,7 +1,7 @@
 """Encoded data that is kept under the user's cache, and taken over by the next run on the same data and settings.
 
-  encoded/KEY/about.json   what it was made from, the assets, and what the parts hold
-  encoded/KEY/PART/        the columns of a part
+  encoded/KEY/about.json   what it was made from, the assets, and what the splits hold
+  encoded/KEY/SPLIT/       the columns of a split
   encoded/.PID-.../        the same while a process writes them; left by a process that is gone, it is removed
 
 The same means: the same bytes in the files, the same code, the same libraries, and the same values of all settings
@@ -23,10 +23,10 @@ from pathlib import Path
 
 import common
 from common.config import RunConfig, encoding_values
-from common.data.example_store import Store, StoreWriter, load
+from common.data.example_store import ExampleStore, StoreWriter, load_store
 from common.errors import DataError
 from common.runtime.atomic_io import write_json
-from common.runtime.console import say
+from common.runtime.console import print_status
 from common.runtime.user_cache import cache_dir
 from common.types import Assets, JsonObject
 
@@ -39,15 +39,15 @@ class CacheEntry:
 
     Args:
       config: the settled one of this run.
-      stores: by part.
-      problems: lines for people on each part.
+      stores: by split.
+      row_errors: lines for people on each split.
     """
 
     path: Path
     config: RunConfig
     assets: Assets
-    stores: dict[str, Store]
-    problems: list[list[str]]
+    stores: dict[str, ExampleStore]
+    row_errors: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class EncodedCache:
 
     @property
     def folder(self) -> Path:
-        """Where all of it is."""
+        """The folder that all of it is in."""
         return cache_dir() / "encoded"
 
     def find(self) -> CacheEntry | None:
-        """What an earlier run kept, or None."""
+        """Return what an earlier run kept, or None."""
         for path in sorted(self.folder.glob("[!.]*/about.json")):
             try:
                 if (entry := self._open(path)) is not None:
@@ -83,7 +83,7 @@ class EncodedCache:
         return None
 
     def _open(self, path: Path) -> CacheEntry | None:
-        """The entry that a file tells of, or None if it is of something else."""
+        """Return the entry that a file describes, or None if it is of something else."""
         about = json.loads(path.read_text(encoding="utf-8"))
         assets = about["assets"]
         if about["made_from"] != self.made_from:
@@ -96,12 +96,12 @@ class EncodedCache:
         settled = self.settle(assets)
         if about["encoded_with"] != as_json_values(settled):
             return None
-        stores = {name: load(path.parent / name, kept) for name, kept in about["parts"].items()}
-        return CacheEntry(path.parent, settled, assets, stores, about["problems"])
+        stores = {name: load_store(path.parent / name, entry) for name, entry in about["splits"].items()}
+        return CacheEntry(path.parent, settled, assets, stores, about["row_errors"])
 
     def make_scratch(self) -> Path:
-        """A new folder of this process; what processes that are gone left there is removed."""
-        return _scratch(self.folder)
+        """Make a new folder of this process; what processes that are gone left there is removed."""
+        return _make_scratch(self.folder)
 
     def keep(
         self,
@@ -109,28 +109,28 @@ class EncodedCache:
         settled: RunConfig,
         assets: Assets,
         writers: Mapping[str, StoreWriter],
-        stores: Mapping[str, Store],
-        problems: list[list[str]],
+        stores: Mapping[str, ExampleStore],
+        row_errors: list[list[str]],
     ) -> None:
-        """Keep what was encoded into a scratch folder; says so if that cannot be, which harms nothing else."""
+        """Keep what was encoded into a scratch folder; say so if that cannot be, which harms nothing else."""
         about = {
             "made_from": self.made_from,
             "learned_with": as_json_values(self.config),
             "encoded_with": as_json_values(settled),
             "assets": assets,
-            "problems": problems,
+            "row_errors": row_errors,
         }
         _keep(self.folder, scratch, about, writers, stores)
 
 
 def as_json_values(config: RunConfig) -> JsonObject:
-    """The settings on which encoded data depends, as JSON gives them back."""
+    """Return the settings on which encoded data depends, as JSON gives them back."""
     values: JsonObject = json.loads(json.dumps(encoding_values(config)))
     return values
 
 
 def code_hash(folder: Path) -> str:
-    """A hash of all code that may take part in encoding: that of a recipe's folder, and all that recipes share."""
+    """Return a hash of all code that may take part in encoding: of a recipe's folder, and all that recipes share."""
     digest = hashlib.blake2b(digest_size=16)
     for place in (folder, Path(common.__file__).parent):
         for path in sorted(place.rglob("*.py")):
@@ -139,15 +139,15 @@ def code_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _scratch(folder: Path) -> Path:
-    """A new folder of this process; what processes that are gone left there is removed."""
+def _make_scratch(folder: Path) -> Path:
+    """Make a new folder of this process; what processes that are gone left there is removed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".*"):
-            number, _, rest = left.name[1:].partition("-")
+        for leftover in folder.glob(".*"):
+            number, _, rest = leftover.name[1:].partition("-")
             # Another machine's processes may use the same folder.
-            if number.isdecimal() and rest.startswith(f"{platform.node()}-") and not _runs(int(number)):
-                shutil.rmtree(left, ignore_errors=True)
+            if number.isdecimal() and rest.startswith(f"{platform.node()}-") and not _is_running(int(number)):
+                shutil.rmtree(leftover, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-{platform.node()}-", dir=folder))
     except OSError as error:
         raise DataError(
@@ -156,7 +156,7 @@ def _scratch(folder: Path) -> Path:
         ) from None
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)  # asks only whether there is such a process
     except ProcessLookupError:
@@ -167,11 +167,15 @@ def _runs(process: int) -> bool:
 
 
 def _keep(
-    folder: Path, scratch: Path, about: JsonObject, writers: Mapping[str, StoreWriter], stores: Mapping[str, Store]
+    folder: Path,
+    scratch: Path,
+    about: JsonObject,
+    writers: Mapping[str, StoreWriter],
+    stores: Mapping[str, ExampleStore],
 ) -> None:
-    """Gives the scratch folder its lasting name; says so if that cannot be, which harms nothing else."""
+    """Give the scratch folder its lasting name; say so if that cannot be, which harms nothing else."""
     try:
-        about["parts"] = {name: writers[name].keep(stores[name]) for name in stores}
+        about["splits"] = {name: writers[name].save(stores[name]) for name in stores}
         for path in scratch.glob("*/*"):
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
@@ -181,11 +185,11 @@ def _keep(
             scratch.rename(folder / key.hexdigest()[:32])
         _make_room(folder)
     except OSError as error:
-        say(f"The encoded data is not kept for the next run: {folder}: {error.strerror or error}.")
+        print_status(f"The encoded data is not kept for the next run: {folder}: {error.strerror or error}.")
 
 
 def _make_room(folder: Path) -> None:
-    """Removes what was not used for longest, until the rest is small enough; the latest always stays."""
+    """Remove what was not used for longest, until the rest is small enough; the latest always stays."""
     entries = sorted(folder.glob("[!.]*/about.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     total = 0
     for number, about in enumerate(entries):

@@ -8,9 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from common.config import RunConfig
-from common.data.batching import epoch_order, lengths_of, padded_lengths, token_batches, training_batches
-from common.data.example_store import Store
-from common.training.distributed import Peers
+from common.data.batching import (
+    choose_bucket_boundaries,
+    get_lengths,
+    make_train_dataset,
+    shuffle_batches,
+    shuffle_token_batches,
+)
+from common.data.example_store import ExampleStore
+from common.training.distributed import WorkerGroup
 
 
 class EpochBatches:
@@ -20,23 +26,25 @@ class EpochBatches:
       row_multiple: of which the rows of a batch are a multiple.
     """
 
-    def __init__(self, train: Store, config: RunConfig, length_keys: Sequence[str], row_multiple: int):
+    def __init__(self, train: ExampleStore, config: RunConfig, length_keys: Sequence[str], row_multiple: int):
         self.train, self.config, self.length_keys, self.row_multiple = train, config, length_keys, row_multiple
-        self.lengths = lengths_of(train, length_keys) if length_keys else None
+        self.lengths = get_lengths(train, length_keys) if length_keys else None
         self.padded: list[int] | None = None
         if self.lengths is not None and self.lengths.shape[1] == 1:
-            self.padded = padded_lengths(self.lengths[:, 0])
+            self.padded = choose_bucket_boundaries(self.lengths[:, 0])
 
     def order_epoch(self, epoch: int) -> Sequence[np.ndarray]:
         """Return which examples stand in which batch of an epoch."""
         seed, size = self.config.seed, self.config.batch_size
         if self.config.batch_type == "examples":
-            return list(epoch_order(len(self.train), size, seed, epoch, self.lengths, self.row_multiple))
+            return list(shuffle_batches(len(self.train), size, seed, epoch, self.lengths, self.row_multiple))
         assert self.lengths is not None  # by check_batches
-        return token_batches(self.lengths, size, seed, epoch, self.row_multiple)
+        return shuffle_token_batches(self.lengths, size, seed, epoch, self.row_multiple)
 
-    def open_epoch(self, order: Sequence[np.ndarray], step: int, workers: Peers) -> tf.data.Dataset:
+    def open_epoch(self, order: Sequence[np.ndarray], step: int, workers: WorkerGroup) -> tf.data.Dataset:
         """Return the batches of an epoch from a step on, as far as they are this process's."""
         key = self.length_keys[0] if self.length_keys else None
         process = (workers.index, workers.count)
-        return training_batches(self.train, order, key, step, self.padded, self.config.accumulate, process)
+        return make_train_dataset(
+            self.train, order, key, step, self.padded, self.config.gradient_accumulation_steps, process
+        )

@@ -8,7 +8,7 @@ MOMENTUM = 0.95
 NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315  # of a step of the iteration, by Jordan et al.
 
 
-def orthogonalised(matrix: tf.Tensor, half: bool = False) -> tf.Tensor:
+def newton_schulz(matrix: tf.Tensor, half: bool = False) -> tf.Tensor:
     """Return the nearest matrix whose singular values are all 1, roughly: they come out between 0.7 and 1.2.
 
     Three steps of a Newton-Schulz iteration with the coefficients of Jordan et al. 2024 ("Muon: an optimizer for hidden
@@ -19,7 +19,7 @@ def orthogonalised(matrix: tf.Tensor, half: bool = False) -> tf.Tensor:
     Args:
       half: in bfloat16, as Jordan et al. do, which some processors multiply twice as fast; to about a hundredth.
 
-    >>> result = orthogonalised(tf.constant([[3.0, 0.0, 0.0], [0.0, 0.1, 0.0]])).numpy()
+    >>> result = newton_schulz(tf.constant([[3.0, 0.0, 0.0], [0.0, 0.1, 0.0]])).numpy()
     >>> bool(0.6 < result[0, 0] < 1.3), bool(0.6 < result[1, 1] < 1.3)
     (True, True)
     """
@@ -56,7 +56,7 @@ def muon_change(gradient: tf.Tensor, momentum: tf.Tensor, half: bool = False) ->
 
     Args:
       momentum: with this gradient in it.
-      half: see `orthogonalised`.
+      half: see `newton_schulz`.
     """
     matrix = tf.reshape(gradient + MOMENTUM * momentum, [-1, momentum.shape[-1]])
-    return 0.2 * max(matrix.shape) ** 0.5 * tf.reshape(orthogonalised(matrix, half), momentum.shape)
+    return 0.2 * max(matrix.shape) ** 0.5 * tf.reshape(newton_schulz(matrix, half), momentum.shape)

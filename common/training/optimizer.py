@@ -102,7 +102,7 @@ def _all_reduce(
     return sums, weight
 
 
-class AdamW:
+class AdamWMuon:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), to be called inside `strategy.run`.
 
     Keras optimizers clip before gradients are summed over replicas, so that the result depends on the number of
@@ -161,7 +161,7 @@ class AdamW:
         self.accumulated_weight: tf.Variable = _make_replica_zeros([]) if accumulates else None
         self.accumulated = [_make_replica_zeros(_widen(v.shape)) for v in self.variables] if accumulates else []
 
-    def state(self) -> dict[str, tf.Variable]:
+    def variables_by_name(self) -> dict[str, tf.Variable]:
         """Return all variables by name, for checkpoints."""
         lists = {"first": self.first, "second": self.second, "averages": self.averages}
         named = {f"{name}/{index}": v for name, group in lists.items() for index, v in enumerate(group)}
@@ -188,7 +188,7 @@ class AdamW:
         factor = tf.minimum(1.0, limit / tf.maximum(norm, 1e-12)) if limit else tf.ones_like(norm)
         replica.merge_call(self._update, args=(indices, scaled, factor, rate, tf.math.is_finite(norm)))
 
-    def gather(self, gradients: Sequence[Gradient | None], weight: tf.Tensor) -> None:
+    def accumulate(self, gradients: Sequence[Gradient | None], weight: tf.Tensor) -> None:
         """Add the gradients of one part of this replica's batch to those before; nothing is exchanged."""
         for index, (accumulated, gradient) in enumerate(zip(self.accumulated, gradients, strict=True)):
             if isinstance(gradient, tf.IndexedSlices):
@@ -199,7 +199,7 @@ class AdamW:
                 accumulated.assign_add(tf.pad(gradient, [[0, 0], [0, 1]]) if is_matrix else gradient)
         self.accumulated_weight.assign_add(weight)
 
-    def apply_gathered(self, learns: Sequence[bool], rate: tf.Tensor) -> None:
+    def apply_accumulated(self, learns: Sequence[bool], rate: tf.Tensor) -> None:
         """Make one update from all that was accumulated, of the variables that learn; then begin anew."""
         gradients: list[Gradient | None] = []
         for index, (accumulated, variable_learns) in enumerate(zip(self.accumulated, learns, strict=True)):
@@ -213,7 +213,7 @@ class AdamW:
         for accumulated in (*self.accumulated, self.accumulated_weight):
             accumulated.assign(tf.zeros_like(accumulated))
 
-    def restart(self) -> None:
+    def reset_moments(self) -> None:
         """Forget the moments and the count of updates, as if training began with the weights as they are."""
         for moment in (*self.first, *self.second):
             moment.assign(tf.zeros_like(moment))
@@ -324,7 +324,7 @@ class AdamW:
         good_steps.assign(tf.where(good >= SCALE_STEPS, tf.zeros_like(good), good))
 
 
-def optimizer(
+def create_optimizer(
     config: RunConfig,
     variables: Sequence[tf.Variable],
     muon_variables: Sequence[keras.Variable],
@@ -332,18 +332,18 @@ def optimizer(
     lr_multipliers: Sequence[float] = (),
     l2_sp_variables: Sequence[tf.Variable] = (),
     accumulates: bool = False,
-) -> AdamW:
-    """Return the optimizer of a run with these settings; the other arguments are those of `AdamW`."""
-    return AdamW(
+) -> AdamWMuon:
+    """Return the optimizer of a run with these settings; the other arguments are those of `AdamWMuon`."""
+    return AdamWMuon(
         variables,
         config.weight_decay,
-        config.clip_norm,
-        config.average,
-        config.precision == "float16",
+        config.global_clipnorm,
+        config.ema_momentum,
+        config.precision == "mixed_float16",
         [variable.value for variable in muon_variables],
         accumulates,
         lr_multipliers,
         l2_sp_variables,
-        config.anchor,
-        config.precision == "bfloat16",
+        config.l2_sp,
+        config.precision == "mixed_bfloat16",
     )

@@ -11,7 +11,7 @@ from common.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Cluster:
+class WorkerSpec:
     """The processes of a job, one on each machine or several on one, and which of them this is.
 
     Args:
@@ -23,7 +23,7 @@ class Cluster:
     index: int
 
 
-def cluster() -> Cluster | None:
+def read_tf_config() -> WorkerSpec | None:
     """Return what TF_CONFIG names, as Kubeflow and `cli.py launch` set it; None if there are not several workers.
 
     Raises:
@@ -53,4 +53,4 @@ def cluster() -> Cluster | None:
             f" ({', '.join(workers) or 'nobody is in it'}). Give each process an index of its own, from 0."
         )
     index = number + (len(addresses.get("chief", ())) if kind == "worker" else 0)
-    return Cluster(tuple(workers), index) if len(workers) > 1 else None
+    return WorkerSpec(tuple(workers), index) if len(workers) > 1 else None

@@ -10,12 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.training.optimizer import AdamW
+from common.training.optimizer import AdamWMuon
 
 TIMED_STEPS = 5  # steps
 
 
-def examples_per_second(model: keras.Model, inputs: Mapping[str, np.ndarray], output: str, optimizer: AdamW) -> float:
+def measure_throughput(
+    model: keras.Model, inputs: Mapping[str, np.ndarray], output: str, optimizer: AdamWMuon
+) -> float:
     """Measure how many examples a second are trained on, updates included; takes some seconds, most of them to compile.
 
     Args:

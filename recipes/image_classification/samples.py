@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.data.readers.image_bytes import png
-from common.data.writers import idx, json_lines, lines, separated, zipped
+from common.data.readers.image_bytes import encode_png
+from common.data.writers import to_csv, to_idx, to_jsonl, to_text_lines, to_zip
 
 SOURCES = (
     "--data {}/shapes",
@@ -34,14 +34,16 @@ def drawing(label: str, number: int) -> np.ndarray:
 def files() -> dict[str, bytes]:
     """The content of each file by its name."""
     drawings = [(label, drawing(label, number)) for label in LABELS for number in range(EACH)]
-    pictures = {f"shapes/{label}/{number}.png": png(pixels) for number, (label, pixels) in enumerate(drawings, 1)}
+    pictures = {
+        f"shapes/{label}/{number}.png": encode_png(pixels) for number, (label, pixels) in enumerate(drawings, 1)
+    }
     rows = [{"path": path, "label": label} for path, (label, _) in zip(pictures, drawings, strict=True)]
     return {
         **pictures,
-        "shapes.csv": separated(rows),
-        "shapes.jsonl": json_lines(rows),
-        "shapes.zip": zipped(pictures),
-        "shapes-images-idx3-ubyte": idx([pixels for _, pixels in drawings]),
-        "shapes-labels-idx1-ubyte": idx([LABELS.index(label) for label, _ in drawings]),
-        "names.txt": lines(LABELS),
+        "shapes.csv": to_csv(rows),
+        "shapes.jsonl": to_jsonl(rows),
+        "shapes.zip": to_zip(pictures),
+        "shapes-images-idx3-ubyte": to_idx([pixels for _, pixels in drawings]),
+        "shapes-labels-idx1-ubyte": to_idx([LABELS.index(label) for label, _ in drawings]),
+        "names.txt": to_text_lines(LABELS),
     }

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import KEPT, OWN, TAKEN, RunConfig, network_option, option
-from common.types import About
+from common.config import FIXED, INHERITED, RESET, RunConfig, config_field, network_field
+from common.types import RecipeInfo
 
-ABOUT = About(
+ABOUT = RecipeInfo(
     task="Music generation",
     input="a few notes, or nothing",
     output="a piece of music",
     model="LSTM over frames of notes",
     data="Bach chorales out of music21 (public domain)",
     formats="MIDI, MusicXML, ABC, JSON of frames, folders and archives of these, `tfds:NAME`",
-    own_data="tunes.zip",
-    own_input="C4 E4 G4",
-    own_call="events=tf.zeros([1, 0, 3], tf.int32), length=tf.constant([64]), temperature=tf.constant([0.9]),"
+    example_data="tunes.zip",
+    example_input="C4 E4 G4",
+    example_call="events=tf.zeros([1, 0, 3], tf.int32), length=tf.constant([64]), temperature=tf.constant([0.9]),"
     " top_k=tf.constant([0]), top_p=tf.constant([1.0]), seed=tf.constant([7])",
 )
 
@@ -30,81 +30,89 @@ TUNED = {"learning_rate": 4e-3}
 class Config(RunConfig):
     """All settings of a run of music."""
 
-    batch_type: str = option(
+    batch_type: str = config_field(
         "tokens",
         "What --batch-size counts: pieces (examples), or their notes and frames with padding (tokens).",
         choices=("examples", "tokens"),
         group="Training",
     )
-    batch_size: int = option(
+    batch_size: int = config_field(
         4096, "Notes and frames, or pieces, in a batch, over all replicas.", low=1, group="Training"
     )
-    learning_rate: float = option(5e-3, "Highest learning rate of the schedule.", above=0, below=10, group="Training")
-    weight_decay: float = option(
+    learning_rate: float = config_field(
+        5e-3, "Highest learning rate of the schedule.", above=0, below=10, group="Training"
+    )
+    weight_decay: float = config_field(
         0.01, "Decoupled weight decay of matrices, per unit of learning rate.", low=0, group="Training"
     )
-    average: float = option(
+    ema_momentum: float = config_field(
         0.998,
         "Decay of the moving average of weights that is evaluated and kept; 0 for none.",
         low=0,
         below=1,
         group="Training",
     )
-    patience: int = option(
+    patience: int = config_field(
         0, "Stop when validation has not improved for so many epochs; 0 for never.", low=0, group="Training"
     )
 
-    units: int = network_option(192, "Units of each LSTM over frames.", low=1)
-    layers: int = network_option(2, "LSTMs over frames, one above the other.", low=1)
-    note_units: int = network_option(128, "Units of the LSTM over the notes of a frame.", low=1)
-    dropout: float = network_option(0.25, "Share of the states that is dropped.", low=0, below=1, source=TAKEN)
-    transpose: int = network_option(
-        6, "Most semitones by which pieces are moved at random in training.", low=0, high=60, source=OWN
+    frame_lstm_units: int = network_field(192, "Hidden units of each LSTM over frames.", low=1)
+    frame_lstm_layers: int = network_field(2, "Number of stacked LSTM layers over frames.", low=1)
+    note_lstm_units: int = network_field(128, "Hidden units of the LSTM over the notes of a frame.", low=1)
+    dropout: float = network_field(0.25, "Dropout rate.", low=0, below=1, on_fine_tune=INHERITED)
+    max_transpose: int = network_field(
+        6, "Maximum random transposition in training, in semitones.", low=0, high=60, on_fine_tune=RESET
     )
-    longest: int = network_option(
-        256, "Frames that an LSTM reads in a row in training; what is longer is cut.", low=2, source=TAKEN
+    max_frames: int = network_field(
+        256, "Maximum frames per segment in training; longer pieces are split.", low=2, on_fine_tune=INHERITED
     )
-    tempo: float = network_option(90.0, "Quarter notes a minute of what is played.", low=1, high=1000, source=TAKEN)
+    tempo: float = network_field(
+        90.0, "Quarter notes a minute of what is played.", low=1, high=1000, on_fine_tune=INHERITED
+    )
 
-    steps_per_beat: int = option(4, "Steps of the grid in a quarter note.", low=1, high=48, group="Data", source=KEPT)
+    steps_per_beat: int = config_field(
+        4, "Grid steps per quarter note.", low=1, high=48, group="Data", on_fine_tune=FIXED
+    )
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """All settings of what `predict` makes up."""
+class GenerationConfig:
+    """All settings of generation by `predict`."""
 
-    prompt: str | None = option(
+    prompt: str | None = config_field(
         None,
-        'What pieces begin with: notes such as "C4 E4+G4:2 r", or a file.',
+        'Notes to begin with, such as "C4 E4+G4:2 r", or a file.',
         metavar="NOTES|FILE",
         shown="nothing",
         group="Prediction",
     )
-    continue_: bool = option(False, "Let --length count from the prompt's end.", group="Prediction")
-    length: str = option(
-        "16bars", "How long pieces are: bars, beats, steps or seconds (30s).", metavar="TEXT", group="Prediction"
+    length_after_prompt: bool = config_field(False, "Let --length count from the prompt's end.", group="Prediction")
+    length: str = config_field(
+        "16bars", "Length of pieces in bars, beats, steps or seconds (30s).", metavar="TEXT", group="Prediction"
     )
-    count: int = option(
-        1, "Pieces for each prompt, with seeds that follow each other.", low=1, high=1000, group="Prediction"
+    num_samples: int = config_field(
+        1, "Pieces per prompt, with consecutive seeds.", low=1, high=1000, group="Prediction"
     )
-    seed: int = option(1, "The same seed gives the same piece.", low=0, high=2**31 - 1, group="Prediction")
-    temperature: float = option(
-        1.0, "Above 1 bolder, below 1 safer; 0 is the likeliest.", low=0, high=100, group="Prediction"
+    seed: int = config_field(1, "Random seed.", low=0, high=2**31 - 1, group="Prediction")
+    temperature: float = config_field(1.0, "Sampling temperature; 0 is greedy.", low=0, high=100, group="Prediction")
+    top_k: int = config_field(0, "Sample from the k likeliest notes; 0 for all.", low=0, group="Prediction")
+    top_p: float = config_field(
+        1.0, "Sample from the likeliest notes whose probabilities sum to p.", above=0, high=1, group="Prediction"
     )
-    top_k: int = option(0, "Draw from so many of the likeliest notes only; 0 for all.", low=0, group="Prediction")
-    top_p: float = option(
-        1.0, "Draw from the likeliest notes that hold this share only.", above=0, high=1, group="Prediction"
+    key: str | None = config_field(None, 'Such as "G major" or "F# minor".', shown="any", group="Prediction")
+    max_voices: int | None = config_field(
+        None, "Maximum notes at a time.", low=0, high=128, shown="as in the data", group="Prediction"
     )
-    key: str | None = option(None, 'Such as "G major" or "F# minor".', shown="any", group="Prediction")
-    voices: int | None = option(
-        None, "Most notes at a time.", low=0, high=128, shown="as in the data", group="Prediction"
+    lowest_note: str | None = config_field(
+        None, "Lowest note.", metavar="NOTE", shown="as in the data", group="Prediction"
     )
-    low: str | None = option(None, "Lowest note.", metavar="NOTE", shown="as in the data", group="Prediction")
-    high: str | None = option(None, "Highest note.", metavar="NOTE", shown="as in the data", group="Prediction")
-    tempo: float | None = option(
+    highest_note: str | None = config_field(
+        None, "Highest note.", metavar="NOTE", shown="as in the data", group="Prediction"
+    )
+    tempo: float | None = config_field(
         None, "Quarter notes a minute.", low=1, high=1000, shown="that of the run", group="Prediction"
     )
-    out: tuple[str, ...] = option(
+    output: tuple[str, ...] = config_field(
         (),
         "Write a file: .mid, .wav, .png, .svg, .musicxml or .json; repeat for several.",
         metavar="FILE",

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.data.loading import Opened
+from common.data.loading import LoadedData
 from common.data.readers.archives import UNREADABLE
 from common.data.readers.music_sources import open_music_source
-from common.data.readers.note_grid import Unusable
-from common.data.readers.sheet_music import parts, score
+from common.data.readers.note_grid import UnreadablePiece
+from common.data.readers.sheet_music import count_musicxml_parts, read_musicxml
 from common.errors import DataError
-from common.row_errors import Problems
-from common.runtime.atomic_io import save_arrays
-from common.runtime.console import display, say
+from common.row_errors import RowErrors
+from common.runtime.atomic_io import save_npz
+from common.runtime.console import print_status, progress_bar
 from common.runtime.user_cache import cache_dir
-from common.types import Example, Field, Source
+from common.types import Example, ExampleSource, Field
 
 if TYPE_CHECKING:
     from .config import Config
@@ -31,7 +31,7 @@ ARCHIVES = ()  # what `make setup` fetches: nothing, for music21 is installed
 
 FACTS = ("steps", "bar", "key")
 VOICES = 4  # parts of a chorale
-ALIKE = 0.5  # share of the passages of the shorter one that two settings of one chorale have in common
+SIMILAR = 0.5  # fraction of the passages of the shorter one that two settings of one chorale have in common
 PASSAGE = 4  # beats
 
 Passage = tuple[tuple[int, ...], ...]
@@ -39,13 +39,13 @@ Passage = tuple[tuple[int, ...], ...]
 NO_CACHE: tuple[type[Exception], ...] = (OSError, KeyError, *UNREADABLE)  # raised where none is, or a damaged one
 
 
-def open_source(spec: str, fields: Sequence[Field], config: Config) -> Opened:
+def open_source(spec: str, fields: Sequence[Field], config: Config) -> LoadedData:
     """Open pieces of music on the grid of a run."""
     return open_music_source(spec, fields, config, config.steps_per_beat)
 
 
-def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[str, str]]:
-    """The four-part chorales by J.S. Bach that music21 carries, and their attribution.
+def load_bach_chorales(steps_per_beat: int, offline: bool = False) -> tuple[ExampleSource, dict[str, str]]:
+    """Return the four-part chorales by J.S. Bach that music21 carries, and their attribution.
 
     They are read from its files once for each grid, which takes a minute, and kept in the user's cache. Left out are
     files of other than four parts, and chorales half of whose passages stand in another one.
@@ -61,24 +61,24 @@ def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[s
     release = version("music21")
     path = cache_dir() / "data" / f"chorales-{release}-{steps_per_beat}.npz"
     try:
-        arrays = _kept(path)
+        arrays = _load_cached(path)
     except NO_CACHE:
         arrays = _read(Path(spec.submodule_search_locations[0], "corpus", "bach"), steps_per_beat)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_arrays(path, arrays)
+            save_npz(path, arrays)
         except OSError as error:
             remedy = "make room or allow writing there, or set XDG_CACHE_HOME to another folder"
             raise DataError(f"The chorales cannot be kept in {path.parent} ({error.strerror}): {remedy}.") from None
-        say(f"data: {len(arrays['steps'])} chorales out of music21 {release}; kept in {path}")
-    problems = Problems()
+        print_status(f"data: {len(arrays['steps'])} chorales out of music21 {release}; kept in {path}")
+    row_errors = RowErrors()
     ends = np.cumsum(arrays["notes"])
 
     def read() -> Iterator[Example]:
-        problems.clear()
+        row_errors.clear()
         for why, count in zip(("of other than four parts", "that repeat another one"), arrays["left"], strict=True):
             for _ in range(count):
-                problems.leave_out(why)
+                row_errors.count_filtered(why)
         for number, events in enumerate(np.split(arrays["events"], ends[:-1])):
             facts = {name: int(arrays[name][number]) for name in FACTS}
             yield {"events": events, **facts, "file": str(arrays["files"][number])}
@@ -90,56 +90,56 @@ def chorales(steps_per_beat: int, offline: bool = False) -> tuple[Source, dict[s
         "version": release,
         "sha256": "",
     }
-    return Source(f"{len(ends)} four-part chorales by J.S. Bach", read, problems), attribution
+    return ExampleSource(f"{len(ends)} four-part chorales by J.S. Bach", read, row_errors), attribution
 
 
-def _kept(path: Path) -> dict[str, np.ndarray]:
+def _load_cached(path: Path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in ("events", "notes", "left", "files", *FACTS)}
 
 
 def _read(folder: Path, steps_per_beat: int) -> dict[str, np.ndarray]:
-    """All chorales, their events one after the other, and how many files were left out by either reason."""
+    """Return all chorales, their events one after the other, and how many files were left out by either reason."""
     files = sorted(folder.glob("bwv*.mxl")) + sorted(folder.glob("bwv*.xml"))
-    kept: list[Example] = []
+    pieces: list[Example] = []
     passages: list[set[Passage]] = []
     others = repeats = 0
-    with display("Reading chorales") as shown:
+    with progress_bar("Reading chorales") as shown:
         for number, file in enumerate(files, 1):
-            shown.show(number, len(files), f"{len(kept)} chorales")
+            shown.update(number, len(files), f"{len(pieces)} chorales")
             try:
-                if parts(file) != VOICES:
+                if count_musicxml_parts(file) != VOICES:
                     others += 1
                     continue
-                piece, _ = score(file, steps_per_beat)
-            except Unusable as error:
+                piece, _ = read_musicxml(file, steps_per_beat)
+            except UnreadablePiece as error:
                 raise DataError(f"{file} {error}: install music21 anew.") from None
             own = _passages(piece, steps_per_beat)
-            if any(len(own & one) > ALIKE * min(len(own), len(one)) for one in passages):
+            if any(len(own & known) > SIMILAR * min(len(own), len(known)) for known in passages):
                 repeats += 1
                 continue
-            kept.append(piece)
+            pieces.append(piece)
             passages.append(own)
-    if not kept:
+    if not pieces:
         raise DataError(f"{folder} holds no chorales: install music21 with its corpus, or give --data.")
-    arrays = {name: np.array([piece[name] for piece in kept]) for name in FACTS}
-    events = [piece["events"] for piece in kept]
-    arrays["files"] = np.array([piece["file"] for piece in kept])
-    arrays["notes"] = np.array([len(one) for one in events])
+    arrays = {name: np.array([piece[name] for piece in pieces]) for name in FACTS}
+    events = [piece["events"] for piece in pieces]
+    arrays["files"] = np.array([piece["file"] for piece in pieces])
+    arrays["notes"] = np.array([len(notes) for notes in events])
     arrays["left"] = np.array([others, repeats])
     return arrays | {"events": np.concatenate(events)}
 
 
 def _passages(piece: Example, steps_per_beat: int) -> set[Passage]:
-    """What sounds on each of some beats in a row, for all such rows, as intervals above their lowest note."""
+    """Return what sounds on each of some beats in a row, for all such rows, as intervals above their lowest note."""
     starts, durations, pitches = piece["events"].T
     beats = [
         pitches[(starts <= step) & (step < starts + durations)].tolist()
         for step in range(0, piece["steps"], steps_per_beat)
     ]
-    found = set()
+    passages = set()
     for first in range(len(beats) - PASSAGE + 1):
         row = beats[first : first + PASSAGE]
         lowest = min((pitch for beat in row for pitch in beat), default=0)
-        found.add(tuple(tuple(sorted(pitch - lowest for pitch in beat)) for beat in row))
-    return found
+        passages.add(tuple(tuple(sorted(pitch - lowest for pitch in beat)) for beat in row))
+    return passages

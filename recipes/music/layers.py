@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from common.music.frame_tokens import HELD, PADDING, PITCHES, STRUCK, grid, pitches
+from common.music.frame_tokens import HELD, PADDING, PITCHES, STRUCK, token_pitches, tokens_to_frames
 from common.types import JsonObject, Shape
 
 MOVED = 25  # in the place of a key: not known, and not that in which the piece was found
@@ -17,18 +17,18 @@ NEVER = -1e9  # added to scores of what cannot come
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Grid(keras.layers.Layer):
+class TokensToFrames(keras.layers.Layer):
     """Tokens by frame: int32 [batch, time] to [batch, frames, slots]."""
 
     def call(self, tokens: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(grid(tokens), [None, None, None])
+        return tf.ensure_shape(tokens_to_frames(tokens), [None, None, None])
 
     def compute_output_shape(self, shape: Shape) -> Shape:
         return shape[0], None, None
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Moved(keras.layers.Layer):
+class RandomTranspose(keras.layers.Layer):
     """Pieces moved up or down in training, by an equal chance for every distance that keeps them within a range.
 
     Some stay where they are, and those that move are told apart, so that the model knows which keys are common. The key
@@ -36,7 +36,7 @@ class Moved(keras.layers.Layer):
     altogether where nothing is random.
 
     Args:
-      most: semitones.
+      max_semitones: the largest distance.
       low, high: the range, MIDI numbers.
 
     Call arguments:
@@ -46,22 +46,22 @@ class Moved(keras.layers.Layer):
     Returns: the same.
     """
 
-    def __init__(self, most: int, low: int, high: int, **kwargs: object):
+    def __init__(self, max_semitones: int, low: int, high: int, **kwargs: object):
         super().__init__(**kwargs)
-        self.most, self.low, self.high = most, low, high
+        self.max_semitones, self.low, self.high = max_semitones, low, high
         self.seed = keras.random.SeedGenerator()
 
     def build(self, grid_shape: Shape, key_shape: Shape | None = None) -> None:
         pass
 
     def call(self, grid: tf.Tensor, key: tf.Tensor, training: bool = False) -> tf.Tensor:
-        if not training or not self.most:
+        if not training or not self.max_semitones:
             return grid, tf.zeros_like(key)
-        notes = pitches(grid)
+        notes = token_pitches(grid)
         lowest = tf.reduce_min(tf.where(notes >= 0, notes, PITCHES), axis=[1, 2])
         highest = tf.reduce_max(notes, axis=[1, 2])
-        down = tf.clip_by_value(lowest - self.low, 0, self.most)
-        up = tf.clip_by_value(self.high - highest, 0, self.most)
+        down = tf.clip_by_value(lowest - self.low, 0, self.max_semitones)
+        up = tf.clip_by_value(self.high - highest, 0, self.max_semitones)
         drawn = tf.random.stateless_uniform([3, tf.shape(key)[0]], self.seed.next())
         shift = tf.cast(tf.floor(drawn[0] * tf.cast(up + down + 1, tf.float32)), tf.int32) - down
         shift = tf.where(drawn[2] < OWN, 0, tf.clip_by_value(shift, -down, up))
@@ -75,17 +75,17 @@ class Moved(keras.layers.Layer):
         return grid_shape, key_shape
 
     def get_config(self) -> JsonObject:
-        return {**super().get_config(), "most": self.most, "low": self.low, "high": self.high}
+        return {**super().get_config(), "max_semitones": self.max_semitones, "low": self.low, "high": self.high}
 
 
 def _table(layer: keras.layers.Layer, name: str, rows: int, size: float) -> tf.Tensor:
-    """A table of the layer. Some of its rows are cast, once they are summed up, rather than all of it."""
+    """Return a table of the layer. Some of its rows are cast, once they are summed up, rather than all of it."""
     scaled = keras.initializers.RandomNormal(stddev=size)
     return layer.add_weight(shape=(rows, layer.units), initializer=scaled, autocast=False, name=name)
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Frames(keras.layers.Layer):
+class FrameEmbedding(keras.layers.Layer):
     """A vector for each frame of what is known before it: the frame before, its place in the bar, and the key.
 
     Call arguments:
@@ -96,32 +96,32 @@ class Frames(keras.layers.Layer):
     Returns: [batch, frames, units].
     """
 
-    def __init__(self, tokens: int, units: int, **kwargs: object):
+    def __init__(self, num_tokens: int, units: int, **kwargs: object):
         super().__init__(**kwargs)
-        self.tokens, self.units = tokens, units
+        self.num_tokens, self.units = num_tokens, units
 
     def build(self, grid_shape: Shape, *others: Shape, **more: Shape) -> None:
-        self.ranked = _table(self, "ranked", SLOTS * self.tokens, 0.1)
-        self.all = _table(self, "all", self.tokens, 0.1)
+        self.ranked = _table(self, "ranked", SLOTS * self.num_tokens, 0.1)
+        self.all = _table(self, "all", self.num_tokens, 0.1)
         self.places = _table(self, "places", PLACES, 0.1)
         self.keys = _table(self, "keys", KEYS, 0.1)
         self.start = _table(self, "start", 1, 0.1)
 
     def call(self, grid: tf.Tensor, bar: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         start = tf.repeat(self.start.value[None], tf.shape(grid)[0], axis=0)
-        before = tf.concat([start, self.content(grid)[:, :-1]], axis=1)
+        before = tf.concat([start, self.embed_notes(grid)[:, :-1]], axis=1)
         steps = tf.range(tf.shape(grid)[1])[None]
-        return tf.cast(before + self.about(steps, bar[:, None], key[:, None]), self.compute_dtype)
+        return tf.cast(before + self.embed_position_and_key(steps, bar[:, None], key[:, None]), self.compute_dtype)
 
-    def content(self, grid: tf.Tensor) -> tf.Tensor:
-        """What the notes of frames add up to: int32 [..., slots] to [..., units]."""
-        slots = tf.minimum(tf.range(tf.shape(grid)[-1]), SLOTS - 1) * self.tokens
+    def embed_notes(self, grid: tf.Tensor) -> tf.Tensor:
+        """Return what the notes of frames add up to: int32 [..., slots] to [..., units]."""
+        slots = tf.minimum(tf.range(tf.shape(grid)[-1]), SLOTS - 1) * self.num_tokens
         real = tf.cast(grid != PADDING, tf.float32)[..., None]
         vectors = tf.gather(self.ranked.value, grid + slots) + tf.gather(self.all.value, grid)
         return tf.reduce_sum(vectors * real, axis=-2)
 
-    def about(self, steps: tf.Tensor, bar: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-        """What a place in a bar and a key add: int32 of like shape to [..., units]."""
+    def embed_position_and_key(self, steps: tf.Tensor, bar: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        """Return what a place in a bar and a key add: int32 of like shape to [..., units]."""
         place = tf.where(bar > 0, tf.math.floormod(steps, tf.maximum(bar, 1)) + 1, 0)
         return tf.gather(self.places.value, tf.minimum(place, PLACES - 1)) + tf.gather(self.keys.value, key)
 
@@ -129,25 +129,25 @@ class Frames(keras.layers.Layer):
         return (*grid_shape[:2], self.units)
 
     def get_config(self) -> JsonObject:
-        return {**super().get_config(), "tokens": self.tokens, "units": self.units}
+        return {**super().get_config(), "num_tokens": self.num_tokens, "units": self.units}
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Cut(keras.layers.Layer):
+class SplitSegments(keras.layers.Layer):
     """In training, frames in stretches that the LSTMs read apart from each other, so that none is very long.
 
     Args:
-      longest: frames of a stretch.
+      max_frames: frames of a stretch.
 
     Call arguments:
       states: [batch, frames, units].
 
-    Returns: [batch * stretches, longest, units]; the same where nothing is longer.
+    Returns: [batch * stretches, max_frames, units]; the same where nothing is longer.
     """
 
-    def __init__(self, longest: int, **kwargs: object):
+    def __init__(self, max_frames: int, **kwargs: object):
         super().__init__(**kwargs)
-        self.longest = longest
+        self.max_frames = max_frames
 
     def call(self, states: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training:
@@ -155,24 +155,24 @@ class Cut(keras.layers.Layer):
         steps = tf.shape(states)[1]
 
         def cut() -> tf.Tensor:
-            padded = tf.pad(states, [[0, 0], [0, -steps % self.longest], [0, 0]])
-            return tf.reshape(padded, [-1, self.longest, states.shape[2]])
+            padded = tf.pad(states, [[0, 0], [0, -steps % self.max_frames], [0, 0]])
+            return tf.reshape(padded, [-1, self.max_frames, states.shape[2]])
 
-        return tf.cond(steps > self.longest, cut, lambda: states)
+        return tf.cond(steps > self.max_frames, cut, lambda: states)
 
     def compute_output_shape(self, shape: Shape) -> Shape:
         return None, None, shape[2]
 
     def get_config(self) -> JsonObject:
-        return {**super().get_config(), "longest": self.longest}
+        return {**super().get_config(), "max_frames": self.max_frames}
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Joined(keras.layers.Layer):
+class MergeSegments(keras.layers.Layer):
     """Stretches put together again, in the shape of what they were cut from.
 
     Call arguments:
-      states: [batch * stretches, longest, units].
+      states: [batch * stretches, max_frames, units].
       whole: [batch, frames, any].
     """
 
@@ -188,7 +188,7 @@ class Joined(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Slots(keras.layers.Layer):
+class NoteSlots(keras.layers.Layer):
     """A vector for each note of a frame of what is known before it, and with one of its tables the scores of notes.
 
     Known are the note above it, the notes of the frame before at the same rank and the next, and what the LSTMs over
@@ -201,15 +201,15 @@ class Slots(keras.layers.Layer):
     Returns: [batch * frames, slots, units].
     """
 
-    def __init__(self, tokens: int, units: int, **kwargs: object):
+    def __init__(self, num_tokens: int, units: int, **kwargs: object):
         super().__init__(**kwargs)
-        self.tokens, self.units = tokens, units
+        self.num_tokens, self.units = num_tokens, units
 
     def build(self, grid_shape: Shape, context_shape: Shape = ()) -> None:
-        self.table = _table(self, "table", self.tokens, self.units**-0.5)
-        self.bias = self.add_weight(shape=(self.tokens,), initializer="zeros", autocast=False, name="bias")
-        self.beside = _table(self, "beside", self.tokens, 0.5)
-        self.below = _table(self, "below", self.tokens, 0.5)
+        self.table = _table(self, "table", self.num_tokens, self.units**-0.5)
+        self.bias = self.add_weight(shape=(self.num_tokens,), initializer="zeros", autocast=False, name="bias")
+        self.beside = _table(self, "beside", self.num_tokens, 0.5)
+        self.below = _table(self, "below", self.num_tokens, 0.5)
         self.ranks = _table(self, "ranks", SLOTS, 0.5)
         self.context = self.add_weight(
             shape=(context_shape[-1], self.units), initializer="glorot_uniform", name="context"
@@ -225,38 +225,39 @@ class Slots(keras.layers.Layer):
     def vectors(
         self, above: tf.Tensor, beside: tf.Tensor, below: tf.Tensor, rank: tf.Tensor, context: tf.Tensor
     ) -> tf.Tensor:
-        """[rows, slots, units], from int32 [rows, slots] each, and the context [rows, 1, any]."""
+        """Return [rows, slots, units], from int32 [rows, slots] each, and the context [rows, 1, any]."""
         known = tf.gather(self.table.value, above) * self.units**0.5 * tf.cast(above != PADDING, tf.float32)[..., None]
         known += tf.gather(self.beside.value, beside) + tf.gather(self.below.value, below)
         known += tf.gather(self.ranks.value, tf.minimum(rank, SLOTS - 1))
-        told = tf.matmul(context[:, 0], tf.cast(self.context.value, context.dtype))[:, None]
-        return tf.cast(known, self.compute_dtype) + told
+        heard = tf.matmul(context[:, 0], tf.cast(self.context.value, context.dtype))[:, None]
+        return tf.cast(known, self.compute_dtype) + heard
 
     def scores(self, states: tf.Tensor, above: tf.Tensor, sounding: tf.Tensor) -> tf.Tensor:
-        """Scores of all tokens, float32 [rows, tokens], NEVER for those that cannot come: notes fall within a frame.
+        """Return scores of all tokens, float32 [rows, tokens], NEVER for those that cannot come: notes fall within a
+        frame.
 
         Args:
           states: [rows, units].
           above: int32 [rows], the token before in the frame, 0 at its beginning.
           sounding: bool [rows, PITCHES], the notes of the frame before; only they can go on.
         """
-        found = tf.matmul(states, tf.cast(self.table.value, states.dtype), transpose_b=True)
-        found = tf.cast(found, tf.float32) + self.bias.value
-        limit = tf.where(above == PADDING, PITCHES, pitches(above))
+        logits = tf.matmul(states, tf.cast(self.table.value, states.dtype), transpose_b=True)
+        logits = tf.cast(logits, tf.float32) + self.bias.value
+        limit = tf.where(above == PADDING, PITCHES, token_pitches(above))
         lower = tf.range(PITCHES)[None] < limit[:, None]
         end = tf.ones_like(lower[:, :1])
         parts = [tf.zeros_like(end), end, lower]
-        if self.tokens > HELD:
+        if self.num_tokens > HELD:
             parts.append(tf.logical_and(lower, sounding))
-        return tf.where(tf.concat(parts, axis=1), found, NEVER)
+        return tf.where(tf.concat(parts, axis=1), logits, NEVER)
 
     def compute_output_shape(self, grid_shape: Shape, context_shape: Shape) -> Shape:
         return None, grid_shape[2], self.units
 
     def get_config(self) -> JsonObject:
-        return {**super().get_config(), "tokens": self.tokens, "units": self.units}
+        return {**super().get_config(), "num_tokens": self.num_tokens, "units": self.units}
 
 
-def sounding(grid: tf.Tensor) -> tf.Tensor:
-    """Which notes a frame holds: int32 [..., slots] to bool [..., PITCHES]."""
-    return tf.reduce_any(pitches(grid)[..., None] == tf.range(PITCHES), axis=-2)
+def pitches_in_frame(grid: tf.Tensor) -> tf.Tensor:
+    """Return which notes a frame holds: int32 [..., slots] to bool [..., PITCHES]."""
+    return tf.reduce_any(token_pitches(grid)[..., None] == tf.range(PITCHES), axis=-2)

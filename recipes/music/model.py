@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import keras
 
-from common.modeling.layers.dropout import Dropout
-from common.modeling.layers.recurrent import LSTM
+from common.modeling.layers.dropout import ByteDropout
+from common.modeling.layers.recurrent import FusedLSTM
 
 from .config import Config
-from .layers import Cut, Frames, Grid, Joined, Moved, Slots
+from .layers import FrameEmbedding, MergeSegments, NoteSlots, RandomTranspose, SplitSegments, TokensToFrames
 
-PARTS = {  # patterns of layer names
+LAYER_GROUPS = {  # patterns of layer names
     "embedding": ("frames_before",),
     "encoder": ("frame_lstm_*",),
     "head": ("slots", "note_lstm"),
 }
 
 
-def build(config: Config, tokens: int, low: int, high: int) -> keras.Model:
-    """The model in training.
+def build_model(config: Config, num_tokens: int, low: int, high: int) -> keras.Model:
+    """Return the model in training.
 
     Args:
-      tokens: of the vocabulary.
+      num_tokens: of the vocabulary.
       low, high: the range of notes that pieces are moved within.
 
     Inputs: frames int32 [batch, time], tokens padded with 0; bar and key int32 [batch].
@@ -34,26 +34,26 @@ def build(config: Config, tokens: int, low: int, high: int) -> keras.Model:
       known before each frame; states [batch * frames, slots, note units], of which the layer "slots" makes the scores
       of tokens.
     """
-    rate = config.dropout if config.noise else 0.0
+    rate = config.dropout if config.stochastic_regularization else 0.0
     frames = keras.Input([None], dtype="int32", name="frames")
     bar, key = (keras.Input([], dtype="int32", name=name) for name in ("bar", "key"))
 
-    grid, heard_key = Moved(config.transpose if config.noise else 0, low, high, name="moved")(
-        Grid(name="grid")(frames), key
-    )
-    states = Frames(tokens, config.units, name="frames_before")(grid, bar, heard_key)
-    whole = Dropout(rate, name="frames_before_dropout")(states)
-    states = Cut(config.longest, name="cut")(whole)
-    for number in range(1, config.layers + 1):
-        new = Dropout(rate, name=f"frame_lstm_{number}_dropout")(
-            LSTM(config.units, name=f"frame_lstm_{number}")(states)
+    grid, heard_key = RandomTranspose(
+        config.max_transpose if config.stochastic_regularization else 0, low, high, name="moved"
+    )(TokensToFrames(name="grid")(frames), key)
+    states = FrameEmbedding(num_tokens, config.frame_lstm_units, name="frames_before")(grid, bar, heard_key)
+    whole = ByteDropout(rate, name="frames_before_dropout")(states)
+    states = SplitSegments(config.max_frames, name="cut")(whole)
+    for number in range(1, config.frame_lstm_layers + 1):
+        new = ByteDropout(rate, name=f"frame_lstm_{number}_dropout")(
+            FusedLSTM(config.frame_lstm_units, name=f"frame_lstm_{number}")(states)
         )
         # What the lowest one reads goes on to the end, too.
         states = keras.layers.Add(name=f"frame_lstm_{number}_sum")([states, new])
-    states = Joined(name="joined")(states, whole)
-    notes = Slots(tokens, config.note_units, name="slots")(grid, states)
-    notes = Dropout(rate, name="slots_dropout")(notes)
-    notes = LSTM(config.note_units, name="note_lstm")(notes)
-    notes = Dropout(rate, name="note_lstm_dropout")(notes)
+    states = MergeSegments(name="joined")(states, whole)
+    notes = NoteSlots(num_tokens, config.note_lstm_units, name="slots")(grid, states)
+    notes = ByteDropout(rate, name="slots_dropout")(notes)
+    notes = FusedLSTM(config.note_lstm_units, name="note_lstm")(notes)
+    notes = ByteDropout(rate, name="note_lstm_dropout")(notes)
     inputs = {"frames": frames, "bar": bar, "key": key}
     return keras.Model(inputs, {"grid": grid, "context": states, "states": notes}, name="music")

@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from common.data.writers import json_lines, zipped
-from common.music import prompt_parser
+from common.data.writers import to_jsonl, to_zip
+from common.music.prompt_parser import parse_key, parse_notes, prompt_length
 from common.runtime.tensorflow_setup import import_tensorflow
 
 SOURCES = (
@@ -23,7 +23,7 @@ SOURCES = (
 
 GRID, BEATS, TEMPO = 4, 4, 96  # steps of a beat, beats of a bar, beats a minute
 
-# The key of each and its notes, four bars of four beats; see `prompts.events`.
+# The key of each and its notes, four bars of four beats; see `parse_notes` of common/music/prompt_parser.py.
 TUNES = (
     ("C", "C4 E4 G4 E4 F4 A4 G4:2 E4 G4 F4 D4 E4 D4 C4:2"),
     ("G", "G4:2 B4 D5 C5 B4 A4:2 B4 G4 A4 F#4 G4:4"),
@@ -65,23 +65,23 @@ def _to_abc(name: str) -> str:
 def files() -> dict[str, bytes]:
     """The content of each file by its name."""
     import_tensorflow(hide_gpus=True)  # for MIDI
-    from common.music.render import rendered
+    from common.music.render import render_music
 
     midi, scores, events, frames = {}, {}, [], []
     for number, (key, tune) in enumerate(TUNES, 1):
-        notes, steps = prompt_parser.events(tune, GRID), prompt_parser.steps(tune, GRID)
-        about = (notes, steps, GRID, BEATS * GRID, prompt_parser.key(key), TEMPO)
-        midi[f"tunes/{number:02}.mid"] = rendered("mid", *about)
-        scores[f"scores/{number:02}.musicxml"] = rendered("musicxml", *about)
-        events.append(json.loads(rendered("json", *about)))
+        notes, steps = parse_notes(tune, GRID), prompt_length(tune, GRID)
+        about = (notes, steps, GRID, BEATS * GRID, parse_key(key), TEMPO)
+        midi[f"tunes/{number:02}.mid"] = render_music("mid", *about)
+        scores[f"scores/{number:02}.musicxml"] = render_music("musicxml", *about)
+        events.append(json.loads(render_music("json", *about)))
         starts, durations, pitches = notes.T
         sounding = [(starts <= step) & (step < starts + durations) for step in range(steps)]
         frames.append([np.sort(pitches[mask]).tolist() for mask in sounding])
     return {
         **midi,
-        "tunes.zip": zipped(midi),
+        "tunes.zip": to_zip(midi),
         **scores,
         "tunes.abc": "".join(abc(number, *tune) for number, tune in enumerate(TUNES, 1)).encode(),
-        "events.json": json_lines(events),
-        "frames.json": json_lines(frames),
+        "events.json": to_jsonl(events),
+        "frames.json": to_jsonl(frames),
     }

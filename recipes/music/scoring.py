@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from common.data.check_music import voices
+from common.data.check_music import count_voices
 from common.errors import ConfigError
 from common.modeling.heads import Head
-from common.modeling.metrics import in_order, tally_of_shares
-from common.types import Ask, Assets, Example, JsonObject, OutputRow, Tally
+from common.modeling.metrics import collect_in_order, ratio_metric
+from common.types import Ask, Assets, Example, JsonObject, OutputRow, PerExampleMetric
 
 from . import copies
 from .config import Config
@@ -28,21 +28,21 @@ class MusicHead(Head):
         self.config, self.assets = config, assets
 
     def compute_metrics(self, batches: Iterable[list[Example]], ask: Ask) -> JsonObject:
-        return measured(batches, ask, self.assets, self.config.steps_per_beat)
+        return compute_metrics(batches, ask, self.assets, self.config.steps_per_beat)
 
-    def per_example_metric(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
-        return tally(batches, ask)
+    def per_example_metric(self, batches: Iterable[list[Example]], ask: Ask) -> PerExampleMetric:
+        return per_example_nll(batches, ask)
 
     def format_prediction(self, example: Example, outputs: OutputRow) -> JsonObject:
         events = outputs["events"][: outputs["lengths"]]
         return {"notes": len(events), "events": events.tolist()}
 
     def uncertainty(self, outputs: OutputRow, by: str | None) -> float:
-        raise ConfigError("--uncertain finds what to label, and this recipe makes pieces up: leave it out.")
+        raise ConfigError("--select-uncertain finds what to label, and this recipe makes pieces up: leave it out.")
 
     def data_warnings(self) -> list[str]:
         warnings = [] if self.assets["bar"] else ["No bar lines are known, so that pieces are made of steps alone."]
-        if octaves := self.assets.get("octaves", 0):
+        if octaves := self.assets["octaves"]:
             away = f"{abs(octaves)} octave{'s' if abs(octaves) > 1 else ''}"
             here, there = ("higher", "lower") if octaves > 0 else ("lower", "higher")
             warnings.append(
@@ -53,7 +53,7 @@ class MusicHead(Head):
 
 
 def _tops(events: np.ndarray) -> np.ndarray:
-    """The highest note of each step in which any begins, in order."""
+    """Return the highest note of each step in which any begins, in order."""
     _, first = np.unique(events[:, 0], return_index=True)  # from high to low within a step
     return events[first, 2]
 
@@ -65,24 +65,24 @@ HISTOGRAMS: dict[str, Callable[[np.ndarray, int, int], Iterable[int]]] = {
     "duration": lambda events, steps, bar: events[:, 1],
     "onset": lambda events, steps, bar: events[:, 0] % bar,
     "density": lambda events, steps, bar: np.bincount(events[:, 0], minlength=steps)[:steps],
-    "polyphony": lambda events, steps, bar: voices(events, steps),
+    "polyphony": lambda events, steps, bar: count_voices(events, steps),
 }
 
 
-def overlap(one: Counter[int], other: Counter[int]) -> float:
-    """The area that two histograms share, from 0 to 1 (Yang and Lerch 2020).
+def histogram_overlap(first: Counter[int], second: Counter[int]) -> float:
+    """Return the area that two histograms share, from 0 to 1 (Yang and Lerch 2020).
 
-    >>> overlap(Counter("aab"), Counter("abb"))
+    >>> histogram_overlap(Counter("aab"), Counter("abb"))
     0.6666666666666666
     """
-    totals = one.total(), other.total()
+    totals = first.total(), second.total()
     if not all(totals):
         return float(totals[0] == totals[1])
-    return sum(min(one[value] / totals[0], other[value] / totals[1]) for value in one.keys() | other.keys())
+    return sum(min(first[value] / totals[0], second[value] / totals[1]) for value in first.keys() | second.keys())
 
 
-def repetition(events: np.ndarray, bar: int) -> float:
-    """The share of the bars with notes that repeat an earlier one of the piece, note for note."""
+def bar_repetition_rate(events: np.ndarray, bar: int) -> float:
+    """Return the fraction of the bars with notes that repeat an earlier one of the piece, note for note."""
     bars: dict[int, list[tuple[int, int, int]]] = {}
     for start, duration, pitch in events.tolist():
         bars.setdefault(start // bar, []).append((start % bar, duration, pitch))
@@ -90,8 +90,8 @@ def repetition(events: np.ndarray, bar: int) -> float:
     return sum(count - 1 for count in seen.values()) / max(len(bars), 1)
 
 
-def measured(batches: Iterable[list[Example]], ask: Ask, assets: Assets, steps_per_beat: int) -> JsonObject:
-    """All measures; see the recipe's README for what they mean."""
+def compute_metrics(batches: Iterable[list[Example]], ask: Ask, assets: Assets, steps_per_beat: int) -> JsonObject:
+    """Return all metrics; see the recipe's README for what they mean."""
     bar = assets["bar"] or BEATS * steps_per_beat
     sums: Counter[str] = Counter()
     nll, lengths, count = 0.0, [], 0
@@ -106,7 +106,7 @@ def measured(batches: Iterable[list[Example]], ask: Ask, assets: Assets, steps_p
             lengths.append(example["steps"])
             events = np.asarray(example["events"])
             _count(counted, events, example["steps"], example["bar"] or bar)
-            repeated.append(repetition(events, example["bar"] or bar))
+            repeated.append(bar_repetition_rate(events, example["bar"] or bar))
     if not count or not sum(lengths):
         return {"examples": count}
     steps = min(max(int(np.median(lengths)), 1), MOST_STEPS)
@@ -119,23 +119,25 @@ def measured(batches: Iterable[list[Example]], ask: Ask, assets: Assets, steps_p
         "nll_per_note": nll / max(sums["notes"], 1),
         "nll_per_event": nll / (sums["notes"] + sum(lengths)),
         "frame_accuracy": sums["correct"] / max(sums["either"], 1),
-        **{f"overlap_{name}": overlap(made[name], counted[name]) for name in HISTOGRAMS},
-        "longest_copy": copies.longest(samples, copies.unpacked(assets["passages"])),
-        "repetition": float(np.mean([repetition(events, bar) for events in samples])),
+        **{f"overlap_{name}": histogram_overlap(made[name], counted[name]) for name in HISTOGRAMS},
+        "longest_copy": copies.longest_copied_passage(
+            samples, copies.deserialize_passages(assets["training_passages"])
+        ),
+        "repetition": float(np.mean([bar_repetition_rate(events, bar) for events in samples])),
         "repetition_of_data": float(np.mean(repeated)),
         "frames": sum(lengths),
         "examples": count,
     }
 
 
-def tally(batches: Iterable[list[Example]], ask: Ask) -> Tally:
-    """The nats a frame of `measured`, as what each piece adds to them."""
+def per_example_nll(batches: Iterable[list[Example]], ask: Ask) -> PerExampleMetric:
+    """Return the nats a frame of `compute_metrics`, as what each piece adds to them."""
     parts = [
         (outputs["nll"], example["steps"])
         for batch in batches
-        for example, outputs in zip(batch, in_order(ask, "score", batch), strict=True)
+        for example, outputs in zip(batch, collect_in_order(ask, "score", batch), strict=True)
     ]
-    return tally_of_shares("nll_per_frame", parts, higher=False)
+    return ratio_metric("nll_per_frame", parts, higher_is_better=False)
 
 
 def _count(counted: dict[str, Counter[int]], events: np.ndarray, steps: int, bar: int) -> None:
@@ -144,9 +146,9 @@ def _count(counted: dict[str, Counter[int]], events: np.ndarray, steps: int, bar
 
 
 def _samples(ask: Ask, steps: int) -> list[np.ndarray]:
-    """The events of pieces out of nothing, by the model's own chances."""
-    wish = {"events": np.zeros([0, 3], np.int32), "length": steps, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    found: list[np.ndarray] = []
-    for _, outputs in ask("serving_default", [wish | {"seed": seed} for seed in range(SAMPLES)]):
-        found += [events[:length] for events, length in zip(outputs["events"], outputs["lengths"], strict=True)]
-    return found
+    """Return the events of pieces without a prompt, sampled from the model's own probabilities."""
+    request = {"events": np.zeros([0, 3], np.int32), "length": steps, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    samples: list[np.ndarray] = []
+    for _, outputs in ask("serving_default", [request | {"seed": seed} for seed in range(SAMPLES)]):
+        samples += [events[:length] for events, length in zip(outputs["events"], outputs["lengths"], strict=True)]
+    return samples

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from common.music.frame_tokens import PADDING, PITCHES, from_events, to_events
-from common.music.midi_writer import midi_bytes
+from common.music.frame_tokens import PADDING, PITCHES, events_to_tokens, tokens_to_events
+from common.music.midi_writer import encode_midi_batch
 from common.types import Assets, Endpoint
 
 from . import likelihood, sampling
@@ -18,7 +18,7 @@ ROWS = 8  # pieces that are scored at once
 SCORES = ("nll", "notes", "correct", "either")
 
 
-class Player:
+class MusicEndpoints:
     """Functions of notes, in core TensorFlow ops.
 
     Args:
@@ -29,7 +29,7 @@ class Player:
         self.config, self.assets, self.model = config, assets, model
 
     def endpoints(self) -> dict[str, Endpoint]:
-        """All of them, by name."""
+        """Return all of them, by name."""
 
         def whole(name: str) -> tf.TensorSpec:
             return tf.TensorSpec([None], tf.int32, name)
@@ -42,12 +42,12 @@ class Player:
         asked |= {"top_k": whole("top_k"), "top_p": real("top_p"), "seed": whole("seed")}
         more = {name: whole(name) for name in ("key", "bar", "voices", "low", "high")}
         return {
-            "serving_default": Endpoint(self.played, asked),
-            "conditioned": Endpoint(self.conditioned, asked | more | {"tempo": real("tempo")}),
-            "score": Endpoint(self.scored, {"events": events, "steps": whole("steps"), "bar": whole("bar")}),
+            "serving_default": Endpoint(self.generate, asked),
+            "conditioned": Endpoint(self.generate_conditioned, asked | more | {"tempo": real("tempo")}),
+            "score": Endpoint(self.score, {"events": events, "steps": whole("steps"), "bar": whole("bar")}),
         }
 
-    def played(
+    def generate(
         self,
         events: tf.Tensor,
         length: tf.Tensor,
@@ -56,7 +56,7 @@ class Player:
         top_p: tf.Tensor,
         seed: tf.Tensor,
     ) -> Mapping[str, tf.Tensor]:
-        """Pieces that begin with the given events.
+        """Return pieces that begin with the given events.
 
         Args:
           events: int32 [batch, notes, 3], each a start, a duration and a pitch. Those of duration 0 are no notes, but
@@ -69,25 +69,25 @@ class Player:
         """
         asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
         learned = {name: self.assets[name] for name in ("bar", "voices", "low", "high")}
-        usual = {"key": 0, **learned, "tempo": float(self.config.tempo)}
-        filled = {name: tf.fill(tf.shape(length), value) for name, value in usual.items()}
-        return self.conditioned(events=events, length=length, **{**asked, **filled})
+        defaults = {"key": 0, **learned, "tempo": float(self.config.tempo)}
+        filled = {name: tf.fill(tf.shape(length), value) for name, value in defaults.items()}
+        return self.generate_conditioned(events=events, length=length, **{**asked, **filled})
 
-    def conditioned(
+    def generate_conditioned(
         self, *, events: tf.Tensor, length: tf.Tensor, tempo: tf.Tensor, **conditions: tf.Tensor
     ) -> Mapping[str, tf.Tensor]:
-        """As `played`, and by more wishes, each [batch].
+        """Return pieces as `generate` does, under more conditions, each [batch].
 
         Args:
           tempo: float32, quarter notes a minute, of the MIDI file.
-          conditions: temperature, top_k, top_p and seed as of `played`, and all int32:
+          conditions: temperature, top_k, top_p and seed as of `generate`, and all int32:
             key, 0 for any, 1 to 12 for major on C to B, 13 to 24 for minor on C to B;
             bar, steps of a bar, 0 for any;
             voices, the most notes at a time; low, high, the range of notes; all after the given events.
         """
         length = tf.maximum(length, 0)
         ends = tf.reduce_max(tf.pad(events[..., 0] + events[..., 1], [[0, 0], [0, 1]]), axis=1)
-        wish = sampling.Wish(
+        request = sampling.SamplingRequest(
             prompt=self._tokens(events, tf.clip_by_value(ends, 0, length)),
             steps=length,
             temperature=tf.maximum(conditions["temperature"], 0.0),
@@ -100,23 +100,23 @@ class Player:
             low=conditions["low"],
             high=conditions["high"],
         )
-        found, lengths = to_events(sampling.drawn(self.config, self.model, wish))
-        written = midi_bytes(found, lengths, self.config.steps_per_beat, tempo)
-        return {"events": found, "lengths": lengths, "midi_bytes": written}
+        sampled, lengths = tokens_to_events(sampling.sample_tokens(self.config, self.model, request))
+        written = encode_midi_batch(sampled, lengths, self.config.steps_per_beat, tempo)
+        return {"events": sampled, "lengths": lengths, "midi_bytes": written}
 
     def _tokens(self, events: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
-        """[batch, time], padded."""
+        """Return tokens of frames, [batch, time], padded."""
         shape = tf.shape(events)
         ragged = tf.RaggedTensor.from_row_lengths(
             tf.reshape(events, [-1, 3]), tf.fill([shape[0]], shape[1]), validate=False
         )
-        return from_events(ragged, steps, self.assets["held"]).to_tensor(PADDING)
+        return events_to_tokens(ragged, steps, self.assets["has_held_notes"]).to_tensor(PADDING)
 
-    def scored(self, events: tf.Tensor, steps: tf.Tensor, bar: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        """How likely pieces are, in their own key, each frame given those before it.
+    def score(self, events: tf.Tensor, steps: tf.Tensor, bar: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """Return how likely pieces are, in their own key, each frame given those before it.
 
         Args:
-          events: as of `played`; steps: int32 [batch], frames, all of which count.
+          events: as of `generate`; steps: int32 [batch], frames, all of which count.
 
         Returns: nll float32 [batch], negative log-likelihood in nats of all frames; notes int32 [batch], those of all
           frames; correct and either int32 [batch], notes that both the frames and the model's choices for them hold,

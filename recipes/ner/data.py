@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from common.data.default_datasets import Archive, attribution, fetch
-from common.data.readers.tagged import Sentence, Tagged
-from common.row_errors import Problems
+from common.data.default_datasets import Archive, attribution_info, download_archive
+from common.data.readers.raw_sentence import RawSentence
+from common.data.readers.tagged import TaggedReader
+from common.row_errors import RowErrors
 from common.text.tag_schemes import IOB2, Span
-from common.types import Example, Field, Source
+from common.types import Example, ExampleSource, Field
 
 FIELDS = (
     Field("tokens", "tokens", ("words", "token", "word", "form", "text", "sentence")),
@@ -45,8 +46,8 @@ RECORD = re.compile(r"<AddressString>.*?</AddressString>", re.DOTALL)
 STUCK = re.compile(r"[,;.)]*")  # what is written behind a word without a blank belongs to it: "Ave,"
 
 
-def addresses(offline: bool = False) -> tuple[Source, dict[str, str]]:
-    """US addresses labelled by hand and their attribution, as texts whose entities are places in them.
+def load_addresses(offline: bool = False) -> tuple[ExampleSource, dict[str, str]]:
+    """Return US addresses labelled by hand and their attribution, as texts whose entities are places in them.
 
     An address that repeats another one but for case, blanks and punctuation is left out, so that none is in two parts.
     The archive's other files labelled by hand add nothing: us50_*.xml follow older rules, which labeled.xml contradicts
@@ -55,55 +56,55 @@ def addresses(offline: bool = False) -> tuple[Source, dict[str, str]]:
     Raises:
       DataError: the archive cannot be fetched.
     """
-    path = fetch(ADDRESSES, offline) / "labeled.xml"
-    return _source("hand-labelled US addresses", [path], set()), attribution(ADDRESSES)
+    path = download_archive(ADDRESSES, offline) / "labeled.xml"
+    return _source("hand-labelled US addresses", [path], set()), attribution_info(ADDRESSES)
 
 
-def synthetic(offline: bool = False) -> tuple[Source, dict[str, str]]:
-    """US addresses labelled by rules and their attribution; for training only, none of `addresses` is among them.
+def load_synthetic_addresses(offline: bool = False) -> tuple[ExampleSource, dict[str, str]]:
+    """Return US addresses labelled by rules, none of which `load_addresses` has, and their attribution; for training.
 
     Raises:
       DataError: the archive cannot be fetched.
     """
-    by_hand, _ = addresses(offline)
-    folder = fetch(SYNTHETIC, offline)
+    by_hand, _ = load_addresses(offline)
+    folder = download_archive(SYNTHETIC, offline)
     known = {_key(example["text"]) for example in by_hand}
     paths = [folder / name for name in SYNTHETIC.members]
-    return _source("US addresses labelled by rules", paths, known), attribution(SYNTHETIC)
+    return _source("US addresses labelled by rules", paths, known), attribution_info(SYNTHETIC)
 
 
-def _source(name: str, paths: Sequence[Path], known: set[str]) -> Source:
-    problems, repairs = Problems(), Problems()
-    reader = Tagged(name, lambda: _sentences(paths, set(known)), IOB2, False, {}, False, problems, repairs)
+def _source(name: str, paths: Sequence[Path], known: set[str]) -> ExampleSource:
+    row_errors, repairs = RowErrors(), RowErrors()
+    reader = TaggedReader(name, lambda: _sentences(paths, set(known)), IOB2, False, {}, False, row_errors, repairs)
 
     def read() -> Iterator[Example]:
-        problems.clear()
+        row_errors.clear()
         return (example for _, example in reader.rows())
 
-    return Source(name, read, problems, repairs)
+    return ExampleSource(name, read, row_errors, repairs)
 
 
-def _sentences(paths: Sequence[Path], seen: set[str]) -> Iterator[Sentence]:
-    """The addresses of some files, each once; those in `seen` are left out."""
+def _sentences(paths: Sequence[Path], seen: set[str]) -> Iterator[RawSentence]:
+    """Yield the addresses of some files, each once; those in `seen` are left out."""
     for path in paths:
         whole = path.read_text(encoding="utf-8")
         line, counted = 1, 0  # of what stands before
-        for found in RECORD.finditer(whole):
-            line, counted = line + whole.count("\n", counted, found.start()), found.start()
+        for record in RECORD.finditer(whole):
+            line, counted = line + whole.count("\n", counted, record.start()), record.start()
             place = f"{path.name}:{line}"
             try:
-                text, spans = _address(ElementTree.fromstring(found[0]))
+                text, spans = _address(ElementTree.fromstring(record[0]))
             except ElementTree.ParseError:
                 # One by one, since a broken record makes the whole file unreadable to an XML parser.
-                yield Sentence(place, "is not well-formed XML")
+                yield RawSentence(place, "is not well-formed XML")
                 continue
             if (key := _key(text)) not in seen:
                 seen.add(key)
-                yield Sentence(place, text=text, spans=spans)
+                yield RawSentence(place, text=text, spans=spans)
 
 
 def _address(record: ElementTree.Element) -> tuple[str, list[Span]]:
-    """An address and its entities; neighbours of the same kind are one, as in `usaddress.tag`.
+    """Return an address and its entities; neighbours of the same kind are one, as in `usaddress.tag`.
 
     The file has words such as "Ave,": a comma at an entity's end is no part of it.
 
@@ -125,5 +126,5 @@ def _address(record: ElementTree.Element) -> tuple[str, list[Span]]:
 
 
 def _key(text: str) -> str:
-    """What two spellings of one address have in common: letters and digits."""
+    """Return what two spellings of one address have in common: letters and digits."""
     return re.sub(r"[\W_]+", "", text.lower())

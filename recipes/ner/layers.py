@@ -12,7 +12,7 @@ from common.types import JsonObject, Shape
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Outside(keras.layers.Layer):
+class OutsideBias(keras.layers.Layer):
     """Scores of tags with a constant added to that of O, the first one; it is not trained, but set.
 
     Below 0 it lets the tagger find more entities, of which fewer are right. Likelihood takes the balance of training,
@@ -32,7 +32,7 @@ class Outside(keras.layers.Layer):
         return shape
 
 
-NAMES = 2  # features of the linear part that name the word: as it is written, and its normal form
+NAMES = 2  # features of the wide branch that name the word: as it is written, and its normal form
 WINDOW = 3  # characters under a filter
 
 
@@ -68,17 +68,17 @@ class RareWordDropout(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class WideScores(keras.layers.Layer):
+class HashedLinear(keras.layers.Layer):
     """Scores of tags from the hashed features of a token and its neighbours, each with a weight of its own.
 
-    The linear part of a classic CRF tagger, wide beside deep (Cheng et al. 2016).
+    The features of a classic CRF tagger, wide beside deep (Cheng et al. 2016).
 
     Args:
       buckets: ids run from 1 to this; 0 means none.
-      tags: how many there are.
-      reach: how many neighbours on either side are looked at.
-      rate: share of features left out in training.
-      speed: rows are kept divided by this, so that Adam moves the scores this many times faster.
+      num_tags: how many there are.
+      window: how many neighbors on either side are looked at.
+      dropout: fraction of features that is dropped in training.
+      lr_multiplier: rows are stored divided by this, so that Adam moves the scores this many times faster.
 
     Call arguments:
       ids: any integers [batch, time, kinds]; the first NAMES of them name the word.
@@ -88,12 +88,15 @@ class WideScores(keras.layers.Layer):
     Returns: [batch, time, tags].
     """
 
-    def __init__(self, buckets: int, tags: int, reach: int, rate: float, speed: float, **kwargs: object):
+    def __init__(
+        self, buckets: int, num_tags: int, window: int, dropout: float, lr_multiplier: float, **kwargs: object
+    ):
         super().__init__(**kwargs)
-        self.buckets, self.tags, self.reach, self.rate, self.speed = buckets, tags, reach, rate, speed
-        places = 2 * reach + 1
-        self.rows = Embedding(buckets + 1, places * tags, embeddings_initializer="zeros", name="rows")
-        self.dropout = keras.layers.Dropout(rate, name="dropout")
+        self.buckets, self.num_tags, self.window = buckets, num_tags, window
+        self.rate, self.lr_multiplier = dropout, lr_multiplier
+        places = 2 * window + 1
+        self.rows = Embedding(buckets + 1, places * num_tags, embeddings_initializer="zeros", name="rows")
+        self.dropout = keras.layers.Dropout(dropout, name="dropout")
 
     def build(self, ids_shape: Shape, known_shape: Shape | None = None) -> None:
         self.rows.build(ids_shape)
@@ -102,36 +105,36 @@ class WideScores(keras.layers.Layer):
         ids = tf.cast(ids, tf.int32)
         names, rest = ids[:, :, :NAMES], ids[:, :, NAMES:]
         ids = tf.concat([tf.where(known[:, :, None], names, 0), rest], axis=2)
-        kept = tf.cast(self.dropout(tf.cast(ids > 0, tf.float32), training=training), tf.float32)
-        told = tf.reduce_sum(tf.cast(self.rows(ids), tf.float32) * kept[..., None], axis=2)
-        parts = tf.split(told, 2 * self.reach + 1, axis=2)
+        present = tf.cast(self.dropout(tf.cast(ids > 0, tf.float32), training=training), tf.float32)
+        scores = tf.reduce_sum(tf.cast(self.rows(ids), tf.float32) * present[..., None], axis=2)
+        parts = tf.split(scores, 2 * self.window + 1, axis=2)
         # What the token at t + offset says of the tag at t.
-        total = sum(_shifted(part, place - self.reach) for place, part in enumerate(parts))
-        return self.speed * total / ids.shape[-1] ** 0.5
+        total = sum(_shifted(part, place - self.window) for place, part in enumerate(parts))
+        return self.lr_multiplier * total / ids.shape[-1] ** 0.5
 
     def compute_output_shape(self, ids_shape: Shape, known_shape: Shape | None = None) -> Shape:
-        return (*ids_shape[:-1], self.tags)
+        return (*ids_shape[:-1], self.num_tags)
 
     def get_config(self) -> JsonObject:
-        own = {"buckets": self.buckets, "tags": self.tags, "reach": self.reach}
-        return {**super().get_config(), **own, "rate": self.rate, "speed": self.speed}
+        own = {"buckets": self.buckets, "num_tags": self.num_tags, "window": self.window}
+        return {**super().get_config(), **own, "dropout": self.rate, "lr_multiplier": self.lr_multiplier}
 
 
 def _shifted(steps: tf.Tensor, offset: int) -> tf.Tensor:
-    """At each step what stands `offset` steps on, 0 beyond the ends: [batch, time, ...] to the same."""
+    """Return at each step what stands `offset` steps on, 0 beyond the ends: [batch, time, ...] to the same."""
     width = abs(offset)
     padding = [[0, 0], [width, width]] + [[0, 0]] * (steps.shape.rank - 2)
     return tf.pad(steps, padding)[:, width + offset : width + offset + tf.shape(steps)[1]]
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Characters(keras.layers.Layer):
+class CharacterEncoder(keras.layers.Layer):
     """A vector of each word's characters by a CNN with a maximum over places, or by a BiLSTM's last states.
 
     Ma and Hovy 2016; Lample et al. 2016.
 
     Args:
-      count: character ids, 0 padding.
+      num_characters: character ids, 0 padding.
       kind: "cnn" or "lstm".
       units: size of a character's vector.
       filters: size of the result.
@@ -142,11 +145,13 @@ class Characters(keras.layers.Layer):
     Returns: [batch, time, filters].
     """
 
-    def __init__(self, count: int, kind: str, units: int, filters: int, **kwargs: object):
+    def __init__(self, num_characters: int, kind: str, units: int, filters: int, **kwargs: object):
         super().__init__(**kwargs)
-        self.count, self.kind, self.units, self.filters = count, kind, units, filters
+        self.num_characters, self.kind, self.units, self.filters = num_characters, kind, units, filters
         start = keras.initializers.RandomUniform(-0.5, 0.5)
-        self.rows = Embedding(count, units, embeddings_initializer=start, mask_zero=kind == "lstm", name="rows")
+        self.rows = Embedding(
+            num_characters, units, embeddings_initializer=start, mask_zero=kind == "lstm", name="rows"
+        )
         if kind == "lstm":
             self.reader = keras.layers.Bidirectional(keras.layers.LSTM(filters // 2, name="lstm"), name="reader")
 
@@ -164,25 +169,25 @@ class Characters(keras.layers.Layer):
         flat = tf.gather_nd(ids, words)
         present = flat > 0
         if self.kind == "lstm":
-            found = self.reader(self.rows(flat), mask=present)
+            encoded = self.reader(self.rows(flat), mask=present)
         else:
             # What each character adds to the filters at each place of the window is the same wherever it stands, so it
             # is worked out once: there are fewer characters than places in the text.
-            characters = tf.range(self.count)
+            characters = tf.range(self.num_characters)
             vectors = self.rows(characters)
             vectors *= tf.cast(characters > 0, vectors.dtype)[:, None]
             kernel = tf.reshape(tf.cast(self.kernel.value, vectors.dtype), [WINDOW, self.units, self.filters])
             adds = tf.unstack(tf.matmul(vectors, kernel))  # of [characters, filters]
             padded = tf.pad(flat, [[0, 0], [WINDOW // 2, WINDOW // 2]])
             windows = [tf.gather(add, padded[:, at : at + ids.shape[-1]]) for at, add in enumerate(adds)]
-            found = sum(windows, start=tf.cast(self.bias.value, vectors.dtype))  # [words, characters, filters]
-            found = tf.reduce_max(tf.where(present[:, :, None], found, found.dtype.min), axis=1)
+            encoded = sum(windows, start=tf.cast(self.bias.value, vectors.dtype))  # [words, characters, filters]
+            encoded = tf.reduce_max(tf.where(present[:, :, None], encoded, encoded.dtype.min), axis=1)
         shape = tf.concat([tf.shape(ids)[:2], [self.filters]], axis=0)
-        return tf.ensure_shape(tf.scatter_nd(tf.cast(words, tf.int32), found, shape), [None, None, self.filters])
+        return tf.ensure_shape(tf.scatter_nd(tf.cast(words, tf.int32), encoded, shape), [None, None, self.filters])
 
     def compute_output_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], self.filters)
 
     def get_config(self) -> JsonObject:
-        own = {"count": self.count, "kind": self.kind, "units": self.units, "filters": self.filters}
+        own = {"num_characters": self.num_characters, "kind": self.kind, "units": self.units, "filters": self.filters}
         return {**super().get_config(), **own}

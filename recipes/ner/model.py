@@ -9,38 +9,40 @@ import keras
 from common.modeling.layers.affixes import AffixEmbedding
 from common.modeling.layers.crf import CRF
 from common.modeling.layers.embedding import Embedding
-from common.modeling.layers.recurrent import lstm
+from common.modeling.layers.recurrent import lstm_states
 
 from .config import Config
 from .features import CHARACTERS, LINEAR, SHAPES
-from .layers import Characters, Outside, RareWordDropout, WideScores
-from .tagging import allowed
+from .layers import CharacterEncoder, HashedLinear, OutsideBias, RareWordDropout
+from .tagging import transition_mask
 
-PARTS = {  # patterns of layer names
+LAYER_GROUPS = {  # patterns of layer names
     "embedding": ("words_", "vectors", "affix_vectors", "shape_vectors", "character_vectors"),
     "encoder": ("lstm_*",),
     "head": ("tags", "wide", "crf", "outside"),
 }
 
 
-def build(config: Config, word_counts: Sequence[int], characters: int, types: int, vector_units: int) -> keras.Model:
-    """The model.
+def build_model(
+    config: Config, word_counts: Sequence[int], num_characters: int, num_types: int, vector_dim: int
+) -> keras.Model:
+    """Return the model.
 
     Inputs: words int32 [batch, time], 0 where padded; affixes uint16 [batch, time, kinds]; shapes [batch, time];
     characters [batch, time, CHARACTERS].
     Outputs: emissions float32 [batch, time, tags], which are trained, and lstm_emissions, what the LSTM alone says, if
-    there is a linear part; decided, the emissions by which tags are chosen, with O's share as the validation part would
-    have it; lengths int32 [batch].
+    there is a wide branch; decided, the emissions by which tags are chosen, with O's share as fits the validation
+    split; lengths int32 [batch].
 
     Args:
       word_counts: how often training holds each word of the vocabulary, by rank; 0 for those of pretrained vectors.
-      characters: how many character ids there are.
-      types: of entities.
-      vector_units: size of pretrained vectors, 0 for none.
+      num_characters: character ids.
+      num_types: types of entities.
+      vector_dim: size of pretrained vectors, 0 for none.
     """
     inputs = {
         "words": keras.Input([None], dtype="int32", name="words"),
-        "affixes": keras.Input([None, config.affix_kinds], dtype="uint16", name="affixes"),
+        "affixes": keras.Input([None, config.num_affixes], dtype="uint16", name="affixes"),
         "shapes": keras.Input([None], dtype="uint16", name="shapes"),
         "characters": keras.Input([None, CHARACTERS], dtype="uint16", name="characters"),
     }
@@ -48,12 +50,12 @@ def build(config: Config, word_counts: Sequence[int], characters: int, types: in
     read = keras.ops.maximum(lengths, 1)
 
     start = keras.initializers.RandomUniform(-0.1, 0.1)
-    rate = (1 if config.noise else 0) * config.word_dropout
+    rate = (1 if config.stochastic_regularization else 0) * config.word_dropout
     chances = [0.0, 0.0, *(rate / (rate + count) if count else 1.0 for count in word_counts), 0.0]
     seen = RareWordDropout(chances, len(chances) - 1, name="word_dropout")(inputs["words"])
-    states = embed_words(config, inputs, seen, start, len(chances), characters, vector_units)
+    states = embed_words(config, inputs, seen, start, len(chances), num_characters, vector_dim)
     states = encode_sentence(config, states, read)
-    moves = allowed(types, config.scheme)
+    moves = transition_mask(num_types, config.tag_scheme)
     tags = len(moves.start)
     emissions = keras.layers.Dense(tags, dtype="float32", name="tags")(states)
     outputs = {"lengths": lengths}
@@ -64,7 +66,7 @@ def build(config: Config, word_counts: Sequence[int], characters: int, types: in
         emissions = add_linear_scores(config, config.wide_buckets, emissions, inputs["linear"], is_known)
     if config.decoder == "crf":
         emissions = CRF(tags, *moves, name="crf")(emissions)
-    outputs |= {"emissions": emissions, "decided": Outside(dtype="float32", name="outside")(emissions)}
+    outputs |= {"emissions": emissions, "decided": OutsideBias(dtype="float32", name="outside")(emissions)}
     return keras.Model(inputs, outputs, name="ner")
 
 
@@ -73,39 +75,40 @@ def embed_words(
     inputs: Mapping[str, keras.KerasTensor],
     seen: keras.KerasTensor,
     start: keras.initializers.Initializer,
-    words: int,
-    characters: int,
-    vector_units: int,
+    num_words: int,
+    num_characters: int,
+    vector_dim: int,
 ) -> keras.KerasTensor:
     """Return what is known of each word by itself, side by side, [batch, time, units].
 
     Args:
       seen: ids of words, in training some of them replaced with the unknown word's.
       start: of tables.
-      words, characters: how many ids there are.
+      num_words, num_characters: ids.
+      vector_dim: size of pretrained vectors, 0 for none.
     """
-    vectors = [Embedding(words, config.embedding_units, embeddings_initializer=start, name="words_")(seen)]
-    if vector_units:
-        table = Embedding(words, vector_units, trainable=config.tune_vectors, name="vectors")
+    vectors = [Embedding(num_words, config.embedding_dim, embeddings_initializer=start, name="words_")(seen)]
+    if vector_dim:
+        table = Embedding(num_words, vector_dim, trainable=config.train_vectors, name="vectors")
         vectors.append(table(inputs["words"]))
     if config.affix_buckets:
-        affixes = AffixEmbedding(config.affix_buckets, config.embedding_units, name="affix_vectors")
+        affixes = AffixEmbedding(config.affix_buckets, config.embedding_dim, name="affix_vectors")
         vectors.append(affixes(inputs["affixes"]))
-    shapes = Embedding(SHAPES + 1, config.shape_units, embeddings_initializer=start, name="shape_vectors")
+    shapes = Embedding(SHAPES + 1, config.shape_dim, embeddings_initializer=start, name="shape_vectors")
     vectors.append(shapes(inputs["shapes"]))
-    if config.characters != "none":
-        sizes = (config.character_units, config.character_filters)
-        letters = Characters(characters, config.characters, *sizes, name="character_vectors")
+    if config.char_encoder != "none":
+        sizes = (config.char_dim, config.char_filters)
+        letters = CharacterEncoder(num_characters, config.char_encoder, *sizes, name="character_vectors")
         vectors.append(letters(inputs["characters"]))
     return keras.layers.Concatenate(name="features")(vectors)
 
 
 def encode_sentence(config: Config, states: keras.KerasTensor, lengths: keras.KerasTensor) -> keras.KerasTensor:
     """Return states of the LSTMs, [batch, time, 2 * lstm_units]."""
-    noise = 1 if config.noise else 0
+    noise = 1 if config.stochastic_regularization else 0
     states = keras.layers.SpatialDropout1D(noise * config.input_dropout, name="input_dropout")(states)
     for layer in range(1, config.lstm_layers + 1):
-        states = lstm(states, lengths, config.lstm_units, True, f"lstm_{layer}")
+        states = lstm_states(states, lengths, config.lstm_units, True, f"lstm_{layer}")
         states = keras.layers.SpatialDropout1D(noise * config.state_dropout, name=f"state_dropout_{layer}")(states)
     return states
 
@@ -124,7 +127,9 @@ def add_linear_scores(
       linear: hashed features, [batch, time, LINEAR].
       is_known: whether the LSTM saw a word as what it is, [batch, time].
     """
-    dropout = (1 if config.noise else 0) * config.wide_dropout
+    dropout = (1 if config.stochastic_regularization else 0) * config.wide_dropout
     tags = emissions.shape[-1]
-    wide = WideScores(buckets, tags, config.wide_reach, dropout, config.wide_rate, dtype="float32", name="wide")
+    wide = HashedLinear(
+        buckets, tags, config.wide_window, dropout, config.wide_lr_multiplier, dtype="float32", name="wide"
+    )
     return keras.layers.Add(dtype="float32", name="scores")([emissions, wide(linear, is_known)])

@@ -10,17 +10,28 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from common.config import passes, refuse
-from common.data.check_tags import named_entities
-from common.data.loading import combined, digest, open_tagged_source
+from common.config import reject_settings, resolve_epochs
+from common.data.check_tags import check_tagged_sentences
+from common.data.loading import combine_fingerprints, file_digest, open_tagged_source
 from common.data.splitting import load_splits
-from common.errors import ConfigError, DataError
-from common.modeling.layers.crf import Moves
+from common.errors import ConfigError
+from common.modeling.layers.crf_recursions import Transitions
 from common.recipe import Recipe
-from common.runtime.open_file import located
-from common.text.tokenizer import tokenised
-from common.text.vocabulary import Affixes, Vocabulary, counted, familiar, frequent
-from common.types import Assets, Axis, Batch, Endpoint, Example, Field, Format, JsonObject, Source, Splits
+from common.runtime.open_file import expand_path
+from common.text.tokenizer import tokenize_with_offsets
+from common.text.vocabulary import AffixHasher, Vocabulary, count_words, known_word_fraction, most_frequent
+from common.types import (
+    Assets,
+    Batch,
+    Endpoint,
+    Example,
+    ExampleSource,
+    Field,
+    JsonObject,
+    NamedAxis,
+    OutputFormat,
+    Splits,
+)
 
 from . import data, features, model, pretrained, serving, tagging, writing
 from .config import PREFIXES, SUFFIXES, Config
@@ -31,9 +42,9 @@ class NerRecipe(Recipe[Config]):
     """Text or tokens to entities."""
 
     fields = data.FIELDS
-    inputs = (Field("text", "text", ("sentence", "content", "body", "document")),)
-    length_keys = ("words",)
-    parts = model.PARTS
+    input_fields = (Field("text", "text", ("sentence", "content", "body", "document")),)
+    length_features = ("words",)
+    layer_groups = model.LAYER_GROUPS
     extendable_assets = ("words", "characters")
     head: TaggingHead
 
@@ -41,163 +52,149 @@ class NerRecipe(Recipe[Config]):
         super().__init__(config, assets)
         self.types: list[str] = assets["types"]
         self.vocabulary = Vocabulary(assets["words"], buckets=1)
-        buckets = max(config.affix_buckets, 1)
-        self.affixes = Affixes(self.vocabulary, assets["words"], PREFIXES, SUFFIXES, buckets)
-        self.characters = features.CharacterIds(assets["characters"])
-        numbers = tf.range(len(self.types), dtype=tf.int32)
-        self.type_ids = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(self.types, numbers), -1)
-        self.scheme = config.scheme
+        affixes = AffixHasher(self.vocabulary, assets["words"], PREFIXES, SUFFIXES, max(config.affix_buckets, 1))
+        self.characters = features.CharacterVocabulary(assets["characters"])
+        self.token_encoder = features.TokenEncoder(self.vocabulary, affixes, self.characters, config.wide_buckets or 0)
+        self.type_ids = tagging.make_type_table(self.types)
+        self.scheme = config.tag_scheme
         self.head = TaggingHead(self.types, self.scheme, self.decode)
 
     open_source = staticmethod(open_tagged_source)
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        refuse(config, ("label_smoothing", "class_weights"), "this recipe learns whole sentences, not single labels")
-        splits = load_splits(config, data.FIELDS, lambda: data.addresses(config.offline), cls.open_source)
-        if not config.vectors:
+        reason = "this recipe learns whole sentences, not single labels"
+        reject_settings(config, ("label_smoothing", "class_weights"), reason)
+        splits = load_splits(config, data.FIELDS, lambda: data.load_addresses(config.offline), cls.open_source)
+        if not config.pretrained_vectors:
             return splits
-        return dataclasses.replace(splits, fingerprint=combined([splits.fingerprint, digest(located(config.vectors))]))
+        fingerprints = [splits.fingerprint, file_digest(expand_path(config.pretrained_vectors))]
+        return dataclasses.replace(splits, fingerprint=combine_fingerprints(fingerprints))
 
     @classmethod
-    def learn(cls, config: Config, train: Source) -> Assets:
+    def build_assets(cls, config: Config, train: ExampleSource) -> Assets:
         counts = features.count_tokens(train)
-        words = frequent(counts.words, config.vocabulary, config.min_count)
-        vector_units = 0
-        if config.vectors:
-            vectors, vector_units = pretrained.read(config.vectors, words, config.vector_words)
-            if not vectors:
-                raise DataError(f"{config.vectors} has no vector of any word of {train.name}: name another file.")
-            words += sorted(set(vectors) - set(words))
+        words = most_frequent(counts.words, config.vocabulary_size, config.min_count)
+        words, vector_dim = pretrained.extend_words(config, words, train.name)
         return {
             "types": sorted(counts.types),
             "words": words,
             "word_counts": [counts.words[word] for word in words],
-            "vector_units": vector_units,
-            "sentence_count": counts.sentences,
-            "characters": frequent(counts.characters, 2000, 2),
+            "vector_dim": vector_dim,
+            "num_sentences": counts.sentences,
+            "characters": most_frequent(counts.characters, 2000, 2),
         }
 
     @classmethod
-    def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
-        found = cls.learn(config, train)
-        if found["vector_units"] not in (0, known["vector_units"]):
+    def extend_assets(cls, config: Config, train: ExampleSource, known: Assets) -> Assets:
+        assets = cls.build_assets(config, train)
+        if assets["vector_dim"] not in (0, known["vector_dim"]):
             raise ConfigError(
-                f"{config.vectors} has vectors of {found['vector_units']} numbers, and those of the run that"
-                f" --init-from names have {known['vector_units'] or 'none'}. Leave --vectors out."
+                f"{config.pretrained_vectors} has vectors of {assets['vector_dim']} numbers, and those of the run that"
+                f" --init-from names have {known['vector_dim'] or 'none'}. Leave --pretrained-vectors out."
             )
-        own = found if train.own is None else cls.learn(config, train.own)
-        extended = cls.extend_known(found, known)
+        own = assets if train.without_replay is None else cls.build_assets(config, train.without_replay)
+        extended = cls.extend_known(assets, known)
         counts = Counter(dict(zip(known["words"], known["word_counts"], strict=True)))
-        counts.update(dict(zip(found["words"], found["word_counts"], strict=True)))
+        counts.update(dict(zip(assets["words"], assets["word_counts"], strict=True)))
         return extended | {
             "word_counts": [counts[word] for word in extended["words"]],
-            "vector_units": known["vector_units"],
-            "familiar": familiar(own["words"], known["words"]),
+            "vector_dim": known["vector_dim"],
+            "known_word_fraction": known_word_fraction(own["words"], known["words"]),
         }
 
     @classmethod
-    def settle(cls, config: Config, assets: Assets) -> Config:
-        # The linear part learns in a few passes, and more of them overfit.
-        most = 15 if config.init_from else 10
-        epochs = passes(config, assets, assets["sentence_count"], 150_000, 3, most, fill=False)
-        buckets = config.wide_buckets
-        if buckets is None:  # a word has some features of its own and shares others
-            buckets = min(max(6 * sum(count > 0 for count in assets["word_counts"]), 2_000), 60_000)
-        scheme = config.scheme or tagging.choose_scheme(len(assets["types"]))
-        return dataclasses.replace(config, epochs=epochs, scheme=scheme, wide_buckets=buckets)
+    def resolve_defaults(cls, config: Config, assets: Assets) -> Config:
+        # The wide branch learns in a few epochs, and more of them overfit.
+        max_epochs = 15 if config.init_from else 10
+        epochs = resolve_epochs(config, assets, assets["num_sentences"], 150_000, 3, max_epochs, fill=False)
+        fitting = features.choose_wide_buckets(assets["word_counts"])
+        scheme = config.tag_scheme or tagging.choose_scheme(len(assets["types"]))
+        buckets = fitting if config.wide_buckets is None else config.wide_buckets
+        return dataclasses.replace(config, epochs=epochs, tag_scheme=scheme, wide_buckets=buckets)
 
     @classmethod
-    def check(cls, config: Config, splits: Splits) -> JsonObject:
-        def known(tokens: Iterable[Sequence[str]]) -> set[str]:
-            uses = counted(tokens, words=features.normal)
-            return set(frequent(uses, config.vocabulary, config.min_count))
+    def check_data(cls, config: Config, splits: Splits) -> JsonObject:
+        def get_vocabulary(tokens: Iterable[Sequence[str]]) -> set[str]:
+            counts = count_words(tokens, words=features.normalize_words)
+            return set(most_frequent(counts, config.vocabulary_size, config.min_count))
 
-        return named_entities(splits, features.normal, known)
+        return check_tagged_sentences(splits, features.normalize_words, get_vocabulary)
 
     def encode(self, inputs: Batch) -> Batch:
-        tokens = inputs["tokens"] if "tokens" in inputs else tokenised(inputs["text"])[0]
-        # Each different token is looked at once.
-        flat, places = tf.unique(tokens.values)
-        normal = features.normal(flat)
-        ids = self.vocabulary.ids(tf.RaggedTensor.from_row_lengths(normal, [tf.size(normal)]))
-        affixes = self.affixes.ids(ids.with_values(normal), ids).values
-        found = {"words": ids.values, "affixes": tf.cast(affixes, tf.uint16)}
-        found["shapes"] = tf.cast(features.shapes(flat), tf.uint16)
-        found["characters"] = tf.cast(self.characters.ids(flat), tf.uint16)
-        if self.config.wide_buckets:
-            found["linear"] = tf.cast(features.linear(flat, normal, self.config.wide_buckets), tf.uint16)
-        return {name: tokens.with_values(tf.gather(values, places)) for name, values in found.items()}
+        tokens = inputs["tokens"] if "tokens" in inputs else tokenize_with_offsets(inputs["text"])[0]
+        return self.token_encoder.encode(tokens)
 
-    def encode_target(self, examples: Batch) -> Batch:
-        return {"tags": tagging.ids(examples["tags"], self.type_ids, self.scheme)}
+    def encode_targets(self, examples: Batch) -> Batch:
+        return {"tags": tagging.encode_tags(examples["tags"], self.type_ids, self.scheme)}
 
     def build_model(self) -> keras.Model:
-        counts, units = self.assets["word_counts"], self.assets["vector_units"]
-        return model.build(self.config, counts, self.characters.size, len(self.types), units)
+        counts, vector_dim = self.assets["word_counts"], self.assets["vector_dim"]
+        return model.build_model(self.config, counts, self.characters.size, len(self.types), vector_dim)
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
-        if self.config.vectors:
-            words = self.vocabulary.known
-            vectors, units = pretrained.read(self.config.vectors, words, self.config.vector_words)
-            rows = pretrained.matrix(vectors, words, units, self.vocabulary.first, 1)
+    def initialize_weights(
+        self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], inherited: Collection[str] = ()
+    ) -> None:
+        if self.config.pretrained_vectors:
+            words, num_more = self.vocabulary.words, self.config.pretrained_vocabulary_size
+            vectors, dim = pretrained.load_vectors(self.config.pretrained_vectors, words, num_more)
+            rows = pretrained.embedding_matrix(vectors, words, dim, self.vocabulary.first, 1)
             model.get_layer("vectors").embeddings.assign(rows)
 
-    def axes(self) -> Mapping[str, Mapping[int, Axis]]:
-        words = self.vocabulary.axis()
-        tags = Axis(tagging.names(self.types, self.scheme), labels=self.types)
-        reach = range(-self.config.wide_reach, self.config.wide_reach + 1)
-        seen = Axis([f"{tag} at {place}" for place in reach for tag in tags.names])
+    def get_weight_axes(self) -> Mapping[str, Mapping[int, NamedAxis]]:
+        words, characters = self.vocabulary.named_axis(), self.characters.named_axis()
+        tags = NamedAxis(tagging.tag_names(self.types, self.scheme), labels=self.types)
+        window = range(-self.config.wide_window, self.config.wide_window + 1)
+        scores = NamedAxis([f"{tag} at {place}" for place in window for tag in tags.names])
         # Without a file, a new word has no pretrained vector, as an unknown one has none.
-        vectors = dataclasses.replace(words, like=None) if self.config.vectors else words
-        tables = {"words_": words, "vectors": vectors, "character_vectors/rows": self.characters.axis()}
+        vectors = dataclasses.replace(words, init_new_from=None) if self.config.pretrained_vectors else words
+        tables = {"words_": words, "vectors": vectors, "character_vectors/rows": characters}
         return {
             **{f"{table}/embeddings": {0: rows} for table, rows in tables.items()},
-            **{"tags/kernel": {1: tags}, "tags/bias": {0: tags}, "wide/rows/embeddings": {1: seen}},
+            **{"tags/kernel": {1: tags}, "tags/bias": {0: tags}, "wide/rows/embeddings": {1: scores}},
             **{"crf/start": {0: tags}, "crf/between": {0: tags, 1: tags}, "crf/end": {0: tags}},
         }
 
-    def loss(self, model: keras.Model, target: Batch, outputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        tags, lengths = target["tags"], outputs["lengths"]
-        known = tf.cast(tf.reduce_all(tags >= 0, axis=1), tf.float32)
-        tags = tf.maximum(tags, 0)
+    def compute_loss(self, model: keras.Model, target: Batch, outputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        tags, lengths = tf.maximum(target["tags"], 0), outputs["lengths"]
+        known = tf.cast(tf.reduce_all(target["tags"] >= 0, axis=1), tf.float32)
 
-        def of(emissions: tf.Tensor) -> tf.Tensor:
+        def negative_log_likelihood(emissions: tf.Tensor) -> tf.Tensor:
             if self.config.decoder == "crf":
                 return -model.get_layer("crf").log_likelihood(emissions, tags, lengths)
-            each = tf.nn.sparse_softmax_cross_entropy_with_logits(tags, emissions)
-            return tf.reduce_sum(each * tf.sequence_mask(lengths, tf.shape(tags)[1], tf.float32), axis=1)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tags, emissions)
+            return tf.reduce_sum(losses * tf.sequence_mask(lengths, tf.shape(tags)[1], tf.float32), axis=1)
 
-        sums, alone = of(outputs["emissions"]), self.config.lstm_loss
-        if alone and "lstm_emissions" in outputs:
-            sums = (1 - alone) * sums + alone * of(outputs["lstm_emissions"])
+        sums, lstm_weight = negative_log_likelihood(outputs["emissions"]), self.config.lstm_loss_weight
+        if lstm_weight and "lstm_emissions" in outputs:
+            sums = (1 - lstm_weight) * sums + lstm_weight * negative_log_likelihood(outputs["lstm_emissions"])
         return sums * known, tf.cast(lengths, tf.float32) * known
 
-    def moves(self, model: keras.Model) -> Moves | None:
-        """Return which tag follows which how well; None where each is chosen by itself."""
-        return model.get_layer("crf").moves if self.config.decoder == "crf" else None
+    def get_transitions(self, model: keras.Model) -> Transitions | None:
+        """Return the scores of a tag after another; None where each is chosen by itself."""
+        return model.get_layer("crf").transitions if self.config.decoder == "crf" else None
 
     def decode(self, model: keras.Model, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Return ids of the best tags, int32 [batch, time], 0 beyond the length."""
-        return tagging.best_tags(emissions, lengths, self.moves(model))
+        return tagging.best_tags(emissions, lengths, self.get_transitions(model))
 
     def predict(self, model: keras.Model, features: Batch) -> Mapping[str, tf.Tensor]:
         """Return IOB2 tags and the probability of each one's entity, [batch, time], and lengths [batch]."""
         outputs = model(features, training=False)
         emissions, lengths = outputs["decided"], outputs["lengths"]
         best = self.decode(model, emissions, lengths)
-        ids = tagging.mended(tf.gather(tf.constant(tagging.as_iob2(len(self.types), self.scheme)), best))
+        ids = tagging.repair_iob2(tf.gather(tf.constant(tagging.iob2_ids(len(self.types), self.scheme)), best))
         begins = (ids % 2 == 1) | (ids == 0)  # 0 outside, odd ones begin
-        scores = tagging.entity_probabilities(emissions, best, begins, lengths, self.moves(model))
-        tags = tf.gather(tf.constant(tagging.names(self.types, "iob2")), ids)
+        scores = tagging.entity_probabilities(emissions, best, begins, lengths, self.get_transitions(model))
+        tags = tf.gather(tf.constant(tagging.tag_names(self.types, "iob2")), ids)
         return {"tags": tags, "scores": scores, "lengths": lengths}
 
-    def serve(self, model: keras.Model) -> dict[str, Endpoint]:
+    def make_endpoints(self, model: keras.Model) -> dict[str, Endpoint]:
         return serving.Tagger(self.encode, functools.partial(self.predict, model)).endpoints()
 
-    def odd_inputs(self) -> list[Example]:
-        return [{**example, "tokens": example["text"].split()} for example in super().odd_inputs()]
+    def edge_case_inputs(self) -> list[Example]:
+        return [{**example, "tokens": example["text"].split()} for example in super().edge_case_inputs()]
 
     @property
-    def formats(self) -> Mapping[str, Format]:
-        return {"conll": Format(writing.conll), "html": writing.highlighted(self.types)}
+    def output_formats(self) -> Mapping[str, OutputFormat]:
+        return {"conll": OutputFormat(writing.format_conll), "html": writing.html_format(self.types)}

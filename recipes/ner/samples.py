@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from common.data.writers import json_lines, json_list, lines, parquet
-from common.inference.annotation_formats import Names, doccano, label_studio
-from common.text.tag_schemes import entities
+from common.data.writers import to_json_array, to_jsonl, to_parquet, to_text_lines
+from common.inference.annotation_formats import LabelStudioTags, to_doccano_line, to_label_studio_task
+from common.text.tag_schemes import tags_to_spans
 from common.types import JsonObject
 
 SOURCES = (
@@ -43,21 +43,21 @@ def files() -> dict[str, bytes]:
         starts = [sum(len(token) + 1 for token in tokens[:place]) for place in range(len(tokens))]
         labelled = [
             {"start": starts[first], "end": starts[last - 1] + len(tokens[last - 1]), "label": kind}
-            for first, last, kind in entities(tags)
+            for first, last, kind in tags_to_spans(tags)
         ]
         spans.append({"text": " ".join(tokens), "entities": labelled})
         pairs = list(zip(tokens, tags, strict=True))
         conll += [*(f"{token}\t{tag}" for token, tag in pairs), ""]
         numbered = [[str(number), token, *"_" * 7, tag] for number, (token, tag) in enumerate(pairs, 1)]
         conllu += [f"# text = {' '.join(tokens)}", *map("\t".join, numbered), ""]
-    names = Names(None, "text", {"entities": "label"}, "text")
+    names = LabelStudioTags(None, "text", {"entities": "label"}, "text")
     return {
-        "notes.conll": lines(conll),
-        "notes.conllu": lines(conllu),
-        "notes.jsonl": json_lines(tagged),
-        "notes.parquet": parquet(tagged),
-        "spans.jsonl": json_lines(spans),
-        "spans.parquet": parquet(spans),
-        "label-studio.json": json_list(label_studio(row["text"], row, names) for row in spans),
-        "doccano.jsonl": json_lines(doccano(row["text"], row) for row in spans),
+        "notes.conll": to_text_lines(conll),
+        "notes.conllu": to_text_lines(conllu),
+        "notes.jsonl": to_jsonl(tagged),
+        "notes.parquet": to_parquet(tagged),
+        "spans.jsonl": to_jsonl(spans),
+        "spans.parquet": to_parquet(spans),
+        "label-studio.json": to_json_array(to_label_studio_task(row["text"], row, names) for row in spans),
+        "doccano.jsonl": to_jsonl(to_doccano_line(row["text"], row) for row in spans),
     }

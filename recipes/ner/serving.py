@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from common.data.encoding import densified
-from common.text.tokenizer import tokenised
+from common.data.encoding import pad_ragged
+from common.text.tokenizer import tokenize_with_offsets
 from common.types import Batch, Endpoint
 
 ROWS = 64  # that an endpoint tags at once
@@ -36,7 +36,7 @@ class Tagger:
 
     def tag_text(self, text: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Return tokens of texts, where they stand, and their tags and scores: [batch, time], lengths [batch]."""
-        tokens, starts, ends = tokenised(text)
+        tokens, starts, ends = tokenize_with_offsets(text)
         places = {"tokens": tokens.to_tensor(), "starts": starts.to_tensor(), "ends": ends.to_tensor()}
         return places | self._tag(tokens)
 
@@ -75,7 +75,7 @@ class Tagger:
 
     def _tag_rows(self, inputs: Batch) -> Tagged:
         """Return tags and scores of some rows, as flat as the rows are, [steps]."""
-        dense = densified(inputs)
+        dense = pad_ragged(inputs)
         # Without a single token there would be no step to read.
         missing = tf.maximum(1 - tf.shape(dense["words"])[1], 0)
         dense = {

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
-from typing import Any
 
-from common.text.tag_schemes import entities
-from common.types import Example, Format
+from common.text.tag_schemes import tags_to_spans
+from common.types import Example, JsonObject, OutputFormat, OutputRow
 
 COLOURS = ("#cfe8ff", "#ffe1c4", "#d5f2d3", "#f6d3ea", "#e3dcff", "#fff3b8", "#cdeeee", "#f3d6d0")
 
@@ -24,39 +22,39 @@ _BEGIN = """<!doctype html>
 </style>"""
 
 
-def places(outputs: Mapping[str, Any]) -> list[tuple[int, int, str, float]]:
-    """Where entities stand (characters, the end excluded), what they are, and how probable they are.
+def entity_spans(outputs: OutputRow) -> list[tuple[int, int, str, float]]:
+    """Return where entities stand (characters, the end excluded), what they are, and how probable they are.
 
     Args:
       outputs: one row of serving_default.
     """
     tags = [tag.decode("utf-8") for tag in outputs["tags"][: int(outputs["lengths"])]]
     starts, ends, scores = outputs["starts"], outputs["ends"], outputs["scores"]
-    return [(int(starts[a]), int(ends[b - 1]), kind, float(scores[a])) for a, b, kind in entities(tags)]
+    return [(int(starts[a]), int(ends[b - 1]), kind, float(scores[a])) for a, b, kind in tags_to_spans(tags)]
 
 
-def found(example: Example, outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The entities of a text as JSON objects; `outputs` is one row of serving_default."""
+def format_entities(example: Example, outputs: OutputRow) -> list[JsonObject]:
+    """Return the entities of a text as JSON objects; `outputs` is one row of serving_default."""
     return [
         {"text": example["text"][start:end], "label": label, "start": start, "end": end, "score": score}
-        for start, end, label, score in places(outputs)
+        for start, end, label, score in entity_spans(outputs)
     ]
 
 
-def conll(example: Example, outputs: Mapping[str, Any]) -> str:
-    """A line for each token, with its tag behind a tab, and an empty one at the end."""
+def format_conll(example: Example, outputs: OutputRow) -> str:
+    """Return a line for each token, with its tag behind a tab, and an empty one at the end."""
     count = int(outputs["lengths"])
     pairs = zip(outputs["tokens"][:count], outputs["tags"][:count], strict=True)
     return "".join(f"{token.decode('utf-8')}\t{tag.decode('utf-8')}\n" for token, tag in pairs)
 
 
-def highlighted(types: list[str]) -> Format:
-    """A page with a paragraph for each text, its entities marked, a colour for each type."""
+def html_format(types: list[str]) -> OutputFormat:
+    """Return a page with a paragraph for each text, its entities marked, a colour for each type."""
     colours = {kind: COLOURS[number % len(COLOURS)] for number, kind in enumerate(types)}
 
-    def one(example: Example, outputs: Mapping[str, Any]) -> str:
+    def format_paragraph(example: Example, outputs: OutputRow) -> str:
         parts, at = [], 0
-        for entity in found(example, outputs):
+        for entity in format_entities(example, outputs):
             parts.append(html.escape(example["text"][at : entity["start"]]))
             label = html.escape(entity["label"])
             parts.append(
@@ -66,4 +64,4 @@ def highlighted(types: list[str]) -> Format:
             at = entity["end"]
         return f"<p>{''.join(parts)}{html.escape(example['text'][at:])}</p>"
 
-    return Format(one, _BEGIN, "</html>")
+    return OutputFormat(format_paragraph, _BEGIN, "</html>")

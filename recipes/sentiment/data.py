@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from common.data.default_datasets import Archive, attribution, fetch
-from common.row_errors import Problems
-from common.types import Example, Field, Source
+from common.data.default_datasets import Archive, attribution_info, download_archive
+from common.row_errors import RowErrors
+from common.types import Example, ExampleSource, Field
 
 FIELDS = (
     Field(
@@ -37,13 +37,13 @@ SNIPPETS = Archive(
 ARCHIVES = (SNIPPETS,)  # what `make setup` fetches
 
 
-def snippets(offline: bool = False) -> tuple[Source, dict[str, str]]:
+def load_movie_reviews(offline: bool = False) -> tuple[ExampleSource, dict[str, str]]:
     """Movie review snippets and their attribution; a mean rating above 0 is "pos", below is "neg", zeros are dropped.
 
     Raises:
       DataError: the archive cannot be fetched.
     """
-    path = fetch(SNIPPETS, offline) / "movie_snippets.tsv"
+    path = download_archive(SNIPPETS, offline) / "movie_snippets.tsv"
 
     def read() -> Iterator[Example]:
         # One row a line: number, mean rating from -4 to 4, text. Quotes mean nothing.
@@ -53,4 +53,4 @@ def snippets(offline: bool = False) -> tuple[Source, dict[str, str]]:
                 if float(rating):
                     yield {"text": text, "label": "pos" if float(rating) > 0 else "neg"}
 
-    return Source("movie review snippets", read, Problems()), attribution(SNIPPETS)
+    return ExampleSource("movie review snippets", read, RowErrors()), attribution_info(SNIPPETS)

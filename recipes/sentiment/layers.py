@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,7 +15,7 @@ UNKNOWN = 2**31 - 1  # stands for unknown words where pairs are hashed
 
 @keras.saving.register_keras_serializable("kerasserole")
 class WordDropout(keras.layers.Layer):
-    """Word ids, in training each replaced with the unknown word's at a small rate, so that its row is learned too.
+    """Replace random word ids with the unknown word's in training, so that its row is learned too.
 
     Call arguments:
       tokens: int32 [batch, time], 0 where padded.
@@ -35,35 +37,35 @@ class WordDropout(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Ends(keras.layers.Layer):
-    """Rows longer than `most` without their middle, so that the LSTM takes fewer steps.
+class TrimMiddle(keras.layers.Layer):
+    """Trim the middle of rows longer than `max_length`, so that the LSTM takes fewer steps.
 
     Call arguments:
       steps: [batch, time, ...], right-padded.
       lengths: int32 [batch].
 
-    Returns: [batch, at most `most`, ...].
+    Returns: [batch, at max_length `max_length`, ...].
     """
 
-    def __init__(self, most: int, **kwargs: object):
+    def __init__(self, max_length: int, **kwargs: object):
         super().__init__(**kwargs)
-        self.most = most
+        self.max_length = max_length
 
     def call(self, steps: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        position = tf.range(tf.minimum(tf.shape(steps)[1], self.most))
-        skipped = tf.maximum(lengths - self.most, 0)[:, None]
-        places = position + tf.where(position < self.most // 2, 0, skipped)  # [batch, kept]
+        position = tf.range(tf.minimum(tf.shape(steps)[1], self.max_length))
+        skipped = tf.maximum(lengths - self.max_length, 0)[:, None]
+        places = position + tf.where(position < self.max_length // 2, 0, skipped)  # [batch, at most `max_length`]
         return tf.gather(steps, places, batch_dims=1)
 
     def compute_output_shape(self, steps_shape: Shape, lengths_shape: Shape) -> Shape:
         return (steps_shape[0], None, *steps_shape[2:])
 
     def get_config(self) -> JsonObject:
-        return {**super().get_config(), "most": self.most}
+        return {**super().get_config(), "max_length": self.max_length}
 
 
-def bigrams(tokens: tf.Tensor, buckets: int, unknown: int | None = None) -> tf.Tensor:
-    """Hashed ids of neighbouring word pairs, [batch, time - 1], from 1; 0 where the second is padding.
+def hash_bigrams(tokens: tf.Tensor, buckets: int, unknown: int | None = None) -> tf.Tensor:
+    """Return hashed ids of neighbouring word pairs, [batch, time - 1], from 1; 0 where the second is padding.
 
     Args:
       tokens: int [batch, time], a tensor or an array.
@@ -77,10 +79,10 @@ def bigrams(tokens: tf.Tensor, buckets: int, unknown: int | None = None) -> tf.T
     return tf.where(second > 0, mixed, tf.zeros_like(mixed))
 
 
-def once(ids: tf.Tensor) -> tf.Tensor:
-    """Each row's ids in falling order, a repeated one replaced with 0: [batch, time] to [batch, time].
+def unique_ids(ids: tf.Tensor) -> tf.Tensor:
+    """Return each row's ids in falling order, a repeated one replaced with 0: [batch, time] to [batch, time].
 
-    >>> once(tf.constant([[3, 5, 3, 0]])).numpy().tolist()
+    >>> unique_ids(tf.constant([[3, 5, 3, 0]])).numpy().tolist()
     [[5, 3, 0, 0]]
     """
     ordered = tf.sort(ids, axis=1, direction="DESCENDING")
@@ -88,17 +90,17 @@ def once(ids: tf.Tensor) -> tf.Tensor:
     return tf.where(again, tf.zeros_like(ordered), ordered)
 
 
-def _found(ids: tf.Tensor, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(text, id) of each different id of each text whose label is known, without padding."""
-    distinct = once(ids).numpy()
+def _ids_of_labeled_texts(ids: tf.Tensor, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (text, id) of each different id of each text whose label is known, without padding."""
+    distinct = unique_ids(ids).numpy()
     texts, places = np.nonzero((distinct > 0) & (labels >= 0)[:, None])
     return texts, distinct[texts, places]
 
 
 def _log_ratios(count: np.ndarray) -> np.ndarray:
-    """Naive Bayes log ratios, smoothed and centred over labels; 0 for what was never counted.
+    """Return naive Bayes log ratios, smoothed and centred over labels; 0 for what was never counted.
 
-    Counts are divided by their label's share before 1 is added. Added to bare counts, it would make a word that was
+    Counts are divided by their label's fraction before 1 is added. Added to bare counts, it would make a word that was
     seen once, under a common label, speak for the rare labels.
 
     Args:
@@ -111,21 +113,19 @@ def _log_ratios(count: np.ndarray) -> np.ndarray:
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class WideWords(keras.layers.Layer):
+class WideBagOfWords(keras.layers.Layer):
     """A linear classifier on a text's different words and word pairs, divided by the root of its length.
 
     Wide and deep (Cheng et al. 2016), begun from naive Bayes log-count ratios (Wang and Manning 2012) rather than from
-    zero: `begin` sets them from the training part.
+    zero: `init_naive_bayes` sets them from the training split.
 
     Args:
-      words: ids of words, 0 padding.
-      labels: classes.
-      buckets: hashed word pairs.
-      rate: share of words and pairs left out in training.
-      moving: the unknown word's pairs are hashed by its id, which is the last one and moves as words are added; as runs
-        of old have it.
-      speed: rows are kept divided by this, so that Adam, whose steps do not depend on the size of gradients, moves the
-        logits this many times faster. Few texts with many words are else hardly learned from in few steps.
+      num_words: ids of words, the last one the unknown word's; 0 is padding.
+      num_labels: classes.
+      bigram_buckets: hashed word pairs.
+      dropout: fraction of words and pairs that is dropped in training.
+      lr_multiplier: rows are stored divided by this, so that Adam, whose steps do not depend on the size of gradients,
+        moves the logits this many times faster. Few texts with many words are else hardly learned from in few steps.
 
     Call arguments:
       tokens: int32 [batch, time].
@@ -135,57 +135,65 @@ class WideWords(keras.layers.Layer):
     """
 
     def __init__(
-        self, words: int, labels: int, buckets: int, rate: float, speed: float, moving: bool = False, **kwargs: object
+        self,
+        num_words: int,
+        num_labels: int,
+        bigram_buckets: int,
+        dropout: float,
+        lr_multiplier: float,
+        **kwargs: object,
     ):
         super().__init__(**kwargs)
-        self.words, self.labels, self.buckets, self.rate, self.speed = words, labels, buckets, rate, speed
-        self.moving = moving
-        self.dropout = keras.layers.Dropout(rate, name="dropout")
+        self.num_words, self.num_labels, self.bigram_buckets = num_words, num_labels, bigram_buckets
+        self.rate, self.lr_multiplier = dropout, lr_multiplier
+        self.dropout = keras.layers.Dropout(dropout, name="dropout")
 
     def build(self, *shapes: Shape) -> None:
-        self.word_rows = self.add_weight(shape=(self.words, self.labels), initializer="zeros", name="word_rows")
-        self.pair_rows = self.add_weight(shape=(self.buckets + 1, self.labels), initializer="zeros", name="pair_rows")
-        self.bias = self.add_weight(shape=(self.labels,), initializer="zeros", name="bias")
+        self.word_rows = self.add_weight(shape=(self.num_words, self.num_labels), initializer="zeros", name="word_rows")
+        self.pair_rows = self.add_weight(
+            shape=(self.bigram_buckets + 1, self.num_labels), initializer="zeros", name="pair_rows"
+        )
+        self.bias = self.add_weight(shape=(self.num_labels,), initializer="zeros", name="bias")
 
     def call(self, tokens: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
-        total = tf.zeros([tf.shape(tokens)[0], self.labels], tf.float32)
+        total = tf.zeros([tf.shape(tokens)[0], self.num_labels], tf.float32)
         for rows, ids in ((self.word_rows, tokens), (self.pair_rows, self._pairs(tokens))):
-            ids = once(ids)
-            kept = self.dropout(tf.cast(ids > 0, tf.float32), training=training)
+            ids = unique_ids(ids)
+            present = self.dropout(tf.cast(ids > 0, tf.float32), training=training)
             vectors = tf.cast(tf.gather(rows.value, ids), tf.float32)
-            total += tf.reduce_sum(vectors * tf.cast(kept, tf.float32)[:, :, None], axis=1)
-        return self.speed * total / tf.sqrt(tf.cast(lengths, tf.float32))[:, None] + self.bias.value
+            total += tf.reduce_sum(vectors * tf.cast(present, tf.float32)[:, :, None], axis=1)
+        return self.lr_multiplier * total / tf.sqrt(tf.cast(lengths, tf.float32))[:, None] + self.bias.value
 
     def _pairs(self, tokens: tf.Tensor) -> tf.Tensor:
-        return bigrams(tokens, self.buckets, None if self.moving else self.words - 1)
+        return hash_bigrams(tokens, self.bigram_buckets, self.num_words - 1)
 
     def compute_output_shape(self, tokens_shape: Shape, lengths_shape: Shape) -> Shape:
-        return (tokens_shape[0], self.labels)
+        return (tokens_shape[0], self.num_labels)
 
-    def begin(self, batches: tf.Tensor, scale: float) -> dict[str, np.ndarray]:
-        """Sets the rows to scaled naive Bayes log ratios, and the bias to the logs of the labels' shares.
+    def init_naive_bayes(self, batches: Iterable[tuple[np.ndarray, np.ndarray]], scale: float) -> dict[str, np.ndarray]:
+        """Set the rows to scaled naive Bayes log ratios, and the bias to the logs of the labels' fractions.
 
         Args:
-          batches: (tokens [batch, time], label ids [batch]) of the training part; labels below 0 are passed over.
+          batches: (tokens [batch, time], label ids [batch]) of the training split; labels below 0 are passed over.
           scale: 1 would be naive Bayes itself.
 
         Returns: how many texts hold the word or pair of each row, float [rows], by the name of the weight.
         """
         tables = (self.word_rows, self.pair_rows)
         counts = [np.zeros(rows.shape) for rows in tables]
-        texts = np.zeros(self.labels)
+        texts = np.zeros(self.num_labels)
         for tokens, labels in batches:
-            texts += np.bincount(labels[labels >= 0], minlength=self.labels)
+            texts += np.bincount(labels[labels >= 0], minlength=self.num_labels)
             for count, ids in zip(counts, (tokens, self._pairs(tokens)), strict=True):
-                rows, found = _found(ids, labels)
-                np.add.at(count, (found, labels[rows]), 1)
+                rows, distinct = _ids_of_labeled_texts(ids, labels)
+                np.add.at(count, (distinct, labels[rows]), 1)
         for table, count in zip(tables, counts, strict=True):
-            table.assign(scale / self.speed * _log_ratios(count))
+            table.assign(scale / self.lr_multiplier * _log_ratios(count))
         prior = np.log(np.maximum(texts, 1))
         self.bias.assign(prior - prior.mean())
         return {table.name: count.sum(axis=1) for table, count in zip(tables, counts, strict=True)}
 
     def get_config(self) -> JsonObject:
-        own: JsonObject = {"words": self.words, "labels": self.labels, "buckets": self.buckets}
-        own |= {"rate": self.rate, "speed": self.speed, "moving": self.moving}
+        own: JsonObject = {"num_words": self.num_words, "num_labels": self.num_labels}
+        own |= {"bigram_buckets": self.bigram_buckets, "dropout": self.rate, "lr_multiplier": self.lr_multiplier}
         return {**super().get_config(), **own}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common.data.writers import json_lines, json_list, lines, tables
-from common.inference.annotation_formats import Names, doccano, label_studio
+from common.data.writers import to_json_array, to_jsonl, to_table_files, to_text_lines
+from common.inference.annotation_formats import LabelStudioTags, to_doccano_line, to_label_studio_task
 
 SOURCES = (
     "--data {}/reviews.csv",
@@ -33,12 +33,12 @@ REVIEWS = (
 def files() -> dict[str, bytes]:
     """The content of each file by its name."""
     rows = [{"text": text, "label": label} for text, label in REVIEWS]
-    contents = tables("reviews", rows)
+    contents = to_table_files("reviews", rows)
     for number, (text, label) in enumerate(REVIEWS, 1):
-        contents[f"reviews/{label}/{number:02}.txt"] = lines([text])
-    contents["texts.txt"] = lines(text for text, _ in REVIEWS)
-    contents["labels.txt"] = lines(label for _, label in REVIEWS)
-    names = Names(None, "text", {"label": "sentiment"}, "text")
-    contents["label-studio.json"] = json_list(label_studio(row["text"], row, names) for row in rows)
-    contents["doccano.jsonl"] = json_lines(doccano(row["text"], row) for row in rows)
+        contents[f"reviews/{label}/{number:02}.txt"] = to_text_lines([text])
+    contents["texts.txt"] = to_text_lines(text for text, _ in REVIEWS)
+    contents["labels.txt"] = to_text_lines(label for _, label in REVIEWS)
+    names = LabelStudioTags(None, "text", {"label": "sentiment"}, "text")
+    contents["label-studio.json"] = to_json_array(to_label_studio_task(row["text"], row, names) for row in rows)
+    contents["doccano.jsonl"] = to_jsonl(to_doccano_line(row["text"], row) for row in rows)
     return contents

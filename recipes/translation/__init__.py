@@ -1,0 +1,1 @@
+"""Translation: text -> text in another language, encoder-decoder with attention."""

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.data.default_datasets import Archive, attribution, fetch
-from common.data.readers.gettext import catalogue
-from common.errors import ConfigError, suggestion
-from common.row_errors import Problems
-from common.text.languages import base, names, tag
-from common.types import Example, Field, Source
+from common.data.default_datasets import Archive, attribution_info, download_archive
+from common.data.readers.gettext import open_gettext
+from common.errors import ConfigError, did_you_mean
+from common.row_errors import RowErrors
+from common.text.languages import base_language, language_column_names, normalize_language_tag
+from common.types import Example, ExampleSource, Field
 
 FIELDS = (
     Field("text", "text", ("source", "src", "source_text", "source_sentence", "original", "input", "input_text")),
@@ -50,13 +50,13 @@ CATALOGUES = (
 
 
 def _django_members() -> dict[str, str]:
-    """Django's catalogues of all languages, by their names in the cache."""
-    found = {}
+    """Return Django's catalogues of all languages, by their names in the cache."""
+    members = {}
     for code in LANGUAGES:
-        for application, name in (one.split() for one in CATALOGUES):
+        for application, name in (names.split() for names in CATALOGUES):
             folder = "conf" if application == "conf" else f"contrib/{application}"
-            found[f"{code}.{application}.{name}.mo"] = f"django/{folder}/locale/{code}/LC_MESSAGES/{name}.mo"
-    return found
+            members[f"{code}.{application}.{name}.mo"] = f"django/{folder}/locale/{code}/LC_MESSAGES/{name}.mo"
+    return members
 
 
 INDICO = Archive(
@@ -82,17 +82,17 @@ DJANGO = Archive(
 ARCHIVES = (INDICO, DJANGO)  # what `make setup` fetches
 
 
-def fields(source_language: str | None = None, target_language: str | None = None) -> tuple[Field, Field]:
-    """FIELDS for languages by their codes, so that columns, features and texts are found that are named by these."""
+def make_fields(source_language: str | None = None, target_language: str | None = None) -> tuple[Field, Field]:
+    """Return FIELDS for languages by their codes, so that columns and texts are found that are named by these."""
     named = [
-        dataclasses.replace(field, names=(*names(language), *field.names)) if language else field
+        dataclasses.replace(field, aliases=(*language_column_names(language), *field.aliases)) if language else field
         for field, language in zip(FIELDS, (source_language, target_language), strict=True)
     ]
     return named[0], named[1]
 
 
-def catalogues(target_language: str = "de", offline: bool = False) -> tuple[Source, dict[str, str]]:
-    """English messages of programs with their translations, each pair once, and their attribution.
+def load_message_catalogs(target_language: str = "de", offline: bool = False) -> tuple[ExampleSource, dict[str, str]]:
+    """Return English messages of programs with their translations, each pair once, and their attribution.
 
     A message that is translated by itself is left out, for most of these are just not translated. Placeholders and
     markup stay as they are. Plural forms are pairs of their own.
@@ -105,39 +105,43 @@ def catalogues(target_language: str = "de", offline: bool = False) -> tuple[Sour
       DataError: an archive cannot be fetched.
     """
     code = _language(target_language)
-    paths = [fetch(INDICO, offline) / f"{code}.mo"]
-    folder = fetch(DJANGO, offline)
+    paths = [download_archive(INDICO, offline) / f"{code}.mo"]
+    folder = download_archive(DJANGO, offline)
     paths += [folder / name for name in DJANGO.members if name.startswith(f"{code}.")]
-    problems = Problems()
-    attributions = [attribution(archive) for archive in ARCHIVES]
-    joined = {key: "; ".join(one[key] for one in attributions) for key in attributions[0]}
-    source = Source(f"English messages in {code}", lambda: _pairs(paths, problems), problems)
+    row_errors = RowErrors()
+    attributions = [attribution_info(archive) for archive in ARCHIVES]
+    joined = {key: "; ".join(attribution[key] for attribution in attributions) for key in attributions[0]}
+    source = ExampleSource(f"English messages in {code}", lambda: _pairs(paths, row_errors), row_errors)
     return source, joined | {"language": code}
 
 
 def _language(wanted: str) -> str:
-    """The code of a language that the archives have: "de_AT" and "German" are "de", but "pt_PT" is not "pt_BR"."""
+    """Return the code of a language in the archives: "de_AT" and "German" are "de", but "pt_PT" is not "pt_BR"."""
     for code, own in LANGUAGES.items():
-        exact = tag(wanted) in (base(code), tag(code), tag(own))
-        if exact or ("_" not in code and base(wanted) == code):
+        exact = normalize_language_tag(wanted) in (
+            base_language(code),
+            normalize_language_tag(code),
+            normalize_language_tag(own),
+        )
+        if exact or ("_" not in code and base_language(wanted) == code):
             return code
     listed = ", ".join(LANGUAGES)
     raise ConfigError(
         f'--target-language is "{wanted}", but the default data has only: {listed}.'
-        f"{suggestion(wanted, LANGUAGES)} Give --data for another."
+        f"{did_you_mean(wanted, LANGUAGES)} Give --data for another."
     )
 
 
-def _pairs(paths: list[Path], problems: Problems) -> Iterator[Example]:
-    problems.clear()
+def _pairs(paths: list[Path], row_errors: RowErrors) -> Iterator[Example]:
+    row_errors.clear()
     seen: set[tuple[str, str]] = set()
     for path in paths:
-        for _, pair in catalogue(path, FIELDS, None, problems).rows():
+        for _, pair in open_gettext(path, FIELDS, None, row_errors).rows():
             key = pair["text"], pair["target"]
             if key[0] == key[1]:
-                problems.leave_out("with two equal sides")
+                row_errors.count_filtered("with two equal sides")
             elif key in seen:
-                problems.leave_out("that repeat another")
+                row_errors.count_filtered("that repeat another")
             else:
                 seen.add(key)
                 yield pair

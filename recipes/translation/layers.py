@@ -7,8 +7,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from common.modeling.layers.dropout import Dropout
-from common.modeling.layers.transformer import MASKED, positions
+from common.modeling.layers.dropout import ByteDropout
+from common.modeling.layers.transformer import MASKED, sinusoidal_positions
 from common.text.subwords import PADDING, START
 from common.types import JsonObject, Shape
 
@@ -16,15 +16,15 @@ from .config import Config
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Pieces(keras.layers.Layer):
-    """Vectors of pieces, with their places, and with the same table the scores of pieces (Press and Wolf 2017).
+class TiedEmbedding(keras.layers.Layer):
+    """Embed pieces, with their positions, and score pieces by the same table (Press and Wolf 2017).
 
     Args:
-      count: of pieces.
+      vocabulary_size: pieces.
       units: of a vector.
-      longest: sequence that there are places for; 0 for no places.
-      dropout: share of the sums of vector and place that is dropped in training.
-      scored: of how many pieces it makes scores, the first ones.
+      max_length: positions that have vectors; 0 for no positions.
+      dropout: fraction of the sums of vector and place that is dropped in training.
+      num_scored: of how many pieces it makes scores, the first ones.
 
     Call arguments:
       ids: int32 [batch, steps].
@@ -33,37 +33,40 @@ class Pieces(keras.layers.Layer):
     Returns: [batch, steps, units].
     """
 
-    def __init__(self, count: int, units: int, longest: int, dropout: float, scored: int, **kwargs: object):
+    def __init__(
+        self, vocabulary_size: int, units: int, max_length: int, dropout: float, num_scored: int, **kwargs: object
+    ):
         super().__init__(**kwargs)
-        self.count, self.units, self.longest, self.dropout, self.scored = count, units, longest, dropout, scored
-        self.drop = Dropout(dropout, name="drop")
+        self.vocabulary_size, self.units, self.max_length = vocabulary_size, units, max_length
+        self.dropout, self.num_scored = dropout, num_scored
+        self.drop = ByteDropout(dropout, name="drop")
 
     def build(self, ids_shape: Shape) -> None:
         scaled = keras.initializers.RandomNormal(stddev=self.units**-0.5)
         # Some rows are cast, once they are summed up, rather than the whole table.
-        table = {"shape": (self.count, self.units), "initializer": scaled, "name": "table"}
+        table = {"shape": (self.vocabulary_size, self.units), "initializer": scaled, "name": "table"}
         self.table = self.add_weight(**table, autocast=False)
-        if self.scored:
-            self.bias = self.add_weight(shape=(self.scored,), initializer="zeros", name="bias")
+        if self.num_scored:
+            self.bias = self.add_weight(shape=(self.num_scored,), initializer="zeros", name="bias")
 
     def call(self, ids: tf.Tensor, first: tf.Tensor = 0, training: bool = False) -> tf.Tensor:
         vectors = tf.gather(self.table.value, ids) * self.units**0.5
-        if self.longest:
+        if self.max_length:
             # Beyond the places there are, the last one serves.
-            at = tf.minimum(first + tf.range(tf.shape(ids)[1]), self.longest - 1)
-            vectors += tf.gather(tf.constant(positions(self.longest, self.units)), at)
+            at = tf.minimum(first + tf.range(tf.shape(ids)[1]), self.max_length - 1)
+            vectors += tf.gather(tf.constant(sinusoidal_positions(self.max_length, self.units)), at)
         return self.drop(tf.cast(vectors, self.compute_dtype), training=training)
 
-    def scoring(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Table [scored, units] and bias [scored] of the scores."""
-        return self.table.value[: self.scored], self.bias.value
+    def output_weights(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return table [num_scored, units] and bias [num_scored] of the scores."""
+        return self.table.value[: self.num_scored], self.bias.value
 
-    def scorer(self, dtype: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
-        """What makes scores, [rows, units] to [rows, scored], at many steps.
+    def output_projection(self, dtype: tf.DType) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return a function that makes scores, [rows, units] to [rows, num_scored], at many steps.
 
         For these the table is turned once: few states are multiplied by it up to twice as fast then.
         """
-        table, bias = (tf.cast(one, dtype) for one in self.scoring())
+        table, bias = (tf.cast(weight, dtype) for weight in self.output_weights())
         turned = tf.transpose(table)
         return lambda states: tf.matmul(states, turned) + bias
 
@@ -71,12 +74,12 @@ class Pieces(keras.layers.Layer):
         return (*ids_shape, self.units)
 
     def get_config(self) -> JsonObject:
-        own = {"count": self.count, "units": self.units, "longest": self.longest, "dropout": self.dropout}
-        return {**super().get_config(), **own, "scored": self.scored}
+        own = {"vocabulary_size": self.vocabulary_size, "units": self.units, "max_length": self.max_length}
+        return {**super().get_config(), **own, "dropout": self.dropout, "num_scored": self.num_scored}
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Unseen(keras.layers.Layer):
+class PaddingBias(keras.layers.Layer):
     """What hides padding from attention: [batch, places] ids to float32 [batch, 1, 1, places]."""
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
@@ -87,7 +90,7 @@ class Unseen(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Lengths(keras.layers.Layer):
+class SequenceLengths(keras.layers.Layer):
     """How many ids of each row are no padding: [batch, places] to int32 [batch]."""
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
@@ -98,7 +101,7 @@ class Lengths(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Before(keras.layers.Layer):
+class ShiftRight(keras.layers.Layer):
     """What stands before each piece of a target, int32 [batch, steps], and what hides later steps from each.
 
     Returns: (ids, float32 [1, 1, steps, steps]).
@@ -114,26 +117,28 @@ class Before(keras.layers.Layer):
         return shape, (1, 1, shape[1], shape[1])
 
 
-def with_drawn(config: Config, pieces: int, target: tf.Tensor, states: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The outputs of a network: `states`, and with --sampled `drawn`, see `losses.sequence_cross_entropy`."""
-    found = {"states": states}
-    if config.sampled:
-        found["drawn"] = Drawn(pieces, config.sampled, name="drawn")(target)
-    return found
+def add_sampled_ids(
+    config: Config, num_pieces: int, target: keras.KerasTensor, states: keras.KerasTensor
+) -> dict[str, keras.KerasTensor]:
+    """Return a network's outputs: `states`, and with --num-sampled `drawn`, see `losses.sequence_cross_entropy`."""
+    outputs = {"states": states}
+    if config.num_sampled:
+        outputs["drawn"] = SampledIds(num_pieces, config.num_sampled, name="drawn")(target)
+    return outputs
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Drawn(keras.layers.Layer):
+class SampledIds(keras.layers.Layer):
     """Ids that are scored besides those of a batch, drawn at random: int32 [samples] in training, else [0].
 
     Args:
-      count: of ids that there are.
-      samples: how many are drawn; an id may come twice.
+      vocabulary_size: ids that there are.
+      num_samples: how many are drawn; an id may come twice.
     """
 
-    def __init__(self, count: int, samples: int, **kwargs: object):
+    def __init__(self, vocabulary_size: int, num_samples: int, **kwargs: object):
         super().__init__(**kwargs)
-        self.count, self.samples = count, samples
+        self.vocabulary_size, self.num_samples = vocabulary_size, num_samples
         self.seed = keras.random.SeedGenerator()
 
     def build(self, ids_shape: Shape) -> None:
@@ -142,10 +147,10 @@ class Drawn(keras.layers.Layer):
     def call(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training:
             return tf.zeros([0], tf.int32)
-        return tf.random.stateless_uniform([self.samples], self.seed.next(), 0, self.count, tf.int32)
+        return tf.random.stateless_uniform([self.num_samples], self.seed.next(), 0, self.vocabulary_size, tf.int32)
 
     def compute_output_shape(self, ids_shape: Shape) -> Shape:
         return (None,)
 
     def get_config(self) -> JsonObject:
-        return {**super().get_config(), "count": self.count, "samples": self.samples}
+        return {**super().get_config(), "vocabulary_size": self.vocabulary_size, "num_samples": self.num_samples}

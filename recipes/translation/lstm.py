@@ -6,99 +6,105 @@ et al. 2016) rather than fed back as the next input: so that each layer is compu
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
-from common.modeling.decoding.ops import repeated
-from common.modeling.layers.dropout import Dropout
+from common.modeling.decoding.ops import repeat_rows
+from common.modeling.layers.dropout import ByteDropout
 from common.modeling.layers.pooling import Pooling
-from common.modeling.layers.recurrent import LSTM, lstm
+from common.modeling.layers.recurrent import FusedLSTM, lstm_states
 from common.modeling.layers.transformer import Attention
 
 from .config import Config
-from .layers import Before, Lengths, Pieces, Unseen, with_drawn
+from .layers import PaddingBias, SequenceLengths, ShiftRight, TiedEmbedding, add_sampled_ids
+
+States = list[list[tf.Tensor]]  # state and cell of each layer
+KeysValues = tuple[tf.Tensor, tf.Tensor]
 
 
-def build(config: Config, pieces: int, source_pieces: int, joint: bool) -> keras.Model:
-    """The model in training; arguments, inputs and outputs are those of the Transformer."""
-    rate = config.dropout if config.noise else 0.0
+def build_model(config: Config, num_pieces: int, num_source_pieces: int, is_joint: bool) -> keras.Model:
+    """Return the model in training; arguments, inputs and outputs are those of the Transformer."""
+    rate = config.dropout if config.stochastic_regularization else 0.0
     source = keras.Input([None], dtype="int32", name="source")
     target = keras.Input([None], dtype="int32", name="target")
-    count = source_pieces if joint else pieces
-    source_table = table = Pieces(count, config.units, 0, rate, scored=pieces, name="pieces")
-    if not joint:
-        source_table = Pieces(source_pieces, config.units, 0, rate, scored=0, name="source_pieces")
-    lengths = Lengths(name="lengths")(source)
-    memory = _encoded(config, source_table(source), lengths, rate)
-    unseen = Unseen(name="unseen")(source)
+    vocabulary_size = num_source_pieces if is_joint else num_pieces
+    source_table = table = TiedEmbedding(
+        vocabulary_size, config.hidden_dim, 0, rate, num_scored=num_pieces, name="pieces"
+    )
+    if not is_joint:
+        source_table = TiedEmbedding(num_source_pieces, config.hidden_dim, 0, rate, num_scored=0, name="source_pieces")
+    lengths = SequenceLengths(name="lengths")(source)
+    memory = _encode(config, source_table(source), lengths, rate)
+    unseen = PaddingBias(name="unseen")(source)
     mean = Pooling("mean", name="mean")(memory, lengths)
-    before, _ = Before(name="before")(target)
+    before, _ = ShiftRight(name="before")(target)
     states = table(before)
     looked = None
-    for number in range(1, config.layers + 1):
+    for number in range(1, config.num_layers + 1):
         bridge = [
-            keras.layers.Dense(config.units, activation="tanh", name=f"bridge_{number}_{part}")(mean)
+            keras.layers.Dense(config.hidden_dim, activation="tanh", name=f"bridge_{number}_{part}")(mean)
             for part in ("state", "cell")
         ]
-        inputs = states if looked is None else _joined(config, states, looked, f"joined_{number}")
-        new = LSTM(config.units, name=f"decoder_{number}")(inputs, initial_state=bridge)
-        new = Dropout(rate, name=f"decoder_{number}_dropout")(new)
+        inputs = states if looked is None else _combine(config, states, looked, f"joined_{number}")
+        new = FusedLSTM(config.hidden_dim, name=f"decoder_{number}")(inputs, initial_state=bridge)
+        new = ByteDropout(rate, name=f"decoder_{number}_dropout")(new)
         if looked is None:
             states = new
-            looked = Attention(config.units, 1, name="across")(states, memory, unseen)
+            looked = Attention(config.hidden_dim, 1, name="across")(states, memory, unseen)
         else:
             states = keras.layers.Add(name=f"decoder_{number}_sum")([states, new])
-    states = _joined(config, states, looked, "states")
-    states = Dropout(rate, name="states_dropout")(states)
-    found = with_drawn(config, pieces, target, states)
-    return keras.Model({"source": source, "target": target}, found, name="lstm")
+    states = _combine(config, states, looked, "states")
+    states = ByteDropout(rate, name="states_dropout")(states)
+    outputs = add_sampled_ids(config, num_pieces, target, states)
+    return keras.Model({"source": source, "target": target}, outputs, name="lstm")
 
 
-def _encoded(config: Config, states: Any, lengths: Any, rate: float) -> Any:
-    for number in range(1, config.layers + 1):
-        new = lstm(states, lengths, config.units // 2, True, f"encoder_{number}")
-        new = Dropout(rate, name=f"encoder_{number}_dropout")(new)
+def _encode(config: Config, states: keras.KerasTensor, lengths: keras.KerasTensor, rate: float) -> keras.KerasTensor:
+    for number in range(1, config.num_layers + 1):
+        new = lstm_states(states, lengths, config.hidden_dim // 2, True, f"encoder_{number}")
+        new = ByteDropout(rate, name=f"encoder_{number}_dropout")(new)
         states = new if number == 1 else keras.layers.Add(name=f"encoder_{number}_sum")([states, new])
     return keras.layers.Identity(name="memory")(states)
 
 
-def _joined(config: Config, states: Any, looked: Any, name: str) -> Any:
+def _combine(config: Config, states: keras.KerasTensor, looked: keras.KerasTensor, name: str) -> keras.KerasTensor:
     both = keras.layers.Concatenate(name=f"{name}_both")([states, looked])
-    return keras.layers.Dense(config.units, activation="tanh", name=name)(both)
+    return keras.layers.Dense(config.hidden_dim, activation="tanh", name=name)(both)
 
 
-class Stepper:
+class LstmDecoderStep:
     """The model one step at a time; see that of the Transformer."""
 
-    def __init__(self, config: Config, model: keras.Model, source: tf.Tensor, beam: int):
+    def __init__(self, config: Config, model: keras.Model, source: tf.Tensor, num_beams: int):
         self.config, self.get = config, model.get_layer
         encoder = keras.Model(self.get("source").output, [self.get("memory").output, self.get("mean").output])
         memory, mean = encoder(source, training=False)
-        self.scores = self.get("pieces").scorer(memory.dtype)
+        self.scores = self.get("pieces").output_projection(memory.dtype)
         self.across = self.get("across")
         # The beams of a sentence look at one memory, as steps of one sequence would.
-        self.memory, self.beam = (self.get("unseen")(source), self.across.keys_values(memory)), beam
-        numbers = range(1, config.layers + 1)
+        self.memory, self.num_beams = (self.get("unseen")(source), self.across.project_kv(memory)), num_beams
+        numbers = range(1, config.num_layers + 1)
         bridges = [[self.get(f"bridge_{number}_{part}")(mean) for part in ("state", "cell")] for number in numbers]
-        self.state = repeated(bridges, beam)
+        self.state = repeat_rows(bridges, num_beams)
 
-    def __call__(self, state: Any, tokens: tf.Tensor, position: tf.Tensor, memory: Any) -> tuple[Any, Any, Any]:
-        """(state, logits [rows, pieces], attention [rows, places])."""
+    def __call__(
+        self, state: States, tokens: tf.Tensor, position: tf.Tensor, memory: tuple[tf.Tensor, KeysValues]
+    ) -> tuple[States, tf.Tensor, tf.Tensor]:
+        """Return (state, logits [rows, pieces], attention [rows, places])."""
         unseen, keys_values = memory
-        states, looked, attention, kept = self.get("pieces")(tokens[:, None])[:, 0], None, None, []
+        states, looked, attention = self.get("pieces")(tokens[:, None])[:, 0], None, None
+        new_state: States = []
         for number, old in enumerate(state, 1):
             inputs = states if looked is None else self.get(f"joined_{number}")(tf.concat([states, looked], axis=1))
             new, carried = self.get(f"decoder_{number}").cell(inputs, old)
-            kept.append(carried)
+            new_state.append(carried)
             if looked is None:
                 states = new
-                asked = tf.reshape(states, [-1, self.beam, self.config.units])
-                found, weights = self.across.attended(asked, *keys_values, unseen)
-                looked = tf.reshape(found, tf.shape(states))
+                asked = tf.reshape(states, [-1, self.num_beams, self.config.hidden_dim])
+                context, weights = self.across.attend(asked, *keys_values, unseen)
+                looked = tf.reshape(context, tf.shape(states))
                 attention = tf.reshape(tf.cast(weights, tf.float32), [-1, tf.shape(weights)[3]])
             else:
                 states += new
         last = self.get("states")(tf.concat([states, looked], axis=1))
-        return kept, self.scores(last), attention
+        return new_state, self.scores(last), attention

@@ -12,18 +12,29 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.config import passes, refuse
-from common.data import check_pairs
+from common.config import reject_settings, resolve_epochs
+from common.data.check_pairs import check_translation_pairs
 from common.data.splitting import filter_examples, load_splits
-from common.modeling.layers.dropout import set_dropout
+from common.modeling.layers.dropout import scale_dropout
 from common.modeling.losses import sequence_cross_entropy
 from common.recipe import Recipe
-from common.text import subwords
-from common.text.cooccurrence import vectors
-from common.text.pair_filter import Filter
+from common.text.cooccurrence import init_embeddings_from_cooccurrence
+from common.text.pair_filter import PairFilter
 from common.text.placeholders import AS_PIECES
-from common.text.vocabulary import extended
-from common.types import Assets, Axis, Batch, Endpoint, Example, Format, JsonObject, OutputRow, Source, Splits
+from common.text.subwords import known_word_fraction, train_vocabulary
+from common.text.vocabulary import extend_vocabulary
+from common.types import (
+    Assets,
+    Batch,
+    Endpoint,
+    Example,
+    ExampleSource,
+    JsonObject,
+    NamedAxis,
+    OutputFormat,
+    OutputRow,
+    Splits,
+)
 
 from . import alignment, data, networks, serving
 from .config import Config
@@ -44,9 +55,9 @@ class TranslationRecipe(Recipe[Config]):
     """Text to text."""
 
     fields = data.FIELDS
-    inputs = data.FIELDS[:1]
-    length_keys = ("source", "target")
-    parts = networks.PARTS
+    input_fields = data.FIELDS[:1]
+    length_features = ("source", "target")
+    layer_groups = networks.LAYER_GROUPS
     head: TranslationHead
 
     def __init__(self, config: Config, assets: Assets):
@@ -56,74 +67,90 @@ class TranslationRecipe(Recipe[Config]):
 
     @classmethod
     def load_data(cls, config: Config) -> Splits:
-        refuse(config, ("class_weights",), "translations have no labels")
-        fields = data.fields(config.source_language, config.target_language)
-        found = load_splits(config, fields, lambda: data.catalogues(config.target_language or "de", config.offline))
-        which = Filter(languages=(config.source_language, config.target_language))
-        train = filter_examples(found.train, lambda pair: which.fault(pair["text"], pair["target"]))
-        return dataclasses.replace(found, train=train)
+        reject_settings(config, ("class_weights",), "translations have no labels")
+        fields = data.make_fields(config.source_language, config.target_language)
+        splits = load_splits(
+            config, fields, lambda: data.load_message_catalogs(config.target_language or "de", config.offline)
+        )
+        pair_filter = PairFilter(languages=(config.source_language, config.target_language))
+        train = filter_examples(splits.train, lambda pair: pair_filter.rejection_reason(pair["text"], pair["target"]))
+        return dataclasses.replace(splits, train=train)
 
     @classmethod
-    def learn(cls, config: Config, train: Source) -> Assets:
-        seen, written = TrainingTexts(config, train), None
-        if config.vocabulary == "joint":
-            pieces, apart = subwords.train(seen.read("text", "target"), config.pieces or JOINT), None
-            pieces, written = order_pieces(pieces, seen, AS_PIECES)
+    def build_assets(cls, config: Config, train: ExampleSource) -> Assets:
+        texts, source_pieces, num_target_pieces = TrainingTexts(config, train), None, None
+        if config.shared_vocabulary == "joint":
+            pieces = train_vocabulary(texts.read("text", "target"), config.vocabulary_size or JOINT)
+            pieces, num_target_pieces = order_pieces(pieces, texts, AS_PIECES)
         else:
-            apart, pieces = (subwords.train(seen.read(name), config.pieces or SEPARATE) for name in ("text", "target"))
-        learned = {"pieces": pieces, "source_pieces": apart, "written": written}
-        return learned | {"pairs": seen.pairs, "placeholders": seen.placeholders}
+            source_pieces, pieces = (
+                train_vocabulary(texts.read(name), config.vocabulary_size or SEPARATE) for name in ("text", "target")
+            )
+        assets = {"pieces": pieces, "source_pieces": source_pieces, "num_target_pieces": num_target_pieces}
+        return assets | {"pairs": texts.pairs, "placeholders": texts.placeholders}
 
     @classmethod
-    def relearn(cls, config: Config, train: Source, known: Assets) -> Assets:
-        seen, words = TrainingTexts(config, train), {"text": Counter[str](), "target": Counter[str]()}
-        own = seen if train.own is None else TrainingTexts(config, train.own)
-        for counts, one in zip(itertools.cycle(words.values()), own.read(*words), strict=False):
-            counts.update(WORD.findall(one))
-        for _ in () if own is seen else seen.read(*words):
+    def extend_assets(cls, config: Config, train: ExampleSource, known: Assets) -> Assets:
+        texts, words = TrainingTexts(config, train), {"text": Counter[str](), "target": Counter[str]()}
+        own = texts if train.without_replay is None else TrainingTexts(config, train.without_replay)
+        for counts, text in zip(itertools.cycle(words.values()), own.read(*words), strict=False):
+            counts.update(WORD.findall(text))
+        for _ in () if own is texts else texts.read(*words):
             pass
         # Marks that were never seen would be three bytes each, of which none alone is a mark.
-        some = seen.placeholders or known["placeholders"]
-        marks = AS_PIECES if seen.placeholders else []
-        pieces = {name: known[name] and extended(known[name], marks) for name in ("pieces", "source_pieces")}
-        written = known.get("written")
-        if written is not None:
-            always = [*known["pieces"][:written], *AS_PIECES]
-            pieces["pieces"], written = order_pieces(pieces["pieces"], seen, always)
-        of = {"text": known["source_pieces"] or known["pieces"], "target": known["pieces"]}
-        most = {name: [word for word, _ in counts.most_common(COMMON)] for name, counts in words.items()}
-        alike = {name: subwords.familiar(most[name], of[name]) for name in of if len(of[name]) >= ENOUGH}
-        return {**pieces, "written": written, "pairs": seen.pairs, "placeholders": some, "familiar": alike}
+        marks = AS_PIECES if texts.placeholders else []
+        pieces = {name: known[name] and extend_vocabulary(known[name], marks) for name in ("pieces", "source_pieces")}
+        num_target_pieces = known["num_target_pieces"]
+        if num_target_pieces is not None:
+            always = [*known["pieces"][:num_target_pieces], *AS_PIECES]
+            pieces["pieces"], num_target_pieces = order_pieces(pieces["pieces"], texts, always)
+        vocabularies = {"text": known["source_pieces"] or known["pieces"], "target": known["pieces"]}
+        frequent = {name: [word for word, _ in counts.most_common(COMMON)] for name, counts in words.items()}
+        return {
+            **pieces,
+            "num_target_pieces": num_target_pieces,
+            "pairs": texts.pairs,
+            "placeholders": texts.placeholders or known["placeholders"],
+            "known_word_fraction": {
+                name: known_word_fraction(frequent[name], vocabulary)
+                for name, vocabulary in vocabularies.items()
+                if len(vocabulary) >= ENOUGH
+            },
+        }
 
     @classmethod
-    def settle(cls, config: Config, assets: Assets) -> Config:
+    def resolve_defaults(cls, config: Config, assets: Assets) -> Config:
         units, layers = SIZES[config.model]
-        epochs = passes(config, assets, assets["pairs"], SEEN, 5, 20 if config.init_from else 40)
-        rise = round(assets["pairs"] / RISE) if config.dropout_rise is None else config.dropout_rise
-        units, layers = config.units or units, config.layers or layers
-        return dataclasses.replace(config, epochs=epochs, dropout_rise=rise, units=units, layers=layers)
+        epochs = resolve_epochs(config, assets, assets["pairs"], SEEN, 5, 20 if config.init_from else 40)
+        rise = round(assets["pairs"] / RISE) if config.dropout_warmup_epochs is None else config.dropout_warmup_epochs
+        units, layers = config.hidden_dim or units, config.num_layers or layers
+        return dataclasses.replace(
+            config, epochs=epochs, dropout_warmup_epochs=rise, hidden_dim=units, num_layers=layers
+        )
 
     @classmethod
-    def check(cls, config: Config, splits: Splits) -> JsonObject:
-        return check_pairs.pairs(splits, "text", "target")
+    def check_data(cls, config: Config, splits: Splits) -> JsonObject:
+        return check_translation_pairs(splits, "text", "target")
 
     def encode(self, features: Batch) -> Batch:
         return self.tokenizer.encode(features)
 
-    def encode_target(self, examples: Batch) -> Batch:
+    def encode_targets(self, examples: Batch) -> Batch:
         return self.tokenizer.encode_targets(examples)
 
     def build_model(self) -> keras.Model:
         pieces, source_pieces = len(self.tokenizer.pieces), len(self.tokenizer.source_pieces)
-        return networks.get_network(self.config).build(self.config, pieces, source_pieces, self.tokenizer.is_joint)
+        return networks.build_model(self.config, pieces, source_pieces, self.tokenizer.is_joint)
 
-    def begin(self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], kept: Collection[str] = ()) -> None:
-        """Vectors of pieces begin where pieces that translate each other are alike."""
-        if "pieces/table" in kept:
+    def initialize_weights(
+        self, model: keras.Model, batches: Iterable[tuple[Batch, Batch]], inherited: Collection[str] = ()
+    ) -> None:
+        """Set vectors of pieces so that pieces that translate each other have similar ones."""
+        if "pieces/table" in inherited:
             return
         ids = ((features["source"], target["target"]) for features, target in batches)
         count = (len(self.tokenizer.source_pieces), len(self.tokenizer.pieces))
-        source, target = vectors(ids, *count, self.config.units or 0, self.config.seed)
+        source, target = init_embeddings_from_cooccurrence(ids, *count, self.config.hidden_dim or 0, self.config.seed)
         if self.tokenizer.is_joint:
             both = source + np.pad(target, [(0, len(source) - len(target)), (0, 0)])
             model.get_layer("pieces").table.assign(both / np.linalg.norm(both, axis=1, keepdims=True))
@@ -131,27 +158,27 @@ class TranslationRecipe(Recipe[Config]):
             model.get_layer("source_pieces").table.assign(source)
             model.get_layer("pieces").table.assign(target)
 
-    def axes(self) -> Mapping[str, Mapping[int, Axis]]:
-        pieces, source = self.tokenizer.pieces.axis(), self.tokenizer.source_pieces.axis()
+    def get_weight_axes(self) -> Mapping[str, Mapping[int, NamedAxis]]:
+        pieces, source = self.tokenizer.pieces.named_axis(), self.tokenizer.source_pieces.named_axis()
         table = source if self.tokenizer.is_joint else pieces
         return {"pieces/table": {0: table}, "pieces/bias": {0: pieces}, "source_pieces/table": {0: source}}
 
-    def orthogonal(self, model: keras.Model) -> Sequence[tf.Variable]:
+    def get_muon_variables(self, model: keras.Model) -> Sequence[tf.Variable]:
         if self.config.optimizer == "adamw":
             return []
         # Not the tables of pieces, whose rows have lives of their own.
         matrices = [variable for variable in model.trainable_variables if len(variable.shape) == 2]
         return [variable for variable in matrices if not variable.path.endswith("/table")]
 
-    def begin_epoch(self, model: keras.Model, epoch: int) -> None:
-        rise = self.config.dropout_rise or 0
-        set_dropout(model, min(epoch / rise, 1.0) if rise else 1.0)
+    def on_epoch_begin(self, model: keras.Model, epoch: int) -> None:
+        rise = self.config.dropout_warmup_epochs or 0
+        scale_dropout(model, min(epoch / rise, 1.0) if rise else 1.0)
 
-    def loss(self, model: keras.Model, target: Batch, outputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    def compute_loss(self, model: keras.Model, target: Batch, outputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         pieces, drawn = model.get_layer("pieces"), outputs.get("drawn")
         if drawn is not None and drawn.shape[0] == 0:  # none are drawn in validation, which is exact
             drawn = None
-        table, bias = pieces.scoring()
+        table, bias = pieces.output_weights()
         smoothing = self.config.label_smoothing
         return sequence_cross_entropy(target["target"], outputs["states"], table, bias, smoothing, drawn)
 
@@ -159,21 +186,21 @@ class TranslationRecipe(Recipe[Config]):
         """Return translations of encoded sources, in which marks stand for placeholders, and their scores, [batch]."""
         return serving.Translator(self.config, self.tokenizer, model).predict(features)
 
-    def serve(self, model: keras.Model) -> dict[str, Endpoint]:
+    def make_endpoints(self, model: keras.Model) -> dict[str, Endpoint]:
         return serving.Translator(self.config, self.tokenizer, model).endpoints()
 
-    def odd_inputs(self) -> list[Example]:
-        texts = [example["text"] for example in super().odd_inputs()]
+    def edge_case_inputs(self) -> list[Example]:
+        texts = [example["text"] for example in super().edge_case_inputs()]
         return [{"text": text, "target": target} for text, target in zip(texts, reversed(texts), strict=True)]
 
-    def doubts(self) -> list[str]:
-        return self.head.data_warnings()  # "familiar" is told of each field here
+    def data_warnings(self) -> list[str]:
+        return self.head.data_warnings()  # the known fraction of words is told of each field
 
     @property
-    def formats(self) -> Mapping[str, Format]:
-        return {"po": Format(lambda _, outputs: text_of(outputs), catalogue=True)}
+    def output_formats(self) -> Mapping[str, OutputFormat]:
+        return {"po": OutputFormat(lambda _, outputs: text_of(outputs), fills_catalogue=True)}
 
-    def alignment(self, example: Example, outputs: OutputRow) -> JsonObject:
+    def format_alignment(self, example: Example, outputs: OutputRow) -> JsonObject:
         source = outputs["source_pieces"][: outputs["source_lengths"]].tolist()
         target = outputs["target_pieces"][: outputs["target_lengths"]].tolist()
-        return alignment.aligned(source, target, outputs["attention"][: len(target), : len(source)])
+        return alignment.align_words(source, target, outputs["attention"][: len(target), : len(source)])

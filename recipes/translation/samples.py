@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.data.writers import catalogues, lines, tables, translation_memory
+from common.data.writers import to_gettext_files, to_table_files, to_text_lines, to_tmx
 
 SOURCES = (
     "--data {}/pairs.tsv",
@@ -32,9 +32,9 @@ PAIRS = (
 def files() -> dict[str, bytes]:
     """The content of each file by its name."""
     return {
-        **tables("pairs", [{"source": source, "target": target} for source, target in PAIRS]),
-        "pairs.en": lines(source for source, _ in PAIRS),
-        "pairs.de": lines(target for _, target in PAIRS),
-        **catalogues("messages", PAIRS, "de"),
-        "memory.tmx": translation_memory(PAIRS, "en", "de"),
+        **to_table_files("pairs", [{"source": source, "target": target} for source, target in PAIRS]),
+        "pairs.en": to_text_lines(source for source, _ in PAIRS),
+        "pairs.de": to_text_lines(target for _, target in PAIRS),
+        **to_gettext_files("messages", PAIRS, "de"),
+        "memory.tmx": to_tmx(PAIRS, "en", "de"),
     }

@@ -10,11 +10,11 @@ import numpy as np
 import sacrebleu
 
 from common.modeling.heads import Head
-from common.modeling.metrics import in_order
-from common.modeling.uncertainty import of_confidence
-from common.text.pair_filter import placeholder_errors, placeholders
-from common.text.vocabulary import strange
-from common.types import Ask, Assets, Example, JsonObject, OutputRow, Tally
+from common.modeling.metrics import collect_in_order
+from common.modeling.uncertainty import confidence_uncertainty
+from common.text.pair_filter import diff_placeholders, find_placeholders
+from common.text.vocabulary import unfamiliar_words_warning
+from common.types import Ask, Assets, Example, JsonObject, OutputRow, PerExampleMetric
 
 # Of the most frequent words of a text 0.6 to 1 were pieces of a vocabulary of their own language (Multi30k's, of 4,000
 # pieces), of other texts, too, and 0.1 to 0.35 of one of another language in the same script.
@@ -51,30 +51,32 @@ class TranslationHead(Head):
         if not references:
             return {"examples": 0}
         return {
-            **measured(texts, translations, references),
+            **compute_metrics(texts, translations, references),
             "perplexity": math.exp(-log_prob / pieces),
             "seconds": seconds,
             "sentences_per_second": len(references) / seconds,
             "examples": len(references),
         }
 
-    def per_example_metric(self, batches: Iterable[list[Example]], ask: Ask) -> Tally:
+    def per_example_metric(self, batches: Iterable[list[Example]], ask: Ask) -> PerExampleMetric:
         translations, references = list[str](), list[str]()
         for batch in batches:
-            translations += [text_of(outputs) for outputs in in_order(ask, "serving_default", batch)]
+            translations += [text_of(outputs) for outputs in collect_in_order(ask, "serving_default", batch)]
             references += [example["target"] for example in batch]
-        return tally(translations, references)
+        return per_example_chrf(translations, references)
 
     def format_prediction(self, example: Example, outputs: OutputRow) -> JsonObject:
         return {"translation": text_of(outputs), "score": float(outputs["score"])}
 
     def uncertainty(self, outputs: OutputRow, by: str | None) -> float:
         """By the score, a log probability that --length-penalty brings nearer to that of a piece."""
-        return of_confidence(math.exp(min(float(outputs["score"]), 0.0)), by)
+        return confidence_uncertainty(math.exp(min(float(outputs["score"]), 0.0)), by)
 
     def data_warnings(self) -> list[str]:
-        shares = self.assets.get("familiar", {})
-        return [line for name, share in shares.items() for line in strange(share, FAMILIAR, name)]
+        fractions = self.assets.get("known_word_fraction", {})
+        return [
+            line for name, fraction in fractions.items() for line in unfamiliar_words_warning(fraction, FAMILIAR, name)
+        ]
 
 
 def text_of(outputs: OutputRow) -> str:
@@ -82,43 +84,43 @@ def text_of(outputs: OutputRow) -> str:
     return outputs["translation"].decode("utf-8", "replace")
 
 
-def measured(sources: Sequence[str], found: Sequence[str], wanted: Sequence[str]) -> JsonObject:
-    """Scores of translations by sacreBLEU, exact matches, and placeholders that differ from those of the source.
+def compute_metrics(sources: Sequence[str], translations: Sequence[str], references: Sequence[str]) -> JsonObject:
+    """Return scores of translations by sacreBLEU, exact matches, and placeholders that differ from those of the source.
 
-    >>> measured(["%d files", "Yes"], ["%s Dateien", "Ja"], ["%d Dateien", "Ja"])["placeholder_errors"]
+    >>> compute_metrics(["%d files", "Yes"], ["%s Dateien", "Ja"], ["%d Dateien", "Ja"])["placeholder_errors"]
     1.0
     """
     bleu, chrf, ter = sacrebleu.BLEU(), sacrebleu.CHRF(), sacrebleu.TER()
-    pairs = list(zip(sources, found, strict=True))
-    some = [pair for pair in pairs if any(map(placeholders, pair))]
-    wrong = sum(any(placeholder_errors(*pair)) for pair in some)
-    same = sum(one == other for one, other in zip(found, wanted, strict=True))
+    pairs = list(zip(sources, translations, strict=True))
+    with_placeholders = [pair for pair in pairs if any(map(find_placeholders, pair))]
+    wrong = sum(any(diff_placeholders(*pair)) for pair in with_placeholders)
+    same = sum(translation == reference for translation, reference in zip(translations, references, strict=True))
     return {
-        "bleu": bleu.corpus_score(found, [wanted]).score,
-        "chrf": chrf.corpus_score(found, [wanted]).score,
-        "ter": ter.corpus_score(found, [wanted]).score,
-        "exact_match": same / len(wanted),
-        "placeholder_errors": wrong / max(len(some), 1),
-        "with_placeholders": len(some),
+        "bleu": bleu.corpus_score(translations, [references]).score,
+        "chrf": chrf.corpus_score(translations, [references]).score,
+        "ter": ter.corpus_score(translations, [references]).score,
+        "exact_match": same / len(references),
+        "placeholder_errors": wrong / max(len(with_placeholders), 1),
+        "with_placeholders": len(with_placeholders),
         "bleu_signature": str(bleu.get_signature()),
     }
 
 
-def tally(found: Sequence[str], wanted: Sequence[str]) -> Tally:
-    """The chrF of `measured`, as the counts of n-grams that each translation adds to it.
+def per_example_chrf(translations: Sequence[str], references: Sequence[str]) -> PerExampleMetric:
+    """Return the chrF of `compute_metrics`, as the counts of n-grams that each translation adds to it.
 
-    >>> two = tally(["Ja", "Nein"], ["Ja", "Kein"])
-    >>> two.of(two.parts).round().tolist()
+    >>> two = per_example_chrf(["Ja", "Nein"], ["Ja", "Kein"])
+    >>> two.aggregate(two.components).round().tolist()
     [100.0, 48.0]
     """
     chrf = sacrebleu.CHRF()
     # Names that sacreBLEU keeps to itself, by which its own significance tests resample; there are no others.
-    counts = chrf._extract_corpus_statistics(found, [wanted])
+    counts = chrf._extract_corpus_statistics(translations, [references])
 
     def score(sums: np.ndarray) -> float:
         return chrf._compute_f_score(sums.tolist())
 
-    def of(sums: np.ndarray) -> np.ndarray:
+    def aggregate(sums: np.ndarray) -> np.ndarray:
         return np.apply_along_axis(score, -1, sums)
 
-    return Tally("chrf", True, np.array(counts, np.float64).reshape(len(counts), 3 * chrf.order), of)
+    return PerExampleMetric("chrf", True, np.array(counts, np.float64).reshape(len(counts), 3 * chrf.order), aggregate)

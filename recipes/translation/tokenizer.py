@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from common.text import placeholders
-from common.text.subwords import END, Subwords
+from common.text.subwords import END, SubwordTokenizer
 from common.types import Assets, Batch
 
 from .config import Config
@@ -23,10 +23,10 @@ class PairTokenizer:
 
     def __init__(self, config: Config, assets: Assets):
         self.config = config
-        self.pieces = Subwords(assets["pieces"][: assets.get("written")])
+        self.pieces = SubwordTokenizer(assets["pieces"][: assets["num_target_pieces"]])
         self.is_joint = assets["source_pieces"] is None
-        self.source_pieces = Subwords(assets["pieces"] if self.is_joint else assets["source_pieces"])
-        self.has_marks: bool = config.placeholders and assets["placeholders"]
+        self.source_pieces = SubwordTokenizer(assets["pieces"] if self.is_joint else assets["source_pieces"])
+        self.has_marks: bool = config.protect_placeholders and assets["placeholders"]
 
     def encode(self, features: Batch) -> Batch:
         """Return pieces of sources by the name "source", [batch, (pieces)]."""
@@ -36,22 +36,22 @@ class PairTokenizer:
         """Return pieces of targets by the name "target", [batch, (pieces)]."""
         target = examples["target"]
         if self.has_marks:
-            target = placeholders.masked_as(target, self.mask_placeholders(examples["text"])[1])
+            target = placeholders.mask_like(target, self.mask_placeholders(examples["text"])[1])
         return {"target": self._encode(target, self.pieces)}
 
     def mask_placeholders(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.RaggedTensor]:
         """Return sources with marks for their placeholders, and what these stand for; as they are without marks."""
         if self.has_marks:
-            return placeholders.masked(texts)
+            return placeholders.mask_placeholders(texts)
         return texts, tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.string), tf.zeros_like(texts, tf.int64))
 
     def encode_source(self, masked: tf.Tensor) -> tf.RaggedTensor:
         """Return pieces of sources as `mask_placeholders` gives them, and the end, [batch, (pieces)]."""
         return self._encode(masked, self.source_pieces)
 
-    def _encode(self, texts: tf.Tensor, pieces: Subwords) -> tf.RaggedTensor:
+    def _encode(self, texts: tf.Tensor, pieces: SubwordTokenizer) -> tf.RaggedTensor:
         """Return pieces and the end, which keeps an empty text from being an empty row, [batch, (pieces)]."""
-        ids = pieces.encode(texts)[:, : self.config.longest - 1]
+        ids = pieces.encode(texts)[:, : self.config.max_length - 1]
         end = tf.fill([ids.nrows(), 1], END)
         return tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1)
 

@@ -45,13 +45,13 @@ def test_missing_data_is_one_sentence(tmp_path):
 def test_peers_follow_the_schedule_of_the_recipe():
     import tensorflow as tf
 
-    from common.training.schedules import learning_rate
+    from common.training.schedules import learning_rate_at
     from recipes.image_classification.config import Config
 
     module, config = benchmark(), Config()
-    assert (config.warmup, config.schedule) == (module.WARMUP, "linear")
+    assert (config.warmup_ratio, config.lr_schedule) == (module.WARMUP, "linear")
     for share in (0.0, 0.05, 0.15, 0.4, 0.9, 1.0):
-        expected = float(learning_rate(tf.constant(share), 0.3, config.warmup, config.schedule))
+        expected = float(learning_rate_at(tf.constant(share), 0.3, config.warmup_ratio, config.lr_schedule))
         assert module.rate_at(share, 0.3) == pytest.approx(expected, abs=1e-6)
 
 

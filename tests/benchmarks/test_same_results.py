@@ -12,6 +12,7 @@ from benchmarks.comparison_of_results import (
     Results,
     SideError,
     compare,
+    find_command,
     find_file,
     make_flags,
     match_weights,
@@ -77,7 +78,11 @@ HELP = """
   --precision [float32|bfloat16] Arithmetic.
   --noise / --no-noise           Dropout.
 """
-PRESENT = HELP.replace("pieces", "vocabulary-size", 1).replace("|bfloat16", "|mixed_bfloat16")
+PRESENT = """
+  --vocabulary-size INTEGER RANGE      Subword pieces.
+  --precision [float32|mixed_bfloat16] Arithmetic.
+  --stochastic-regularization / --no-stochastic-regularization  Dropout.
+"""
 
 
 def test_settings_become_the_flags_that_a_side_has():
@@ -85,9 +90,14 @@ def test_settings_become_the_flags_that_a_side_has():
     settings = {"vocabulary_size": 400, "precision": "mixed_bfloat16", "stochastic_regularization": False}
     assert make_flags(HELP, settings, former) == ["--pieces", "400", "--precision", "bfloat16", "--no-noise"]
     flags = "--vocabulary-size 400 --precision mixed_bfloat16 --no-stochastic-regularization"
-    assert make_flags(PRESENT.replace("noise", "stochastic-regularization"), settings, former) == flags.split()
+    assert make_flags(PRESENT, settings, former) == flags.split()
     with pytest.raises(SideError, match="num_beams, beam"):
         make_flags(HELP, {"num_beams": 2}, former)
+
+
+def test_commands_are_found_under_either_name():
+    assert find_command("  predict             A\n  export-predictions  B\n", "pre-annotate") == "export-predictions"
+    assert find_command("  pre-annotate  B\n", "pre-annotate") == "pre-annotate"
 
 
 def test_former_keys_get_their_present_names_and_times_are_left_out():
@@ -98,6 +108,31 @@ def test_former_keys_get_their_present_names_and_times_are_left_out():
     }
     present = {"interval": {"metric": "f1", "ci95": [1, 0, 1]}, "per_label": {"values": {"f1": 1}}}
     assert rename_keys(former, NAMES["scores"]) == rename_keys(present, NAMES["scores"]) == present
+
+
+def test_former_keys_of_comparisons_and_folds_get_their_present_names():
+    rows = {"tuned": [1, 0, 1], "source": [1, 0, 1], "scratch": [1, 0, 1], "tuned_less_scratch": [0, 0, 0]}
+    former = {
+        "comparison": {"part": "test", "examples_of": {"new": rows, "source's": {"tuned_less_source": [0, 0, 0]}}},
+        "folds": {"count": 2, "measures": {"f1": {"mean": 1.0, "deviation": 0.0, "each": [1.0, 1.0]}}},
+    }
+    renamed = {"tuned": [1, 0, 1], "base_run": [1, 0, 1], "from_scratch": [1, 0, 1], "tuned_minus_scratch": [0, 0, 0]}
+    present = {
+        "comparison": {"split": "test", "held_out": {"new": renamed, "base_run": {"tuned_minus_base": [0, 0, 0]}}},
+        "folds": {"count": 2, "metrics": {"f1": {"mean": 1.0, "std": 0.0, "values": [1.0, 1.0]}}},
+    }
+    assert rename_keys(former, NAMES["scores"]) == rename_keys(present, NAMES["scores"]) == present
+
+
+def test_former_keys_of_assets_and_transfers_get_their_present_names():
+    former = {"weights": {"kept": 3, "fresh": 1}, "kept": {"blend/shares": 3}, "unlike": [["Good", "good"]]}
+    present = {
+        "weights": {"copied": 3, "initialized": 1},
+        "copied": {"logit_blend/shares": 3},
+        "similar_labels": [["Good", "good"]],
+    }
+    assert rename_keys(former, NAMES["transfer"]) == rename_keys(present, NAMES["transfer"]) == present
+    assert rename_keys({"word_count": 5, "moving": False}, NAMES["assets"]) == {"num_words": 5}
 
 
 def test_unnamed_layers_are_matched_by_their_former_classes():

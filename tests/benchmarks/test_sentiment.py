@@ -54,7 +54,7 @@ def test_shares_give_log_count_ratios_worked_by_hand():
 @pytest.mark.slow
 def test_rows_are_scored_on_the_same_test_part(tmp_path):
     data = write(tmp_path / "reviews.csv", tiny_texts(120))
-    flags = "--epochs 2 --embedding-units 8 --lstm-units 8 --learning-rate 0.02"
+    flags = "--epochs 2 --embedding-dim 8 --lstm-units 8 --learning-rate 0.02"
     only = ["--only", "kerasserole", "--only", "keras"]
     result = run("--data", data, *only, "--peer-epochs", "1", "--ours", flags, "--json", tmp_path / "found.json")
     assert result.returncode == 0, result.stderr

@@ -35,7 +35,7 @@ def test_list_names_every_row_and_what_it_lacks(tmp_path):
     if importlib.util.find_spec("rapidfuzz") is None:
         assert lines["memory"] == (
             "skipped, for rapidfuzz is not installed: pip install -r benchmarks/requirements.txt"
-        )  # fmt: skip
+        )
 
 
 def test_interpreter_without_the_peer_is_named(benchmark, tmp_path):
@@ -117,7 +117,7 @@ def test_rows_are_measured_in_turns_and_after_training(tmp_path):
             (tmp_path / f"{part}.{language}").write_text(lines, encoding="utf-8")
     sources = [f"--{part}={tmp_path / part}.en,{tmp_path / part}.de" for part in ("train", "valid")]
     given = ["--only", "ours small", "--rounds", "1", "--round-pairs", "32", "--minutes", "0.1"]
-    small = ["--ours", "--units 8 --pieces 300", "--json", tmp_path / "found.json"]
+    small = ["--ours", "--hidden-dim 8 --vocabulary-size 300", "--json", tmp_path / "found.json"]
     result = run(*sources, *given, *small)
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))

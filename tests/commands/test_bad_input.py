@@ -279,7 +279,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(tmp_path, reviews):
         *SMALL,
         "--epochs",
         "1",
-        "--pair-buckets",
+        "--bigram-buckets",
         "100000",
         "--run-dir",
         tmp_path / "run",
@@ -290,7 +290,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(tmp_path, reviews):
     assert last.startswith("Error: ") and "File too large" in last and "Check the path, space and permissions." in last
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert not [
-        path for path in files if path.name in ("checkpoint.npz", "best.npz", "metrics.json") or ".tmp" in path.name
+        path
+        for path in files
+        if path.name in ("checkpoint.npz", "best_weights.npz", "metrics.json") or ".tmp" in path.name
     ]
     kept = tmp_path / "cache" / "kerasserole" / "encoded"
     assert all((folder / "about.json").is_file() for folder in kept.iterdir())  # whole ones only, none begun
@@ -310,12 +312,12 @@ FETCH = """
 import sys
 sys.path.insert(0, sys.argv[1])
 
-from common.data.default_datasets import Archive, fetch
+from common.data.default_datasets import Archive, download_archive
 members = {"w.txt": "toydata-1.0/w.txt"}
 archive = Archive("toydata", "1.0", "sdist", "toydata-1.0.tar.gz", sys.argv[2], members, "MIT", "us")
 print("ready", flush=True)
 sys.stdin.readline()
-print(fetch(archive, offline=True))
+print(download_archive(archive, offline=True))
 """
 
 

@@ -54,7 +54,7 @@ def test_doctor_names_what_stands_between_driver_and_tensorflow(driver, no_gpu):
 
 def test_doctor_names_the_packages_that_are_not_installed(driver, no_gpu):
     driver(SHOWS_TWO)
-    missing = gpus.missing_packages()
+    missing = gpus.list_missing_cuda_packages()
     if not missing:
         pytest.skip("the packages of CUDA libraries are installed here")
     (fault,) = [sentence for sentence in json.loads(call("doctor", "--json").stdout)["faults"] if "CUDA" in sentence]
@@ -78,7 +78,7 @@ def test_missing_packages_are_those_of_another_version_too(tmp_path, monkeypatch
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: nvidia-cudnn-cu12\nVersion: 8.9.7\n")
     monkeypatch.syspath_prepend(tmp_path)
-    (found,) = [name for name in gpus.missing_packages() if name.startswith("nvidia-cudnn-cu12")]
+    (found,) = [name for name in gpus.list_missing_cuda_packages() if name.startswith("nvidia-cudnn-cu12")]
     assert found.endswith(" instead of 8.9.7")
 
 
@@ -91,30 +91,30 @@ def test_doctor_names_the_variable_that_hides_gpus(driver, monkeypatch, no_gpu):
 
 
 def test_faults_are_none_where_all_visible_gpus_are_seen():
-    assert gpus.faults(TWO, 2, None, CUDA, []) == []
-    assert gpus.faults(TWO, 1, "1", CUDA, []) == []  # the other is hidden by choice
-    assert gpus.faults([], 1, None, {}, []) == []  # a GPU without NVIDIA's driver
+    assert gpus.explain_missing_gpus(TWO, 2, None, CUDA, []) == []
+    assert gpus.explain_missing_gpus(TWO, 1, "1", CUDA, []) == []  # the other is hidden by choice
+    assert gpus.explain_missing_gpus([], 1, None, {}, []) == []  # a GPU without NVIDIA's driver
 
 
 def test_faults_count_what_the_variable_leaves_visible():
-    (fault,) = gpus.faults(TWO, 1, "0,1", CUDA, ["nvidia-nccl-cu12"])
+    (fault,) = gpus.explain_missing_gpus(TWO, 1, "0,1", CUDA, ["nvidia-nccl-cu12"])
     assert fault == "TensorFlow lacks packages of CUDA libraries (nvidia-nccl-cu12): run make setup GPU=1."
 
 
 def test_faults_tell_a_build_without_cuda_before_its_packages():
-    (fault,) = gpus.faults(TWO, 0, None, {"is_cuda_build": False}, ["nvidia-nccl-cu12"])
+    (fault,) = gpus.explain_missing_gpus(TWO, 0, None, {"is_cuda_build": False}, ["nvidia-nccl-cu12"])
     assert fault.startswith("TensorFlow is built without CUDA")
     assert "nvidia-nccl-cu12" not in fault
 
 
 def test_faults_doubt_the_driver_where_nothing_is_missing():
-    (fault,) = gpus.faults(TWO, 0, None, CUDA, [])
+    (fault,) = gpus.explain_missing_gpus(TWO, 0, None, CUDA, [])
     assert "The driver shows 2 and TensorFlow sees 0 GPUs" in fault
     assert "too old for CUDA 12.5.1" in fault
 
 
 def test_faults_name_all_that_must_be_done():
-    hidden, missing = gpus.faults(TWO, 0, "-1", CUDA, ["nvidia-nccl-cu12"])
+    hidden, missing = gpus.explain_missing_gpus(TWO, 0, "-1", CUDA, ["nvidia-nccl-cu12"])
     assert 'CUDA_VISIBLE_DEVICES is "-1"' in hidden
     assert "nvidia-nccl-cu12" in missing
 

@@ -9,18 +9,18 @@ import polib
 import pytest
 
 from common import discovery
-from common.commands.init import begin, config_file
-from common.config import checked, settings
-from common.config_io import from_file
-from common.data.writers import catalogues, translation_memory, zipped
+from common.commands.init import init_project, make_config_template
+from common.config import get_config_fields, validate_config_values
+from common.config_io import load_toml
+from common.data.writers import to_gettext_files, to_tmx, to_zip
 from tests.helpers.cli_calls import SMALL, call, fails, good
 
 
-@pytest.fixture(scope="module", params=discovery.names())
+@pytest.fixture(scope="module", params=discovery.list_recipes())
 def begun(request, tmp_path_factory):
     """(recipe, folder, config, flags that name each sample)."""
     folder = tmp_path_factory.mktemp("init") / "some data"
-    return request.param, *begin(request.param, folder)
+    return request.param, *init_project(request.param, folder)
 
 
 # The samples
@@ -36,12 +36,12 @@ def test_every_sample_passes_check_without_a_broken_row(begun):
 def read(name, words):
     """All examples of a sample, whatever their part, by what they are told apart by."""
     flags = dict(zip(words[::2], words[1::2], strict=True))
-    config = discovery.load_config(name).Config(
+    config = discovery.load_recipe_config(name).Config(
         data=(flags["--data"],),
         column=tuple(flags[one] for one in ("--column",) if one in flags),
         label_names=flags.get("--label-names"),
     )
-    given = discovery.load(name).load_data(config).given()
+    given = discovery.load_recipe(name).load_data(config).items()
     assert [part for part, _ in given] == ["train", "valid", "test"]
     assert all(list(source) for _, source in given)
     return [example for _, source in given for example in source]
@@ -80,7 +80,7 @@ def test_samples_have_balanced_labels(begun):
 @pytest.fixture(scope="module")
 def music(tmp_path_factory):
     """The tunes of each sample by its name."""
-    *_, sources = begin("music", tmp_path_factory.mktemp("music"))
+    *_, sources = init_project("music", tmp_path_factory.mktemp("music"))
     return {words[1].rpartition("/")[2]: read("music", words) for words in sources}
 
 
@@ -103,7 +103,7 @@ def test_frames_hold_what_sounds_on_each_step_of_the_tunes(music):
 
 def test_samples_are_the_same_bytes_whenever_they_are_made(begun, tmp_path):
     name, folder, _, _ = begun
-    begin(name, tmp_path)
+    init_project(name, tmp_path)
     for path in (one for one in folder.rglob("*") if one.is_file()):
         if path.suffix != ".musicxml":  # which holds the day on which it was written
             assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path
@@ -111,7 +111,7 @@ def test_samples_are_the_same_bytes_whenever_they_are_made(begun, tmp_path):
 
 @pytest.mark.slow
 def test_a_small_run_goes_by_the_sample_and_its_config(tmp_path):
-    _, config, (words, *_) = begin("sentiment", tmp_path / "a")
+    _, config, (words, *_) = init_project("sentiment", tmp_path / "a")
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace("# max_length = 800", "max_length = 30"), encoding="utf-8")
     run = tmp_path / "run"
@@ -124,24 +124,24 @@ def test_a_small_run_goes_by_the_sample_and_its_config(tmp_path):
 
 def lines(config_class):
     """The lines of settings, as they are when they are turned on."""
-    return [line[2:] for line in config_file(config_class).splitlines() if line.startswith("# ")]
+    return [line[2:] for line in make_config_template(config_class).splitlines() if line.startswith("# ")]
 
 
-@pytest.fixture(params=discovery.names())
+@pytest.fixture(params=discovery.list_recipes())
 def config_class(request):
-    return discovery.load_config(request.param).Config
+    return discovery.load_recipe_config(request.param).Config
 
 
 def test_config_as_written_changes_nothing(begun):
     name, _, config, _ = begun
-    assert from_file(discovery.load_config(name).Config, config) == {}
+    assert load_toml(discovery.load_recipe_config(name).Config, config) == {}
 
 
 def test_config_names_every_setting_once_with_its_help(config_class):
-    text = config_file(config_class)
+    text = make_config_template(config_class)
     names = [line.partition(" =")[0] for line in lines(config_class)]
-    assert sorted(names) == sorted(settings(config_class))
-    for setting in settings(config_class).values():
+    assert sorted(names) == sorted(get_config_fields(config_class))
+    for setting in get_config_fields(config_class).values():
         block = next(one for one in text.split("\n\n") if f"\n# {setting.name} = " in one)
         assert block.startswith(f"## {setting.metadata['help']}\n## (")
         for bound in ("low", "high", "above", "below"):
@@ -153,7 +153,7 @@ def test_config_names_every_setting_once_with_its_help(config_class):
 def test_each_line_alone_is_the_default_where_there_is_one(config_class):
     default = config_class()
     for line in lines(config_class):
-        values = checked(config_class, tomllib.loads(line), line)
+        values = validate_config_values(config_class, tomllib.loads(line), line)
         (name,) = values
         if getattr(default, name) is not None:
             assert config_class(**values) == default, line
@@ -162,21 +162,23 @@ def test_each_line_alone_is_the_default_where_there_is_one(config_class):
 def test_all_lines_together_are_the_defaults_where_there_are_some(config_class, tmp_path):
     path = tmp_path / "all.toml"
     path.write_text("\n".join(lines(config_class)), encoding="utf-8")
-    found, default = from_file(config_class, path), config_class()
+    found, default = load_toml(config_class, path), config_class()
     for name, value in vars(default).items():
         assert value is None or found[name] == value
     # An editor that takes one # from every line leaves a config, too.
-    uncommented = "\n".join(line.removeprefix("#").removeprefix(" ") for line in config_file(config_class).splitlines())
-    assert checked(config_class, tomllib.loads(uncommented), "uncommented") == found
+    uncommented = "\n".join(
+        line.removeprefix("#").removeprefix(" ") for line in make_config_template(config_class).splitlines()
+    )
+    assert validate_config_values(config_class, tomllib.loads(uncommented), "uncommented") == found
 
 
 def test_settings_stand_in_the_groups_of_help(config_class):
-    text = config_file(config_class)
+    text = make_config_template(config_class)
     headings = [line.removeprefix("#### ") for line in text.splitlines() if line.startswith("#### ")]
     assert headings[:3] == ["Model", "Data", "Training"]
     blocks = text.split("#### ")[1:]
     for heading, block in zip(headings, blocks, strict=True):
-        for name, setting in settings(config_class).items():
+        for name, setting in get_config_fields(config_class).items():
             assert (f"\n# {name} = " in block) == (setting.metadata["group"] == heading)
 
 
@@ -222,7 +224,7 @@ def test_init_of_an_unknown_recipe_names_those_that_there_are(tmp_path):
 def test_a_recipe_of_ones_own_has_its_samples_or_the_config_alone(tmp_path):
     mine = tmp_path / "mine"
     good("copy", "sentiment", mine)
-    folder, config, sources = begin(str(mine), tmp_path / "a")
+    folder, config, sources = init_project(str(mine), tmp_path / "a")
     assert config.name == "mine.toml"
     assert (folder / "reviews.csv").exists()
     assert len(sources) == 8
@@ -238,12 +240,12 @@ def test_a_recipe_of_ones_own_has_its_samples_or_the_config_alone(tmp_path):
 
 def test_catalogues_and_memories_escape_what_their_formats_take_for_marks():
     pairs = [('a "quoted" <b>word</b>\nand & more\\', "ein „Wort“")]
-    entry = polib.pofile(catalogues("x", pairs, "de")["x.po"].decode())[0]
+    entry = polib.pofile(to_gettext_files("x", pairs, "de")["x.po"].decode())[0]
     assert (entry.msgid, entry.msgstr) == pairs[0]
-    assert b"<seg>&lt;b&gt; &amp;</seg>" in translation_memory([("<b> &", "x")], "en", "de")
+    assert b"<seg>&lt;b&gt; &amp;</seg>" in to_tmx([("<b> &", "x")], "en", "de")
 
 
 def test_a_zip_archive_has_no_time_of_its_own():
-    with zipfile.ZipFile(io.BytesIO(zipped({"a/b.txt": b"one"}))) as archive:
+    with zipfile.ZipFile(io.BytesIO(to_zip({"a/b.txt": b"one"}))) as archive:
         assert archive.read("a/b.txt") == b"one"
         assert archive.infolist()[0].date_time[0] == 1980

@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 
 from common import PROJECT_ROOT as ROOT
 from common.commands import launch
-from common.commands.launch import cluster, free_addresses, parse_hosts, shared_out, shares, visible_gpus
+from common.commands.launch import (
+    find_free_addresses,
+    list_visible_gpus,
+    make_tf_config,
+    make_worker_environments,
+    parse_hosts,
+    split_gpus,
+)
 from common.errors import ConfigError
 from tests.helpers.cli_calls import call, fails, good
 
@@ -33,14 +40,14 @@ def alive(pid):
 
 
 def test_a_cluster_tells_each_worker_all_addresses_and_its_place():
-    assert json.loads(cluster(["a:1", "b:2"], 1)) == {
+    assert json.loads(make_tf_config(["a:1", "b:2"], 1)) == {
         "cluster": {"worker": ["a:1", "b:2"]},
         "task": {"type": "worker", "index": 1},
     }
 
 
 def test_free_addresses_can_be_listened_on_and_differ():
-    addresses = free_addresses(5)
+    addresses = find_free_addresses(5)
     assert len(set(addresses)) == 5
     for address in addresses:
         host, port = address.split(":")
@@ -75,14 +82,14 @@ def test_an_address_given_twice_is_named():
 
 
 def test_gpus_are_shared_out_among_neighbours():
-    assert shared_out(["0", "1", "2", "3"], 2) == ["0,1", "2,3"]
-    assert shared_out(["GPU-a", "GPU-b", "GPU-c"], 2) == ["GPU-a", "GPU-b"]
-    assert shared_out(["4"], 1) == ["4"]
+    assert split_gpus(["0", "1", "2", "3"], 2) == ["0,1", "2,3"]
+    assert split_gpus(["GPU-a", "GPU-b", "GPU-c"], 2) == ["GPU-a", "GPU-b"]
+    assert split_gpus(["4"], 1) == ["4"]
 
 
 def test_fewer_gpus_than_workers_are_refused():
     with pytest.raises(ConfigError, match="3 workers need a GPU each, but there are 2 in all") as caught:
-        shared_out(["0", "1"], 3)
+        split_gpus(["0", "1"], 3)
     assert "Give --workers 2, or hide the GPUs by CUDA_VISIBLE_DEVICES=" in str(caught.value)
 
 
@@ -91,7 +98,7 @@ def test_fewer_gpus_than_workers_are_refused():
 )
 def test_the_environment_tells_which_gpus_are_visible(told, seen, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
-    assert visible_gpus() == seen
+    assert list_visible_gpus() == seen
 
 
 @pytest.mark.parametrize(("status", "seen"), [(0, ["0", "1"]), (9, [])])
@@ -102,22 +109,22 @@ def test_gpus_are_counted_by_the_driver_where_nothing_is_told(tmp_path, monkeypa
     program.chmod(0o755)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert visible_gpus() == seen
+    assert list_visible_gpus() == seen
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert visible_gpus() == []
+    assert list_visible_gpus() == []
 
 
 def test_processors_are_shared_out_unless_the_user_did(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
-    monkeypatch.setattr(launch, "processors", lambda: 5)
-    assert shares(1) == [{}]
-    assert shares(2) == [{"TF_NUM_INTRAOP_THREADS": "2"}] * 2
-    assert shares(6) == [{"TF_NUM_INTRAOP_THREADS": "1"}] * 6
+    monkeypatch.setattr(launch, "available_cpus", lambda: 5)
+    assert make_worker_environments(1) == [{}]
+    assert make_worker_environments(2) == [{"TF_NUM_INTRAOP_THREADS": "2"}] * 2
+    assert make_worker_environments(6) == [{"TF_NUM_INTRAOP_THREADS": "1"}] * 6
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
-    assert shares(2) == [{}, {}]
+    assert make_worker_environments(2) == [{}, {}]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert shares(2) == [{"CUDA_VISIBLE_DEVICES": "3"}, {"CUDA_VISIBLE_DEVICES": "5"}]
+    assert make_worker_environments(2) == [{"CUDA_VISIBLE_DEVICES": "3"}, {"CUDA_VISIBLE_DEVICES": "5"}]
 
 
 # The command line
@@ -161,8 +168,10 @@ def launched(tmp_path, *words):
 
 
 def test_launch_starts_a_cluster_on_this_machine(tmp_path, own):
-    own("print(json.dumps([told, run and str(run), os.environ.get('TF_NUM_INTRAOP_THREADS'), sys.argv[1:]]),"
-        " file=sys.stderr)\nif not me: print(run)")  # fmt: skip
+    own(
+        "print(json.dumps([told, run and str(run), os.environ.get('TF_NUM_INTRAOP_THREADS'), sys.argv[1:]]),"
+        " file=sys.stderr)\nif not me: print(run)"
+    )
     status, out, lines = launched(tmp_path, "--workers", "2", "run", "./own", "--epochs", "3")
     assert status == 0, lines
     assert out.startswith("runs/own-2")
@@ -179,12 +188,12 @@ def test_launch_starts_a_cluster_on_this_machine(tmp_path, own):
 
 def test_launch_starts_one_worker_of_several_machines(tmp_path, own):
     own("print(json.dumps([told, sys.argv[1:]]), file=sys.stderr)\nprint('folder')")
-    status, out, lines = launched(tmp_path, "--hosts", "a:2222,b:2223", "--index", "1", "run", "./own")
+    status, out, lines = launched(tmp_path, "--hosts", "a:2222,b:2223", "--worker-index", "1", "run", "./own")
     assert (status, out) == (0, "")
     assert len(lines) == 1
     assert lines[0].startswith("[1] ")
     told, words = json.loads(lines[0][4:])
-    assert told == json.loads(cluster(["a:2222", "b:2223"], 1))
+    assert told == json.loads(make_tf_config(["a:2222", "b:2223"], 1))
     assert words == ["run", "./own"]
 
 
@@ -198,7 +207,7 @@ def test_launch_blames_quotes_and_tells_how_to_go_on(tmp_path, own):
         sys.exit(1)
     """)
     status, out, lines = launched(
-        tmp_path, "--workers", "2", "--restarts", "3", "run", "./own", "--run-dir", "a b", "--label-names", "it's"
+        tmp_path, "--workers", "2", "--max-restarts", "3", "run", "./own", "--run-dir", "a b", "--label-names", "it's"
     )
     assert (status, out) == (1, "")
     go_on = lines[-1].partition(" Go on with: ")[2]
@@ -209,9 +218,20 @@ def test_launch_blames_quotes_and_tells_how_to_go_on(tmp_path, own):
         f"Error: Worker 1 failed with exit status 1; its last lines are quoted above. Go on with: {go_on}",
     ]
     assert shlex.split(go_on) == [
-        "python", "cli.py", "launch", "--restarts", "3", "--workers", "2", "run", "./own", "--resume", "a b",
-        "--label-names", "it's",
-    ]  # fmt: skip
+        "python",
+        "cli.py",
+        "launch",
+        "--max-restarts",
+        "3",
+        "--workers",
+        "2",
+        "run",
+        "./own",
+        "--resume",
+        "a b",
+        "--label-names",
+        "it's",
+    ]
 
 
 def test_launch_starts_anew_in_the_same_folder(tmp_path, own):
@@ -224,7 +244,7 @@ def test_launch_starts_anew_in_the_same_folder(tmp_path, own):
         else:
             print(run)
     """)
-    status, out, lines = launched(tmp_path, "--workers", "2", "--restarts", "1", "run", "./own")
+    status, out, lines = launched(tmp_path, "--workers", "2", "--max-restarts", "1", "run", "./own")
     assert lines == ["Restart 1 of 1: worker 0 was killed by signal 9 (SIGKILL)."]
     assert (status, out) == (0, (tmp_path / "folder").read_text() + "\n")
 
@@ -331,18 +351,24 @@ RUN = ("run", "sentiment")
     [
         (RUN, "Neither --workers nor --hosts is given."),
         (("--workers", 2, "--hosts", "a:1", *RUN), "Both --workers and --hosts are given."),
-        (("--workers", 2, "--index", 0, *RUN), "--index tells which of --hosts this machine is."),
-        (("--hosts", "a:1,b:1", *RUN), "--index is not given. Give this machine's place in --hosts, which are 2"),
-        (("--hosts", "a:1,b:1", "--index", 2, *RUN), "--index is 2."),
-        (("--hosts", "a:1,b:1", "--index", -1, *RUN), "--index is -1."),
-        (("--hosts", "a", "--index", 0, *RUN), '"a" is not HOST:PORT'),
-        (("--hosts", "a:1,a:1", "--index", 0, *RUN), "a:1 stands there twice"),
-        (("--hosts", "a:1", "--index", 0, "--restarts", 1, *RUN), "--restarts needs a folder that all machines know"),
+        (("--workers", 2, "--worker-index", 0, *RUN), "--worker-index tells which of --hosts this machine is."),
+        (
+            ("--hosts", "a:1,b:1", *RUN),
+            "--worker-index is not given. Give this machine's place in --hosts, which are 2",
+        ),
+        (("--hosts", "a:1,b:1", "--worker-index", 2, *RUN), "--worker-index is 2."),
+        (("--hosts", "a:1,b:1", "--worker-index", -1, *RUN), "--worker-index is -1."),
+        (("--hosts", "a", "--worker-index", 0, *RUN), '"a" is not HOST:PORT'),
+        (("--hosts", "a:1,a:1", "--worker-index", 0, *RUN), "a:1 stands there twice"),
+        (
+            ("--hosts", "a:1", "--worker-index", 0, "--max-restarts", 1, *RUN),
+            "--max-restarts needs a folder that all machines know",
+        ),
         (("--workers", 0, *RUN), "'--workers': 0 is not in the range x>=1."),
-        (("--workers", 2, "--restarts", -1, *RUN), "'--restarts': -1 is not in the range x>=0."),
+        (("--workers", 2, "--max-restarts", -1, *RUN), "'--max-restarts': -1 is not in the range x>=0."),
         (("--workers", 2), "There is nothing to launch: give python cli.py launch --workers N run RECIPE [OPTIONS]."),
         (("--workers", 2, "check", "ner"), '"check" cannot be launched: give python cli.py launch --workers N run'),
-        (("--worker", 2, *RUN), "No such option '--worker'. Did you mean '--workers'?"),
+        (("--max-restart", 2, *RUN), "No such option '--max-restart'. Did you mean '--max-restarts'?"),
     ],
 )
 def test_usage_errors_of_launch_are_told(words, part, monkeypatch):
@@ -351,15 +377,21 @@ def test_usage_errors_of_launch_are_told(words, part, monkeypatch):
 
 
 def test_launch_within_a_cluster_is_refused(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", cluster(["a:1"], 0))
+    monkeypatch.setenv("TF_CONFIG", make_tf_config(["a:1"], 0))
     assert fails("launch", "--workers", 2, *RUN, status=2).startswith("TF_CONFIG is set in the environment")
 
 
 @pytest.mark.parametrize(
     "words",
-    [("--epochs", "x"), ("--epoch", "3"), ("--batch-type", "pages"), ("nonsense",),
-     ("--config", "nothing.toml"), ("--resume", "a", "--run-dir", "b")],
-)  # fmt: skip
+    [
+        ("--epochs", "x"),
+        ("--epoch", "3"),
+        ("--batch-type", "pages"),
+        ("nonsense",),
+        ("--config", "nothing.toml"),
+        ("--resume", "a", "--run-dir", "b"),
+    ],
+)
 def test_usage_errors_of_run_are_told_once_and_as_its_own(words):
     alone, launched = call(*RUN, *words), call("launch", "--workers", 2, *RUN, *words)
     assert (launched.exit_code, launched.stdout, launched.stderr) == (2, "", alone.stderr)
@@ -376,7 +408,8 @@ def test_what_only_tells_is_told_once(flag):
 
 def test_usage_errors_of_launch_import_nothing_heavy():
     script = (
-        "import sys, runpy\nsys.argv = ['cli.py', 'launch', '--hosts', 'a', '--index', '0', 'run', 'sentiment']\n"
+        "import sys, runpy\n"
+        "sys.argv = ['cli.py', 'launch', '--hosts', 'a', '--worker-index', '0', 'run', 'sentiment']\n"
         "try:\n    runpy.run_path('cli.py', run_name='__main__')\nexcept SystemExit: pass\n"
         "print('heavy:', sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)), file=sys.stderr)"
     )

@@ -9,8 +9,8 @@ import pytest
 
 from common import PROJECT_ROOT as ROOT
 from common.commands import process_supervisor
-from common.commands.launch import free_addresses, restarted
-from common.commands.process_supervisor import LOST, Outcome, Worker, supervise
+from common.commands.launch import find_free_addresses, run_with_restarts
+from common.commands.process_supervisor import LOST, JobResult, Worker, run_workers
 
 SLEEP = "import time; time.sleep(600)"
 
@@ -40,8 +40,8 @@ def test_stderr_is_passed_on_by_line_and_stdout_of_the_first_is_kept(capsys):
         print(f"folder {me}")
         sys.stderr.buffer.write(b"one\\ntw\\xffo\\n\\nthree")
     """
-    outcome = supervise(workers(script, script))
-    assert outcome == Outcome("folder 0\n")
+    outcome = run_workers(workers(script, script))
+    assert outcome == JobResult("folder 0\n")
     shown = capsys.readouterr()
     assert shown.out == ""
     lines = shown.err.splitlines()
@@ -60,8 +60,8 @@ def test_stderr_is_passed_on_as_it_comes(tmp_path):
             time.sleep(0.02)
     """
     program = (
-        "import sys\nfrom common.commands.process_supervisor import Worker, supervise\n"
-        f"sys.exit(supervise([Worker(0, [sys.executable, '-c', {textwrap.dedent(script)!r}], {{}})]).status)"
+        "import sys\nfrom common.commands.process_supervisor import Worker, run_workers\n"
+        f"sys.exit(run_workers([Worker(0, [sys.executable, '-c', {textwrap.dedent(script)!r}], {{}})]).status)"
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -73,8 +73,8 @@ def test_stderr_is_passed_on_as_it_comes(tmp_path):
 def test_workers_have_their_environment_and_ours(monkeypatch):
     monkeypatch.setenv("OURS", "ours")
     script = "import os; print(os.environ['OURS'], os.environ['OWN'], os.getsid(0) == os.getpid())"
-    outcome = supervise([Worker(0, [sys.executable, "-c", script], {"OWN": "own"})])
-    assert outcome.printed == "ours own True\n"
+    outcome = run_workers([Worker(0, [sys.executable, "-c", script], {"OWN": "own"})])
+    assert outcome.stdout == "ours own True\n"
 
 
 # How they end
@@ -96,8 +96,8 @@ def test_the_first_failure_ends_the_others_and_is_quoted(tmp_path, monkeypatch):
         os.rename({str(tmp_path / "new")!r}, {str(tmp_path / "pid")!r})
         {SLEEP}
     """
-    outcome = supervise(workers(sleeps, fails_soon))
-    assert outcome == Outcome("", 1, 3, ("line 2", "line 3", "line 4", "line 5", "line 6"))
+    outcome = run_workers(workers(sleeps, fails_soon))
+    assert outcome == JobResult("", 1, 3, ("line 2", "line 3", "line 4", "line 5", "line 6"))
     assert outcome.reason == "worker 1 failed with exit status 3"
     assert not alive((tmp_path / "pid").read_text())
 
@@ -119,8 +119,8 @@ def test_a_worker_that_ignores_sigterm_is_killed(tmp_path, monkeypatch):
             time.sleep(0.02)
         sys.exit(1)
     """
-    outcome = supervise(workers(waits, stubborn))
-    assert (outcome.blamed, outcome.status) == (0, 1)
+    outcome = run_workers(workers(waits, stubborn))
+    assert (outcome.failed_worker, outcome.status) == (0, 1)
     assert not alive(ready.read_text())
 
 
@@ -139,8 +139,8 @@ LOSES = f"raise SystemExit({LOST})"
 )
 def test_the_worker_that_made_the_others_fail_is_blamed(scripts, blamed, reason, monkeypatch):
     monkeypatch.setattr(process_supervisor, "SETTLE", 60)
-    outcome = supervise(workers(*scripts))
-    assert outcome.blamed == blamed
+    outcome = run_workers(workers(*scripts))
+    assert outcome.failed_worker == blamed
     assert outcome.reason == reason
 
 
@@ -148,9 +148,9 @@ def test_a_program_that_cannot_be_started_leaves_no_worker(tmp_path):
     missing = str(tmp_path / "nothing")
     program = f"""
         import os, sys
-        from common.commands.process_supervisor import Worker, supervise
+        from common.commands.process_supervisor import Worker, run_workers
         try:
-            supervise([Worker(0, [sys.executable, "-c", {SLEEP!r}], {{}}), Worker(1, [{missing!r}], {{}})])
+            run_workers([Worker(0, [sys.executable, "-c", {SLEEP!r}], {{}}), Worker(1, [{missing!r}], {{}})])
         except FileNotFoundError:
             print("not started")
         try:
@@ -189,22 +189,22 @@ def test_workers_are_started_anew_after_one_was_killed_or_lost(tmp_path, capsys,
     started = []
 
     def start():
-        started.append(free_addresses(1))
+        started.append(find_free_addresses(1))
         return workers(once(tmp_path, first), "pass")
 
-    assert restarted(start, 2) == Outcome("done\n")
+    assert run_with_restarts(start, 2) == JobResult("done\n")
     assert capsys.readouterr().err == f"Restart 1 of 2: {reason}.\n"
     assert len(started) == 2
 
 
 def test_restarts_have_an_end(capsys):
-    outcome = restarted(lambda: workers(KILLED), 2)
-    assert (outcome.blamed, outcome.status) == (0, -9)
+    outcome = run_with_restarts(lambda: workers(KILLED), 2)
+    assert (outcome.failed_worker, outcome.status) == (0, -9)
     reason = "worker 0 was killed by signal 9 (SIGKILL)"
     assert capsys.readouterr().err == f"Restart 1 of 2: {reason}.\nRestart 2 of 2: {reason}.\n"
 
 
 def test_a_failure_of_its_own_is_no_reason_to_start_anew(tmp_path, capsys):
-    outcome = restarted(lambda: workers(once(tmp_path, "sys.exit(1)")), 2)
-    assert outcome == Outcome("", 0, 1)
+    outcome = run_with_restarts(lambda: workers(once(tmp_path, "sys.exit(1)")), 2)
+    assert outcome == JobResult("", 0, 1)
     assert capsys.readouterr().err == ""

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from common.data import batching
 from common.data.batching import (
     POOL_BATCHES,
-    epoch_order,
-    evaluation_batches,
-    padded_lengths,
-    token_batches,
-    training_batches,
+    choose_bucket_boundaries,
+    iter_eval_batches,
+    make_train_dataset,
+    shuffle_batches,
+    shuffle_token_batches,
 )
-from common.data.encoding import ENCODE_BATCH, Encoder, densified, encoded, in_batches, stacked
-from common.data.example_store import Column, Store, StoreWriter
+from common.data.encoding import pad_ragged, stack_examples
+from common.data.example_store import Column, ExampleStore
 
 PROPERTY = settings(max_examples=50, deadline=None)
 
@@ -30,7 +30,7 @@ def store_of(lengths):
     lengths = np.array(lengths)
     numbers = np.repeat(np.arange(1, len(lengths) + 1, dtype=np.int32), lengths)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    return Store(
+    return ExampleStore(
         {
             "tokens": Column(numbers, starts),
             "tags": Column(np.stack([numbers, numbers], axis=1), starts),
@@ -61,7 +61,7 @@ def lengths_for(count, seed):
 @given(arguments=orders, by_length=st.booleans())
 def test_epoch_order_holds_every_example_once(arguments, by_length):
     lengths = lengths_for(arguments["count"], arguments["seed"]) if by_length else None
-    order = epoch_order(**arguments, lengths=lengths)
+    order = shuffle_batches(**arguments, lengths=lengths)
     assert sorted(order[order >= 0]) == list(range(arguments["count"]))
 
 
@@ -69,7 +69,7 @@ def test_epoch_order_holds_every_example_once(arguments, by_length):
 @given(arguments=orders, by_length=st.booleans())
 def test_epoch_order_fills_only_the_end_of_one_batch(arguments, by_length):
     lengths = lengths_for(arguments["count"], arguments["seed"]) if by_length else None
-    order = epoch_order(**{**arguments, "multiple": 1}, lengths=lengths)
+    order = shuffle_batches(**{**arguments, "multiple": 1}, lengths=lengths)
     short = [row for row in order.tolist() if -1 in row]
     assert len(short) == (arguments["count"] % order.shape[1] > 0)
     for row in short:
@@ -82,7 +82,7 @@ def test_epoch_order_fills_only_the_end_of_one_batch(arguments, by_length):
 @given(arguments=orders)
 def test_epoch_order_has_the_same_batches_whatever_their_rows_are_a_multiple_of(arguments):
     size, multiple = arguments["batch_size"], arguments["multiple"]
-    plain, wider = epoch_order(**{**arguments, "multiple": 1}), epoch_order(**arguments)
+    plain, wider = shuffle_batches(**{**arguments, "multiple": 1}), shuffle_batches(**arguments)
     assert wider.shape == (len(plain), next(n for n in range(size, size + multiple) if n % multiple == 0))
     assert (wider[:, :size] == plain).all() and (wider[:, size:] == -1).all()
 
@@ -91,17 +91,17 @@ def test_epoch_order_has_the_same_batches_whatever_their_rows_are_a_multiple_of(
 @given(arguments=orders)
 def test_epoch_order_is_a_pure_function(arguments):
     lengths = lengths_for(arguments["count"], 1)
-    first = epoch_order(**arguments, lengths=lengths)
+    first = shuffle_batches(**arguments, lengths=lengths)
     np.random.seed(7)  # neither global random state nor earlier calls matter
-    epoch_order(10, 3, seed=9, epoch=9)
-    np.testing.assert_array_equal(epoch_order(**arguments, lengths=lengths), first)
+    shuffle_batches(10, 3, seed=9, epoch=9)
+    np.testing.assert_array_equal(shuffle_batches(**arguments, lengths=lengths), first)
 
 
 @pytest.mark.parametrize("by_length", [False, True])
 def test_epoch_order_differs_between_epochs_and_seeds(by_length):
     lengths = lengths_for(100, 1) if by_length else None
     found = {
-        epoch_order(100, 8, seed=seed, epoch=epoch, lengths=lengths).tobytes()
+        shuffle_batches(100, 8, seed=seed, epoch=epoch, lengths=lengths).tobytes()
         for seed in range(4)
         for epoch in range(4)
     }
@@ -113,7 +113,7 @@ def test_epoch_order_differs_between_epochs_and_seeds(by_length):
 def test_epoch_order_batches_within_a_pool_do_not_overlap_in_length(batch_size, seed, data):
     count = data.draw(st.integers(1, batch_size * POOL_BATCHES))
     lengths = lengths_for(count, seed)
-    order = epoch_order(count, batch_size, seed, 0, lengths)
+    order = shuffle_batches(count, batch_size, seed, 0, lengths)
     ranges = sorted((lengths[row[row >= 0]].min(), lengths[row[row >= 0]].max()) for row in order)
     assert all(before[1] <= after[0] for before, after in pairwise(ranges))
 
@@ -124,13 +124,13 @@ def test_epoch_order_of_many_pools_pads_little():
     def steps(order):
         return sum(lengths[row[row >= 0]].max() * (row >= 0).sum() for row in order)
 
-    assert steps(epoch_order(4000, 8, 1, 0, lengths)) < 1.1 * lengths.sum()
-    assert steps(epoch_order(4000, 8, 1, 0)) > 1.5 * lengths.sum()
+    assert steps(shuffle_batches(4000, 8, 1, 0, lengths)) < 1.1 * lengths.sum()
+    assert steps(shuffle_batches(4000, 8, 1, 0)) > 1.5 * lengths.sum()
 
 
 def test_epoch_order_shuffles_batches_of_like_length():
     lengths = np.arange(128)
-    order = epoch_order(128, 8, 1, 0, lengths)  # one pool
+    order = shuffle_batches(128, 8, 1, 0, lengths)  # one pool
     firsts = order[:, 0].tolist()
     assert sorted(firsts) == list(range(0, 128, 8))
     assert firsts not in (sorted(firsts), sorted(firsts, reverse=True))
@@ -151,13 +151,13 @@ def test_padded_lengths_equal_the_best_of_all_subsets(lengths, most):
     subsets = (
         {*others, distinct[-1]} for size in range(most) for others in combinations(distinct[:-1], size)
     )  # the longest must be among them
-    assert cost(lengths, padded_lengths(np.array(lengths), most)) == min(cost(lengths, s) for s in subsets)
+    assert cost(lengths, choose_bucket_boundaries(np.array(lengths), most)) == min(cost(lengths, s) for s in subsets)
 
 
 @PROPERTY
 @given(lengths=st.lists(st.integers(0, 10**6), min_size=1, max_size=600), most=st.integers(1, 9))
 def test_padded_lengths_are_few_ascending_and_hold_the_longest(lengths, most):
-    chosen = padded_lengths(np.array(lengths), most)
+    chosen = choose_bucket_boundaries(np.array(lengths), most)
     assert 1 <= len(chosen) <= most
     assert chosen == sorted(set(chosen))
     assert chosen[0] >= 1
@@ -175,11 +175,11 @@ def test_padded_lengths_of_many_distinct_lengths_are_nearly_best():
         best = [0.0] + [
             min(best[j] + values[i - 1] * (below[i] - below[j]) for j in range(i)) for i in range(1, len(values) + 1)
         ]
-    assert best[-1] <= cost(lengths, padded_lengths(lengths, 4)) <= 1.02 * best[-1]
+    assert best[-1] <= cost(lengths, choose_bucket_boundaries(lengths, 4)) <= 1.02 * best[-1]
 
 
 def test_padded_lengths_of_no_example_are_none():
-    assert padded_lengths(np.array([], np.int64)) == []
+    assert choose_bucket_boundaries(np.array([], np.int64)) == []
 
 
 # training_batches
@@ -191,7 +191,7 @@ def as_numpy(batches):
 
 def test_training_batches_have_a_static_batch_axis():
     store = store_of([3, 1, 2, 5, 4])
-    rows, weights = training_batches(store, epoch_order(5, 2, 1, 0), "tokens").element_spec
+    rows, weights = make_train_dataset(store, shuffle_batches(5, 2, 1, 0), "tokens").element_spec
     assert {name: spec.shape.as_list() for name, spec in rows.items()} == {
         "tokens": [2, None],
         "tags": [2, None, 2],
@@ -207,8 +207,8 @@ def test_training_batches_have_a_static_batch_axis():
 )
 def test_training_batches_hold_the_rows_of_the_order(lengths, batch_size, seed):
     store = store_of(lengths)
-    order = epoch_order(len(lengths), batch_size, seed, 0, np.array(lengths))
-    found = as_numpy(training_batches(store, order, "tokens", lengths=padded_lengths(np.array(lengths), 3)))
+    order = shuffle_batches(len(lengths), batch_size, seed, 0, np.array(lengths))
+    found = as_numpy(make_train_dataset(store, order, "tokens", lengths=choose_bucket_boundaries(np.array(lengths), 3)))
     assert len(found) == len(order)
     for (rows, weights), indices in zip(found, order, strict=True):
         assert weights.tolist() == [float(i >= 0) for i in indices]  # 0 on fill rows, 1 on all others
@@ -229,11 +229,11 @@ def test_training_batches_hold_the_rows_of_the_order(lengths, batch_size, seed):
 )
 def test_training_batches_of_processes_and_parts_make_the_whole(lengths, size, parts, count):
     store = store_of(lengths)
-    order = epoch_order(len(lengths), size, 1, 0, np.array(lengths), parts * count)
-    allowed = padded_lengths(np.array(lengths), 3)
-    whole = as_numpy(training_batches(store, order, "tokens", lengths=allowed))
+    order = shuffle_batches(len(lengths), size, 1, 0, np.array(lengths), parts * count)
+    allowed = choose_bucket_boundaries(np.array(lengths), 3)
+    whole = as_numpy(make_train_dataset(store, order, "tokens", lengths=allowed))
     shares = [
-        as_numpy(training_batches(store, order, "tokens", lengths=allowed, parts=parts, share=(at, count)))
+        as_numpy(make_train_dataset(store, order, "tokens", lengths=allowed, parts=parts, share=(at, count)))
         for at in range(count)
     ]
     for number, (rows, weights) in enumerate(whole):
@@ -246,36 +246,36 @@ def test_training_batches_of_processes_and_parts_make_the_whole(lengths, size, p
 @settings(max_examples=20, deadline=None)
 @given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=30), most=st.integers(1, 4))
 def test_training_batches_have_only_the_padded_lengths(lengths, most):
-    allowed = padded_lengths(np.array(lengths), most)
-    order = epoch_order(len(lengths), 3, 1, 0, np.array(lengths))
-    for rows, _ in training_batches(store_of(lengths), order, "tokens", lengths=allowed):
+    allowed = choose_bucket_boundaries(np.array(lengths), most)
+    order = shuffle_batches(len(lengths), 3, 1, 0, np.array(lengths))
+    for rows, _ in make_train_dataset(store_of(lengths), order, "tokens", lengths=allowed):
         needed = max(lengths[i] for i in rows["label"].numpy())
         assert rows["tokens"].shape[1] == min(length for length in allowed if length >= needed)
 
 
 def test_training_batches_pad_columns_of_like_lengths_alike():
     order = np.array([[0, 1]])
-    [(rows, _)] = as_numpy(training_batches(store_of([3, 2]), order, "tokens", lengths=[8]))
+    [(rows, _)] = as_numpy(make_train_dataset(store_of([3, 2]), order, "tokens", lengths=[8]))
     assert rows["tokens"].shape == (2, 8)
     assert rows["tags"].shape == (2, 8, 2)
 
 
 def test_training_batches_pad_other_columns_to_the_longest_of_the_batch():
     tokens, target = Column(np.arange(5), np.array([0, 3, 5])), Column(np.arange(7), np.array([0, 1, 7]))
-    store = Store({"tokens": tokens, "target": target}, 2)
-    [(rows, _)] = as_numpy(training_batches(store, np.array([[0, 1]]), "tokens", lengths=[8]))
+    store = ExampleStore({"tokens": tokens, "target": target}, 2)
+    [(rows, _)] = as_numpy(make_train_dataset(store, np.array([[0, 1]]), "tokens", lengths=[8]))
     assert rows["tokens"].shape == (2, 8)
     assert rows["target"].tolist() == [[0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]]
 
 
 def test_training_batches_without_padded_lengths_pad_to_the_longest_of_the_batch():
-    found = as_numpy(training_batches(store_of([3, 2, 7, 1]), np.array([[0, 1], [3, 2]]), "tokens"))
+    found = as_numpy(make_train_dataset(store_of([3, 2, 7, 1]), np.array([[0, 1], [3, 2]]), "tokens"))
     assert [rows["tokens"].shape for rows, _ in found] == [(2, 3), (2, 7)]
 
 
 def test_training_batches_without_a_length_key_take_dense_columns():
-    store = Store({"image": Column(np.arange(12).reshape(3, 2, 2))}, 3)
-    found = as_numpy(training_batches(store, np.array([[2, 0], [1, -1]]), None))
+    store = ExampleStore({"image": Column(np.arange(12).reshape(3, 2, 2))}, 3)
+    found = as_numpy(make_train_dataset(store, np.array([[2, 0], [1, -1]]), None))
     assert found[0][0]["image"].tolist() == [[[8, 9], [10, 11]], [[0, 1], [2, 3]]]
     assert found[1][1].tolist() == [1.0, 0.0]
 
@@ -283,9 +283,9 @@ def test_training_batches_without_a_length_key_take_dense_columns():
 @pytest.mark.parametrize("first", range(6))
 def test_training_batches_first_goes_on_where_it_left(first):
     lengths = [3, 1, 2, 5, 4, 0, 9, 2, 2]
-    store, order = store_of(lengths), epoch_order(9, 2, 1, 0, np.array(lengths))
-    everything = as_numpy(training_batches(store, order, "tokens", 0, [4, 9]))
-    rest = as_numpy(training_batches(store, order, "tokens", first, [4, 9]))
+    store, order = store_of(lengths), shuffle_batches(9, 2, 1, 0, np.array(lengths))
+    everything = as_numpy(make_train_dataset(store, order, "tokens", 0, [4, 9]))
+    rest = as_numpy(make_train_dataset(store, order, "tokens", first, [4, 9]))
     assert len(everything) == 5
     assert len(rest) == 5 - first
     for (rows, weights), (expected, expected_weights) in zip(rest, everything[first:], strict=True):
@@ -306,7 +306,7 @@ def test_training_batches_first_goes_on_where_it_left(first):
 )
 def test_token_batches_hold_every_example_once_and_few_tokens(lengths, most, seed, multiple):
     lengths = np.array(lengths)
-    epochs = [token_batches(lengths, most, seed, epoch, multiple) for epoch in range(3)]
+    epochs = [shuffle_token_batches(lengths, most, seed, epoch, multiple) for epoch in range(3)]
     assert len({len(batches) for batches in epochs}) == 1
     for batches in epochs:
         chosen = [batch[batch >= 0] for batch in batches]
@@ -319,16 +319,16 @@ def test_token_batches_hold_every_example_once_and_few_tokens(lengths, most, see
 
 def test_token_batches_hold_like_lengths_in_another_order_each_epoch():
     lengths = np.array([[4, 4]] * 40 + [[4, 8]] * 18 + [[8, 2]] * 20)
-    first, second = (token_batches(lengths, 80, 1, epoch) for epoch in (0, 1))
+    first, second = (shuffle_token_batches(lengths, 80, 1, epoch) for epoch in (0, 1))
     for batch in first:
         assert len({tuple(lengths[one]) for one in batch}) == 1
     assert [batch.tolist() for batch in first] != [batch.tolist() for batch in second]
-    again = token_batches(lengths, 80, 1, 0)
+    again = shuffle_token_batches(lengths, 80, 1, 0)
     assert [batch.tolist() for batch in first] == [batch.tolist() for batch in again]
 
 
 def test_training_batches_of_different_sizes():
-    found = as_numpy(training_batches(store_of([3, 2, 7]), [np.array([0, 1]), np.array([2])], "tokens"))
+    found = as_numpy(make_train_dataset(store_of([3, 2, 7]), [np.array([0, 1]), np.array([2])], "tokens"))
     assert [rows["tokens"].shape for rows, _ in found] == [(2, 3), (1, 7)]
 
 
@@ -340,7 +340,7 @@ def test_training_batches_of_different_sizes():
     lengths=st.lists(st.integers(0, 9), min_size=1, max_size=40), batch_size=st.integers(1, 9), by_length=st.booleans()
 )
 def test_evaluation_batches_visit_every_example_once(lengths, batch_size, by_length):
-    found = list(evaluation_batches(store_of(lengths), batch_size, ["tokens"] if by_length else ()))
+    found = list(iter_eval_batches(store_of(lengths), batch_size, ["tokens"] if by_length else ()))
     assert sorted(i for rows in found for i in rows["label"]) == list(range(len(lengths)))
     sizes = [len(rows["label"]) for rows in found]
     assert set(sizes[:-1]) <= {batch_size}
@@ -348,163 +348,26 @@ def test_evaluation_batches_visit_every_example_once(lengths, batch_size, by_len
 
 
 def test_evaluation_batches_hold_like_lengths():
-    found = list(evaluation_batches(store_of([5, 1, 9, 2, 8]), 2, ["tokens"]))
+    found = list(iter_eval_batches(store_of([5, 1, 9, 2, 8]), 2, ["tokens"]))
     assert [rows["label"].tolist() for rows in found] == [[1, 3], [0, 4], [2]]
     assert found[0]["tokens"].tolist() == [[2, 0], [4, 4]]
 
 
 def test_evaluation_batches_of_long_examples_have_fewer_rows(monkeypatch):
     monkeypatch.setattr(batching, "EVALUATION_STEPS", 10)
-    found = list(evaluation_batches(store_of([3, 4, 3, 30, 5]), 4, ["tokens"]))
+    found = list(iter_eval_batches(store_of([3, 4, 3, 30, 5]), 4, ["tokens"]))
     # By length: 3 3 4 would take 3 * 4 steps with padding; a row of more than all steps stands alone.
     assert [batch["tokens"].shape for batch in found] == [(2, 3), (2, 5), (1, 30)]
 
 
 def test_arrays_of_whole_numbers_are_ragged_even_if_all_are_empty():
     none, some = np.zeros([0, 3], np.int32), np.array([[1, 2, 3], [4, 5, 6]], np.int32)
-    found = stacked([{"events": none}, {"events": some}])["events"]
+    found = stack_examples([{"events": none}, {"events": some}])["events"]
     assert found.to_list() == [[], [[1, 2, 3], [4, 5, 6]]] and found.values.dtype == tf.int32
-    empty = densified(stacked([{"events": none}, {"events": none}]))["events"]
+    empty = pad_ragged(stack_examples([{"events": none}, {"events": none}]))["events"]
     assert empty.shape == (2, 0, 3) and empty.dtype == tf.int32
 
 
 def test_evaluation_batches_without_a_length_key_keep_the_order():
-    found = list(evaluation_batches(store_of([5, 1, 9]), 2, ()))
+    found = list(iter_eval_batches(store_of([5, 1, 9]), 2, ()))
     assert [rows["label"].tolist() for rows in found] == [[0, 1], [2]]
-
-
-# Encoder, encoded, and what they are made of
-
-
-def encode(features):
-    """A ragged column of code points, and dense ones with and without an inner axis."""
-    points = tf.strings.unicode_decode(features["text"], "UTF-8")
-    sizes = tf.strings.length(features["text"])
-    return {"points": points, "size": sizes, "pair": tf.stack([sizes, -sizes], axis=1)}
-
-
-@pytest.mark.parametrize("memory_bytes", [1 << 30, 0])
-def test_encoded_equals_encoding_one_by_one(tmp_path, memory_bytes):
-    random = np.random.default_rng(1)
-    texts = ["".join(random.choice(list("aé漢😀 "), random.integers(0, 7))) for _ in range(ENCODE_BATCH + 50)]
-    examples = [{"text": text} for text in texts]
-    store = encoded(examples, Encoder(encode), StoreWriter(tmp_path / "columns", memory_bytes))
-    assert len(store) == len(texts)
-    for index in [*range(0, 60), *range(ENCODE_BATCH - 10, len(texts))]:
-        alone = encode(stacked([examples[index]]))
-        rows = store.rows(np.array([index]))
-        np.testing.assert_array_equal(rows["points"], alone["points"].to_tensor().numpy())
-        np.testing.assert_array_equal(rows["size"], alone["size"].numpy())
-        np.testing.assert_array_equal(rows["pair"], alone["pair"].numpy())
-    assert [[ord(c) for c in text] for text in texts[:50]] == [
-        [p for p in row if p] for row in store.rows(np.arange(50))["points"].tolist()
-    ]
-
-
-def test_encoded_says_how_it_advances():
-    advanced = []
-    examples = ({"text": "a"} for _ in range(2 * ENCODE_BATCH + 3))
-    encoded(examples, Encoder(encode), StoreWriter(), advanced.append)
-    assert advanced == [ENCODE_BATCH, ENCODE_BATCH, 3]
-
-
-def test_encoded_of_no_example_is_an_empty_store():
-    assert len(encoded([], Encoder(encode), StoreWriter())) == 0
-
-
-def test_encoder_compiles_once_for_batches_of_any_size():
-    traced = []
-
-    def watched(features):
-        traced.append(features)
-        return encode(features)
-
-    encoder = Encoder(watched)
-    for size in (3, 1, 7):
-        dense, ragged = encoder([{"text": "ab"}] * size)
-        assert dense["size"].tolist() == [2] * size
-        assert [part.tolist() for part in ragged["points"]] == [[97, 98] * size, [2] * size]
-    assert len(traced) == 1
-
-
-def test_encoder_takes_lists_of_any_length():
-    traced = []
-
-    def watched(features):
-        traced.append(features)
-        tokens = features["tokens"]
-        return {"count": tokens.row_lengths(), "size": tokens.with_values(tf.strings.length(tokens.values))}
-
-    encoder = Encoder(watched)
-    for rows in ([["a", "bcd"], [], ["ef"]], [["gh"]], [[]]):
-        dense, ragged = encoder([{"tokens": row} for row in rows])
-        assert dense["count"].tolist() == [len(row) for row in rows]
-        assert [part.tolist() for part in ragged["size"]] == [
-            [len(token) for row in rows for token in row],
-            [len(row) for row in rows],
-        ]
-    assert len(traced) == 1
-
-
-def test_encoder_takes_of_an_example_what_it_is_told():
-    # Examples of one source may hold more than those of another.
-    encoder = Encoder(lambda features: {name: tf.strings.length(value) for name, value in features.items()}, ["text"])
-    assert encoder([{"text": "ab", "place": [1, 2]}, {"text": "c"}])[0]["text"].tolist() == [2, 1]
-    assert list(encoder([{"other": 3, "text": ""}])[0]) == ["text"]
-
-
-def test_encoder_keeps_the_inner_shape_of_features():
-    encoder = Encoder(lambda features: {"sum": tf.reduce_sum(features["values"], axis=1)})
-    assert encoder([{"values": (1, 2)}, {"values": (3, 4)}])[0]["sum"].tolist() == [3, 7]
-
-
-@PROPERTY
-@given(count=st.integers(0, 50), size=st.integers(1, 12))
-def test_in_batches_keeps_examples_and_order(count, size):
-    batches = list(in_batches(({"number": i} for i in range(count)), size))
-    assert [e["number"] for batch in batches for e in batch] == list(range(count))
-    assert all(len(batch) == size for batch in batches[:-1])
-    assert all(batches)
-
-
-def test_stacked_takes_texts_and_bytes_alike():
-    found = stacked([{"text": "é\0", "image": b"\xff"}, {"text": "b", "image": b"\x00"}])
-    assert found["text"].numpy().tolist() == ["é\0".encode(), b"b"]
-    assert found["image"].numpy().tolist() == [b"\xff", b"\x00"]
-
-
-def test_stacked_gives_back_the_bytes_that_a_terminal_could_not_decode():
-    typed = b"caf\xe9".decode("utf-8", "surrogateescape")
-    assert stacked([{"text": typed}])["text"].numpy().tolist() == [b"caf\xe9"]
-
-
-def test_stacked_makes_ragged_rows_of_lists():
-    found = stacked([{"tokens": ["é", b"\xff", ""]}, {"tokens": []}, {"tokens": ["b"]}])["tokens"]
-    assert isinstance(found, tf.RaggedTensor)
-    assert found.to_list() == [["é".encode(), b"\xff", b""], [], [b"b"]]
-    assert found.dtype == tf.string
-
-
-@PROPERTY
-@given(rows=st.lists(st.lists(st.text(max_size=3), max_size=4), min_size=1, max_size=6))
-def test_stacked_lists_keep_every_item(rows):
-    examples = [{"tokens": row, "number": number} for number, row in enumerate(rows)]
-    found = stacked(examples)
-    assert [[item.decode() for item in row] for row in found["tokens"].to_list()] == rows
-    assert found["number"].numpy().tolist() == list(range(len(rows)))
-
-
-def test_stacked_lists_without_an_item_are_strings():
-    found = stacked([{"tokens": []}, {"tokens": []}])["tokens"]
-    assert found.to_list() == [[], []]
-    assert found.dtype == tf.string
-
-
-def test_stacked_lists_of_numbers_stay_numbers():
-    assert stacked([{"sizes": [1, 2]}, {"sizes": [3]}])["sizes"].to_list() == [[1, 2], [3]]
-
-
-def test_densified_pads_ragged_features_only():
-    found = densified({"tokens": tf.ragged.constant([[1, 2], [3]]), "size": tf.constant([2, 1])})
-    assert found["tokens"].numpy().tolist() == [[1, 2], [3, 0]]
-    assert found["size"].numpy().tolist() == [2, 1]

@@ -4,8 +4,8 @@ import pytest
 
 from common.config import RunConfig
 from common.data import splitting
-from common.data.check_common import lines
-from common.data.check_images import labelled_images
+from common.data.check_common import format_data_report
+from common.data.check_images import check_images
 from common.data.readers.image_sources import open_image_source
 from common.errors import DataError
 from common.types import Field
@@ -16,7 +16,7 @@ FIELDS = (Field("image", "image", ("path",)), Field("label", "label"))
 
 
 def report(folder, **settings):
-    return labelled_images(
+    return check_images(
         splitting.load_splits(RunConfig(data=(str(folder),), **settings), FIELDS, lambda: None, open_image_source)
     )
 
@@ -144,6 +144,6 @@ def test_the_report_can_be_shown(tmp_path):
 
     sound(tmp_path)
     console = Console(record=True, width=120, file=open("/dev/null", "w"))
-    console.print(lines(report(tmp_path)))
+    console.print(format_data_report(report(tmp_path)))
     text = console.export_text()
     assert "width by height" in text and "colour" in text

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from common.data.check_common import lines
-from common.data.check_music import music, voices
+from common.data.check_common import format_data_report
+from common.data.check_music import check_music, count_voices
 from common.errors import DataError
-from common.row_errors import Problems
-from common.types import Source, Splits
+from common.row_errors import RowErrors
+from common.types import ExampleSource, Splits
 
 
 def piece(*events, steps=0, bar=16, key=1):
@@ -22,8 +22,8 @@ def moved(one, by):
     return one | {"events": one["events"] + np.array([0, 0, by], np.int32)}
 
 
-def source(name, pieces, problems=None):
-    return Source(name, lambda: iter(pieces), problems or Problems())
+def source(name, pieces, row_errors=None):
+    return ExampleSource(name, lambda: iter(pieces), row_errors or RowErrors())
 
 
 A = piece((0, 4, 67), (0, 4, 60), (4, 12, 62), steps=20)
@@ -32,7 +32,7 @@ C = piece((0, 8, 64), (8, 8, 65), (8, 8, 55), (16, 1, 50), bar=12, key=22)
 
 
 def report(train, valid=(C,), test=None):
-    return music(Splits(source("train", train), valid and source("valid", valid), test and source("test", test)))
+    return check_music(Splits(source("train", train), valid and source("valid", valid), test and source("test", test)))
 
 
 def test_report_counts_notes_steps_voices_pitches_keys_and_bars():
@@ -54,7 +54,7 @@ def test_voices_are_those_that_a_count_of_each_step_gives():
     random = np.random.default_rng(3)
     events = np.stack([random.integers(0, 50, 40), random.integers(1, 9, 40), random.integers(0, 128, 40)], axis=1)
     by_step = [sum(start <= step < start + duration for start, duration, _ in events) for step in range(60)]
-    assert voices(events, 60).tolist() == by_step
+    assert count_voices(events, 60).tolist() == by_step
 
 
 def test_copies_are_counted_also_transposed_ones():
@@ -80,10 +80,10 @@ def test_pieces_in_two_parts_are_a_warning():
 
 
 def test_what_was_skipped_is_told_once():
-    problems = Problems()
-    problems.add("a.mid", "holds no notes")
-    problems.leave_out("of other than four parts")
-    found = music(Splits(source("train", [A], problems), source("valid", [C], problems)))
+    row_errors = RowErrors()
+    row_errors.add("a.mid", "holds no notes")
+    row_errors.count_filtered("of other than four parts")
+    found = check_music(Splits(source("train", [A], row_errors), source("valid", [C], row_errors)))
     train, valid = found["parts"]["train"], found["parts"]["valid"]
     assert (train["skipped"], train["first_skipped"]) == (1, ["a.mid holds no notes"])
     assert train["left_out"] == {"of other than four parts": 1}
@@ -106,14 +106,17 @@ def test_odd_parts_are_warnings():
 
 
 def test_an_empty_part_is_a_warning_but_that_of_training_an_error():
-    assert "The test part is empty." in music(Splits(source("t", [A]), source("v", [C]), source("e", [])))["warnings"]
+    assert (
+        "The test part is empty."
+        in check_music(Splits(source("t", [A]), source("v", [C]), source("e", [])))["warnings"]
+    )
     with pytest.raises(DataError, match="holds no training example"):
         report([])
 
 
 def test_the_report_is_printed():
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(lines(report([A, B, C, moved(A, 1)])))
+    console.print(format_data_report(report([A, B, C, moved(A, 1)])))
     printed = console.export_text()
     rows = [" ".join(line.split()) for line in printed.splitlines()]
     for row in ("pieces 4 1", "duplicates transposed 1 0", "C major 2 -", "most 2 2"):
@@ -123,7 +126,7 @@ def test_the_report_is_printed():
 
 def test_tempos_are_those_that_are_known():
     one, other = ({**piece([[0, 1, 60]]), "tempo": tempo} for tempo in (0, 99.6))
-    report = music(Splits(Source("train", lambda: iter([one, other, other]))))
+    report = check_music(Splits(ExampleSource("train", lambda: iter([one, other, other]))))
     assert report["parts"]["train"]["tempos"]["median"] == 100
-    report = music(Splits(Source("train", lambda: iter([one]))))
+    report = check_music(Splits(ExampleSource("train", lambda: iter([one]))))
     assert report["parts"]["train"]["tempos"] is None

@@ -2,25 +2,27 @@
 
 import pytest
 
-from common.data.check_common import lines
-from common.data.check_pairs import pairs
+from common.data.check_common import format_data_report
+from common.data.check_pairs import check_translation_pairs
 from common.data.splitting import filter_examples
 from common.errors import DataError
-from common.row_errors import Problems
-from common.text.pair_filter import Filter
-from common.types import Source, Splits
+from common.row_errors import RowErrors
+from common.text.pair_filter import PairFilter
+from common.types import ExampleSource, Splits
 
 
 def filtered(pairs):
-    return filter_examples(pairs, lambda pair: Filter().fault(pair["source"], pair["target"]))
+    return filter_examples(pairs, lambda pair: PairFilter().rejection_reason(pair["source"], pair["target"]))
 
 
-def source(name, rows, problems=None):
-    return Source(name, lambda: iter([{"source": a, "target": b} for a, b in rows]), problems or Problems())
+def source(name, rows, row_errors=None):
+    return ExampleSource(name, lambda: iter([{"source": a, "target": b} for a, b in rows]), row_errors or RowErrors())
 
 
 def report(train, valid=(("so", "also"),), test=None):
-    return pairs(Splits(source("train", train), valid and source("valid", valid), test and source("test", test)))
+    return check_translation_pairs(
+        Splits(source("train", train), valid and source("valid", valid), test and source("test", test))
+    )
 
 
 TRAIN = [("Yes", "Ja"), ("No, thanks", "Nein, danke"), ("One two three", "Eins zwei drei")]
@@ -73,10 +75,10 @@ def test_targets_of_another_length_are_a_warning():
 
 
 def test_what_was_not_used_is_told_once():
-    problems = Problems()
+    row_errors = RowErrors()
     rows = [*TRAIN, ("a", "a"), ("b", "b")]
-    train = filtered(source("all", rows, problems))
-    found = pairs(Splits(train, source("all", TRAIN, problems)))
+    train = filtered(source("all", rows, row_errors))
+    found = check_translation_pairs(Splits(train, source("all", TRAIN, row_errors)))
     assert found["parts"]["train"]["left_out"] == {"with two equal sides": 2}
     assert "broken_rows" not in found["parts"]["valid"]
 
@@ -84,7 +86,7 @@ def test_what_was_not_used_is_told_once():
 def test_no_training_pair_is_an_error_and_an_empty_part_a_warning():
     with pytest.raises(DataError, match="train holds no training example"):
         report([])
-    found = pairs(Splits(source("train", TRAIN), source("valid", [])))
+    found = check_translation_pairs(Splits(source("train", TRAIN), source("valid", [])))
     assert found["parts"]["valid"] == {"pairs": 0}
     assert "The valid part is empty." in found["warnings"]
 
@@ -92,6 +94,6 @@ def test_no_training_pair_is_an_error_and_an_empty_part_a_warning():
 def test_report_for_people_is_a_table(capsys):
     from rich.console import Console
 
-    Console(width=120).print(lines(report([*TRAIN, ("12", "12")])))
+    Console(width=120).print(format_data_report(report([*TRAIN, ("12", "12")])))
     shown = capsys.readouterr().out
     assert "target by source length" in shown and "latin" in shown

@@ -9,11 +9,11 @@ from itertools import groupby
 import pytest
 
 from common.config import RunConfig
-from common.data.check_common import lines
+from common.data.check_common import format_data_report
 from common.data.splitting import load_splits
-from common.row_errors import Problems
-from common.training.encoded_dataset import problem_lines
-from common.types import Source
+from common.row_errors import RowErrors
+from common.training.encoded_dataset import format_row_errors
+from common.types import ExampleSource
 from recipes.ner import data
 from tests.helpers.cli_calls import call, fails, good
 
@@ -86,8 +86,12 @@ def three(report):
 def test_report_counts_a_training_part(three):
     train = three["parts"]["train"]
     assert {key: train[key] for key in ("examples", "tokens", "entities", "types", "without_entity")} == {
-        "examples": 4, "tokens": 16, "entities": 6, "types": {"LOC": 2, "ORG": 1, "PER": 3}, "without_entity": 0,
-    }  # fmt: skip
+        "examples": 4,
+        "tokens": 16,
+        "entities": 6,
+        "types": {"LOC": 2, "ORG": 1, "PER": 3},
+        "without_entity": 0,
+    }
     assert train["tokens_outside_entities"] == round(9 / 16, 4)
     assert train["tokens_per_example"] == {"median": 4, "95%": 6, "99%": 6, "max": 6}
     assert train["tokens_per_entity"] == {"median": 1, "95%": 2, "99%": 2, "max": 2}
@@ -222,7 +226,7 @@ def test_a_table_of_very_many_types_is_cut():
     part = {"examples": 1, "types": {f"T{number:02}": 1 for number in range(70)}}
     report = {"data": [], "parts": {"train": part}, "overlap": {}, "warnings": []}
     shown = StringIO()
-    Console(file=shown).print(lines(report))
+    Console(file=shown).print(format_data_report(report))
     assert "T59" in shown.getvalue()
     assert "T60" not in shown.getvalue()
     assert "and 10 more" in shown.getvalue()
@@ -233,7 +237,7 @@ def test_default_data_has_no_leak_and_no_fault():
     assert set(found["parts"]) == {"train", "valid", "test"}
     assert set(found["overlap"].values()) == {0}
     # Outside of entities there are commas alone, which is told from the texts.
-    train = load_splits(RunConfig(), data.FIELDS, data.addresses).train
+    train = load_splits(RunConfig(), data.FIELDS, data.load_addresses).train
     outside = [token for e in train for token, tag in zip(e["tokens"], e["tags"], strict=True) if tag == "O"]
     assert set(outside) <= {",", ";"}
     share = len(outside) / sum(len(example["tokens"]) for example in train)
@@ -249,12 +253,12 @@ def test_strict_makes_a_broken_row_an_error(tmp_path):
 
 
 def test_a_run_says_what_was_repaired():
-    source = Source("a.conll", lambda: iter([]))
-    assert problem_lines(source) == []
-    repairs = Problems()
+    source = ExampleSource("a.conll", lambda: iter([]))
+    assert format_row_errors(source) == []
+    repairs = RowErrors()
     repairs.add("a.conll:3", "has I-PER after O")
-    source = Source("a.conll", lambda: iter([]), repairs=repairs)
-    assert problem_lines(source) == ["Repaired 1 annotation of a.conll:", "  a.conll:3 has I-PER after O"]
+    source = ExampleSource("a.conll", lambda: iter([]), repairs=repairs)
+    assert format_row_errors(source) == ["Repaired 1 annotation of a.conll:", "  a.conll:3 has I-PER after O"]
 
 
 def sentences(path):
@@ -269,9 +273,10 @@ def named(sentences, inside):
     for sentence in sentences:
         types = [tag.partition("-")[2] for _, tag in sentence]
         starts = [
-            at for at, (_, tag) in enumerate(sentence)
+            at
+            for at, (_, tag) in enumerate(sentence)
             if tag != "O" and (tag[0] == "B" or (inside and (at == 0 or types[at - 1] != types[at])))
-        ]  # fmt: skip
+        ]
         letters = "".join("o" if tag == "O" else "b" if at in starts else "i" for at, (_, tag) in enumerate(sentence))
         for match in re.finditer("bi*", letters):
             words = [token for token, _ in sentence[match.start() : match.end()]]

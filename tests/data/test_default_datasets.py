@@ -18,7 +18,7 @@ import pytest
 
 from common import PROJECT_ROOT as ROOT
 from common.data import default_datasets
-from common.data.default_datasets import Archive, attribution, fetch
+from common.data.default_datasets import Archive, attribution_info, download_archive
 from common.errors import DataError
 from common.runtime.user_cache import cache_dir
 
@@ -133,30 +133,30 @@ def quiet(line):
 
 
 def test_fetch_gets_an_sdist_with_pip(wheelhouse):
-    folder = fetch(sdist(wheelhouse), say=quiet)
+    folder = download_archive(sdist(wheelhouse), say=quiet)
     assert names(folder) == ["ATTRIBUTION.txt", "LICENSE", "w.txt"]
     assert (folder / "w.txt").read_bytes() == WORDS
     assert (folder / "LICENSE").read_bytes() == LICENCE
 
 
 def test_fetch_gets_a_wheel_with_pip_whatever_python_it_asks_for(wheelhouse):
-    folder = fetch(wheel(wheelhouse), say=quiet)
+    folder = download_archive(wheel(wheelhouse), say=quiet)
     assert names(folder) == ["ATTRIBUTION.txt", "LICENSE.txt", "w.txt"]
     assert (folder / "w.txt").read_bytes() == WORDS
 
 
 def test_fetch_names_the_folder_by_package_version_and_hash_and_leaves_nothing_beside_it(wheelhouse):
     archive = wheel(wheelhouse)
-    fetch(archive, say=quiet)
+    download_archive(archive, say=quiet)
     assert leftovers() == [f"toydata-1.0-{archive.sha256[:12]}"]
 
 
 def test_fetch_again_calls_no_pip_and_says_nothing(wheelhouse):
     archive = wheel(wheelhouse)
-    first = fetch(archive, say=quiet)
+    first = download_archive(archive, say=quiet)
     (wheelhouse / archive.filename).unlink()
     lines = []
-    assert fetch(archive, say=lines.append) == first
+    assert download_archive(archive, say=lines.append) == first
     assert lines == []
 
 
@@ -165,14 +165,14 @@ def test_fetch_adds_to_a_folder_that_lacks_a_file_and_keeps_the_rest(wheelhouse)
     folder = cache_dir() / "data" / f"toydata-1.0-{archive.sha256[:12]}"
     folder.mkdir(parents=True)
     (folder / "LICENSE.txt").write_bytes(b"theirs")
-    assert fetch(archive, say=quiet) == folder
+    assert download_archive(archive, say=quiet) == folder
     assert (folder / "w.txt").read_bytes() == WORDS
     assert (folder / "LICENSE.txt").read_bytes() == b"theirs"
 
 
 def test_fetch_says_what_it_fetches_and_whose_it_is(wheelhouse):
     lines = []
-    folder = fetch(wheel(wheelhouse), say=lines.append)
+    folder = download_archive(wheel(wheelhouse), say=lines.append)
     assert lines == [
         "fetching toydata 1.0 (MIT): toydata-1.0-py3-none-any.whl, once, by pip",
         f"data: A. Author, Toys, 2020; licence MIT; kept in {folder}",
@@ -180,21 +180,21 @@ def test_fetch_says_what_it_fetches_and_whose_it_is(wheelhouse):
 
 
 def test_fetch_speaks_on_stderr(capsys):
-    fetch(wheel(by_hand()))
+    download_archive(wheel(by_hand()))
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("data: A. Author")
 
 
 def test_fetch_uses_an_archive_placed_by_hand_when_offline():
-    folder = fetch(wheel(by_hand()), offline=True, say=quiet)
+    folder = download_archive(wheel(by_hand()), offline=True, say=quiet)
     assert (folder / "w.txt").read_bytes() == WORDS
 
 
 def test_fetch_offline_with_nothing_names_the_file_and_its_place(tmp_path):
     archive = wheel(tmp_path)
     with pytest.raises(DataError) as caught:
-        fetch(archive, offline=True, say=quiet)
+        download_archive(archive, offline=True, say=quiet)
     assert str(caught.value) == (
         "The data of toydata 1.0 is not on this machine and may not be fetched offline; run once with a network, "
         f"or place {archive.filename} at {by_hand() / archive.filename}."
@@ -208,7 +208,7 @@ def test_fetch_refuses_an_archive_placed_by_hand_that_is_not_the_pinned_one():
     placed = by_hand() / archive.filename
     placed.write_bytes(b"something else")
     with pytest.raises(DataError) as caught:
-        fetch(archive, say=quiet)
+        download_archive(archive, say=quiet)
     assert str(caught.value) == (
         f"{placed} has SHA-256 {hashlib.sha256(b'something else').hexdigest()[:12]}, where {archive.sha256[:12]} is "
         f"pinned; delete it, or put the {archive.filename} of toydata 1.0 in its place."
@@ -220,7 +220,7 @@ def test_fetch_refuses_an_archive_of_another_hash_that_pip_finds(wheelhouse, tmp
     archive = wheel(tmp_path)
     other = wheel(wheelhouse, links=[("toydata/more", "x")])
     with pytest.raises(DataError) as caught:
-        fetch(archive, say=quiet)
+        download_archive(archive, say=quiet)
     assert f"what it found has SHA-256 {other.sha256[:12]}, where {archive.sha256[:12]} is pinned" in str(caught.value)
     assert leftovers() == []
 
@@ -228,7 +228,7 @@ def test_fetch_refuses_an_archive_of_another_hash_that_pip_finds(wheelhouse, tmp
 def test_fetch_without_the_package_gives_pips_reason_and_the_place(tmp_path):
     archive = wheel(tmp_path)
     with pytest.raises(DataError) as caught:
-        fetch(archive, say=quiet)
+        download_archive(archive, say=quiet)
     assert str(caught.value) == (
         f"pip could not fetch {archive.filename} (No matching distribution found for toydata==1.0); mend the network "
         f"or pip's settings, or place the file at {by_hand() / archive.filename}."
@@ -242,7 +242,7 @@ def test_fetch_without_a_network_names_the_broken_connection(tmp_path, monkeypat
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
     with pytest.raises(DataError) as caught:
-        fetch(wheel(tmp_path), say=quiet)
+        download_archive(wheel(tmp_path), say=quiet)
     # How pip words it depends on its version.
     assert "could not fetch toydata-1.0-py3-none-any.whl (NewConnectionError" in str(caught.value)
     assert "or place the file at" in str(caught.value)
@@ -252,7 +252,7 @@ def test_fetch_without_a_network_names_the_broken_connection(tmp_path, monkeypat
 def test_fetch_leaves_retries_to_a_user_who_set_them(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_RETRIES", "several")
     with pytest.raises(DataError, match="several"):
-        fetch(wheel(tmp_path), say=quiet)
+        download_archive(wheel(tmp_path), say=quiet)
 
 
 def test_fetch_without_pip_names_the_file_and_its_place(tmp_path, monkeypatch):
@@ -261,25 +261,25 @@ def test_fetch_without_pip_names_the_file_and_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / scripts / "python"))
     archive = wheel(tmp_path)
     with pytest.raises(DataError, match="No module named pip") as caught:
-        fetch(archive, say=quiet)
+        download_archive(archive, say=quiet)
     assert f"place the file at {by_hand() / archive.filename}." in str(caught.value)
 
 
 def test_fetch_reads_a_tar_inside_the_archive():
     archive = sdist(by_hand(), {"in.txt": "toydata-1.0/data/deep.tar.gz!deep/inner.txt"})
-    assert (fetch(archive, say=quiet) / "in.txt").read_bytes() == INNER
+    assert (download_archive(archive, say=quiet) / "in.txt").read_bytes() == INNER
 
 
 def test_fetch_reads_one_member_under_two_names():
     archive = sdist(by_hand(), {"a": "toydata-1.0/data/words.txt", "b": "toydata-1.0/data/words.txt"})
-    folder = fetch(archive, say=quiet)
+    folder = download_archive(archive, say=quiet)
     assert (folder / "a").read_bytes() == (folder / "b").read_bytes() == WORDS
 
 
 @pytest.mark.parametrize("path", ["toydata-1.0/none.txt", "toydata-1.0/data/deep.tar.gz!none", "none.tar.gz!deep"])
 def test_fetch_names_a_member_that_is_missing(path):
     with pytest.raises(DataError) as caught:
-        fetch(sdist(by_hand(), {"w.txt": "toydata-1.0/data/words.txt", "x": path}), say=quiet)
+        download_archive(sdist(by_hand(), {"w.txt": "toydata-1.0/data/words.txt", "x": path}), say=quiet)
     assert str(caught.value).startswith(f'toydata-1.0.tar.gz holds no file "{path}"')
     assert leftovers() == []
 
@@ -288,20 +288,20 @@ def test_fetch_names_a_member_that_is_missing(path):
 def test_fetch_refuses_a_link(build):
     archive = build(by_hand(), {"x": "toydata-1.0/link"}, links=[("toydata-1.0/link", "/etc/hostname")])
     with pytest.raises(DataError, match=r'holds no file "toydata-1.0/link"'):
-        fetch(archive, say=quiet)
+        download_archive(archive, say=quiet)
 
 
 def test_fetch_refuses_a_member_above_the_bound(monkeypatch):
     monkeypatch.setattr(default_datasets, "MEMBER_BYTES", len(WORDS) - 1)
     with pytest.raises(DataError, match=r'"toydata/words.txt" is larger than 15 bytes'):
-        fetch(wheel(by_hand()), say=quiet)
+        download_archive(wheel(by_hand()), say=quiet)
     assert leftovers() == []
 
 
 def test_fetch_of_a_pinned_file_that_is_no_archive_is_an_error():
     archive = sdist(by_hand(), {"x": "toydata-1.0/data/words.txt!x"})
     with pytest.raises(DataError, match=r"toydata-1.0.tar.gz or an archive in it cannot be read"):
-        fetch(archive, say=quiet)
+        download_archive(archive, say=quiet)
 
 
 def test_fetch_keeps_the_other_process_folder_when_that_was_faster(wheelhouse):
@@ -309,17 +309,18 @@ def test_fetch_keeps_the_other_process_folder_when_that_was_faster(wheelhouse):
 
     def overtaken(line):
         if line.startswith("fetching"):
-            folder = fetch(archive, say=quiet)
+            folder = download_archive(archive, say=quiet)
             (folder / "w.txt").write_bytes(b"theirs")
 
-    assert (fetch(archive, say=overtaken) / "w.txt").read_bytes() == b"theirs"
+    assert (download_archive(archive, say=overtaken) / "w.txt").read_bytes() == b"theirs"
     assert len(leftovers()) == 1
 
 
 FETCH = """
 import sys
-from common.data.default_datasets import Archive, fetch
-print(fetch(Archive("toydata", "1.0", "wheel", sys.argv[1], sys.argv[2], {"w.txt": "toydata/words.txt"}, "MIT", "A.")))
+from common.data.default_datasets import Archive, download_archive
+members = {"w.txt": "toydata/words.txt"}
+print(download_archive(Archive("toydata", "1.0", "wheel", sys.argv[1], sys.argv[2], members, "MIT", "A.")))
 """
 
 
@@ -327,9 +328,13 @@ def started(archive):
     """Another process that fetches the archive."""
     command = [sys.executable, "-c", FETCH, archive.filename, archive.sha256]
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )  # fmt: skip
+    )
 
 
 def test_fetch_by_two_processes_at_once_succeeds_in_both(wheelhouse):
@@ -362,7 +367,7 @@ def test_fetch_into_a_cache_that_cannot_be_made_names_the_place_and_the_remedy(t
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(DataError) as caught:
-        fetch(wheel(tmp_path), say=quiet)
+        download_archive(wheel(tmp_path), say=quiet)
     assert str(tmp_path / "file" / "kerasserole") in str(caught.value)
     assert str(caught.value).endswith("make room or allow writing there, or set XDG_CACHE_HOME to another folder.")
 
@@ -373,7 +378,7 @@ def test_fetch_into_a_cache_that_may_not_be_written_names_the_remedy(tmp_path, m
     locked.mkdir(mode=0o500)
     monkeypatch.setenv("XDG_CACHE_HOME", str(locked))
     with pytest.raises(DataError, match=r"Permission denied.*set XDG_CACHE_HOME to another folder"):
-        fetch(wheel(tmp_path), say=quiet)
+        download_archive(wheel(tmp_path), say=quiet)
 
 
 def test_cache_dir_is_in_xdg_cache_home(monkeypatch, tmp_path):
@@ -394,7 +399,7 @@ def test_cache_dir_without_xdg_cache_home_is_in_the_home_folder(monkeypatch, tmp
 
 def test_attribution_has_what_a_run_keeps(tmp_path):
     archive = wheel(tmp_path)
-    assert attribution(archive) == {
+    assert attribution_info(archive) == {
         "source": "A. Author, Toys, 2020",
         "licence": "MIT",
         "package": "toydata",
@@ -405,7 +410,7 @@ def test_attribution_has_what_a_run_keeps(tmp_path):
 
 def test_attribution_stands_beside_the_data():
     archive = wheel(by_hand())
-    assert (fetch(archive, say=quiet) / "ATTRIBUTION.txt").read_text() == (
+    assert (download_archive(archive, say=quiet) / "ATTRIBUTION.txt").read_text() == (
         f"source: A. Author, Toys, 2020\nlicence: MIT\npackage: toydata\nversion: 1.0\nsha256: {archive.sha256}\n"
     )
 

@@ -12,7 +12,7 @@ from common.errors import ConfigError
 CONTENT = bytes(range(256)) * 9000
 MD5 = hashlib.md5(CONTENT).hexdigest()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-OTHERWISE = "give --weights FILE"
+OTHERWISE = "give --backbone-weights FILE"
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +37,17 @@ def server(tmp_path_factory):
 @pytest.mark.parametrize("digest", [MD5, SHA256], ids=["md5", "sha256"])
 def test_file_is_downloaded_once_and_then_taken_from_disk(server, tmp_path, digest):
     folder = tmp_path / "deep" / "models"
-    path = download.fetched(f"{server}/some.h5", folder, digest, False, OTHERWISE)
+    path = download.download_file(f"{server}/some.h5", folder, digest, False, OTHERWISE)
     assert path == folder / "some.h5"
     assert path.read_bytes() == CONTENT
     assert [one.name for one in folder.iterdir()] == ["some.h5"]
-    assert download.fetched("http://127.0.0.1:1/some.h5", folder, digest, False, OTHERWISE) == path
-    assert download.fetched(f"{server}/some.h5", folder, digest, True, OTHERWISE) == path
+    assert download.download_file("http://127.0.0.1:1/some.h5", folder, digest, False, OTHERWISE) == path
+    assert download.download_file(f"{server}/some.h5", folder, digest, True, OTHERWISE) == path
 
 
 def refused(url, folder, digest=MD5, offline=False):
     with pytest.raises(ConfigError) as caught:
-        download.fetched(url, folder, digest, offline, OTHERWISE)
+        download.download_file(url, folder, digest, offline, OTHERWISE)
     return str(caught.value)
 
 

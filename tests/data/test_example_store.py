@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data.example_store import Column, Store, StoreWriter
+from common.data.example_store import Column, ExampleStore, StoreWriter
 
 PROPERTY = settings(max_examples=50, deadline=None)
 INNER = ((), (3,), (2, 2))
@@ -82,7 +82,7 @@ def ragged_column(examples):
 @given(examples=ragged_examples(), data=st.data())
 def test_column_ragged_rows_equal_padded_loop(examples, data):
     indices = data.draw(st.lists(st.integers(0, len(examples) - 1), min_size=1, max_size=8))
-    rows = ragged_column(examples).rows(np.array(indices))
+    rows = ragged_column(examples).gather(np.array(indices))
     expected = padded([examples[i] for i in indices])
     assert rows.dtype == expected.dtype
     np.testing.assert_array_equal(rows, expected)
@@ -92,24 +92,24 @@ def test_column_ragged_rows_equal_padded_loop(examples, data):
 @given(examples=ragged_examples(), length=st.integers(0, 9), data=st.data())
 def test_column_ragged_rows_pad_and_cut_to_given_length(examples, length, data):
     indices = data.draw(st.lists(st.integers(0, len(examples) - 1), min_size=1, max_size=8))
-    rows = ragged_column(examples).rows(np.array(indices), length)
+    rows = ragged_column(examples).gather(np.array(indices), length)
     np.testing.assert_array_equal(rows, padded([examples[i] for i in indices], length))
 
 
 def test_column_dense_rows_are_those_at_the_indices():
     column = Column(np.array([[1, 2], [3, 4], [5, 6]]))
-    assert column.rows(np.array([2, 0, 2])).tolist() == [[5, 6], [1, 2], [5, 6]]
+    assert column.gather(np.array([2, 0, 2])).tolist() == [[5, 6], [1, 2], [5, 6]]
 
 
 def test_column_rows_of_empty_examples_have_no_steps():
     column = Column(np.zeros(0, np.int32), np.array([0, 0, 0]))
-    assert column.rows(np.array([0, 1])).shape == (2, 0)
+    assert column.gather(np.array([0, 1])).shape == (2, 0)
 
 
 def test_column_rows_of_no_index_are_an_empty_batch():
     column = Column(np.array([7, 8, 9]), np.array([0, 2, 3]))
-    assert column.rows(np.array([], np.int64)).shape == (0, 0)
-    assert column.rows(np.array([], np.int64), 4).shape == (0, 4)
+    assert column.gather(np.array([], np.int64)).shape == (0, 0)
+    assert column.gather(np.array([], np.int64), 4).shape == (0, 4)
 
 
 @PROPERTY
@@ -124,7 +124,7 @@ def test_column_dense_refuses_lengths():
 
 
 def test_store_rows_pads_each_column_to_its_own_length():
-    store = Store(
+    store = ExampleStore(
         {
             "tokens": Column(np.array([7, 8, 9]), np.array([0, 2, 3])),
             "tags": Column(np.array([1, 2, 3]), np.array([0, 2, 3])),
@@ -132,7 +132,7 @@ def test_store_rows_pads_each_column_to_its_own_length():
         },
         2,
     )
-    rows = store.rows(np.array([1, 0]), {"tokens": 4})
+    rows = store.gather(np.array([1, 0]), {"tokens": 4})
     assert {name: value.tolist() for name, value in rows.items()} == {
         "tokens": [[9, 0, 0, 0], [7, 8, 0, 0]],
         "tags": [[3, 0], [1, 2]],
@@ -152,7 +152,7 @@ def test_writer_store_holds_every_example_in_order(parts):
             pieces = [ragged[name] for _, ragged in parts]
             examples = [e for values, lengths in pieces for e in np.split(values, np.cumsum(lengths)[:-1])]
             expected = padded(examples)
-        np.testing.assert_array_equal(store.rows(everything)[name], expected)
+        np.testing.assert_array_equal(store.gather(everything)[name], expected)
 
 
 @PROPERTY
@@ -183,8 +183,8 @@ def test_writer_on_disk_equals_in_memory(parts, memory_bytes, data):
         _, outside = written(parts, Path(place) / "columns", memory_bytes)
         assert len(outside) == len(inside)
         assert list(outside.columns) == list(inside.columns)
-        for name, rows in inside.rows(indices).items():
-            found = outside.rows(indices)[name]
+        for name, rows in inside.gather(indices).items():
+            found = outside.gather(indices)[name]
             assert found.dtype == rows.dtype
             assert found.shape == rows.shape
             np.testing.assert_array_equal(found, rows)
@@ -207,7 +207,7 @@ def test_writer_without_a_folder_never_spills():
 def test_writer_on_disk_holds_a_column_of_empty_rows(tmp_path):
     part = ({"a": np.arange(2)}, {"b": (np.zeros((0, 3), np.float32), np.array([0, 0]))})
     _, store = written([part], tmp_path / "columns", memory_bytes=0)
-    assert store.rows(np.array([0, 1]))["b"].shape == (2, 0, 3)
+    assert store.gather(np.array([0, 1]))["b"].shape == (2, 0, 3)
 
 
 def test_writer_without_examples_gives_an_empty_store():
@@ -237,10 +237,10 @@ def test_discard_leaves_other_stores_beside_it(tmp_path):
     _, other = written([({"a": np.arange(4)}, {})], tmp_path / "stores" / "valid", memory_bytes=0)
     one.discard()
     assert (tmp_path / "stores" / "valid").is_dir()
-    assert other.rows(np.array([3]))["a"].tolist() == [3]
+    assert other.gather(np.array([3]))["a"].tolist() == [3]
 
 
 def test_discard_leaves_a_store_in_memory_alone(tmp_path):
     writer, store = written([({"a": np.arange(4)}, {})], tmp_path / "columns")
     writer.discard()
-    assert store.rows(np.array([3]))["a"].tolist() == [3]
+    assert store.gather(np.array([3]))["a"].tolist() == [3]

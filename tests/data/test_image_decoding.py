@@ -31,7 +31,7 @@ JPEG_SHADES = 9  # by which decoders of JPEG differ on random pixels, since each
 
 
 def decoded(data, channels=3):
-    return image_decoding.decoded(tf.constant(data), channels).numpy()
+    return image_decoding.decode_image(tf.constant(data), channels).numpy()
 
 
 def by_pillow(data, channels=3):
@@ -130,7 +130,7 @@ def with_segments(*segments):
 
 
 def held(data):
-    return int(image_decoding.orientation(tf.constant(data)))
+    return int(image_decoding.read_exif_orientation(tf.constant(data)))
 
 
 def test_the_segments_of_the_plain_file_are_what_these_tests_think():
@@ -205,7 +205,7 @@ def test_orientation_of_damaged_exif_data_is_1_to_8(data):
     assert 1 <= held_in_graph(tf.constant(data)) <= 8
 
 
-held_in_graph = tf.function(image_decoding.orientation, input_signature=[tf.TensorSpec([], tf.string)])
+held_in_graph = tf.function(image_decoding.read_exif_orientation, input_signature=[tf.TensorSpec([], tf.string)])
 
 
 # Images that are too large
@@ -251,14 +251,14 @@ def test_sizes_at_the_limits_of_png_are_refused(sides):
 
 
 pixels_in_graph = tf.function(
-    lambda files: image_decoding.pixels(files, 12, 10, 3), input_signature=[tf.TensorSpec([None], tf.string)]
+    lambda files: image_decoding.decode_and_resize(files, 12, 10, 3), input_signature=[tf.TensorSpec([None], tf.string)]
 )
 
 
 def test_pixels_of_no_image_are_an_empty_batch():
     for found in (
         pixels_in_graph(tf.constant([], tf.string)),
-        image_decoding.pixels(tf.constant([], tf.string), 12, 10, 3),
+        image_decoding.decode_and_resize(tf.constant([], tf.string), 12, 10, 3),
     ):
         assert found.shape == (0, 12, 10, 3)
         assert found.dtype == tf.uint8
@@ -267,7 +267,7 @@ def test_pixels_of_no_image_are_an_empty_batch():
 def test_pixels_in_graph_are_those_of_eager_mode_in_any_order():
     files = [*KINDS.values(), with_segments(exif(6))]
     together = pixels_in_graph(tf.constant(files)).numpy()
-    np.testing.assert_array_equal(together, image_decoding.pixels(tf.constant(files), 12, 10, 3))
+    np.testing.assert_array_equal(together, image_decoding.decode_and_resize(tf.constant(files), 12, 10, 3))
     np.testing.assert_array_equal(together[::-1], pixels_in_graph(tf.constant(files[::-1])))
     alone = [pixels_in_graph(tf.constant([file]))[0] for file in files]
     np.testing.assert_array_equal(together, alone)
@@ -275,17 +275,17 @@ def test_pixels_in_graph_are_those_of_eager_mode_in_any_order():
 
 def test_resizing_to_the_same_size_changes_nothing():
     image = pixels()
-    np.testing.assert_array_equal(image_decoding.resized(tf.constant(image), 9, 7), image)
+    np.testing.assert_array_equal(image_decoding.resize_image(tf.constant(image), 9, 7), image)
 
 
 @pytest.mark.parametrize("size", [(4, 3), (18, 14), (9, 3), (1, 1)])
 def test_resizing_is_that_of_pillow(size):
     image = pixels()
     expected = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR), int)
-    assert np.abs(image_decoding.resized(tf.constant(image), *size).numpy() - expected).max() <= 2
+    assert np.abs(image_decoding.resize_image(tf.constant(image), *size).numpy() - expected).max() <= 2
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1)])
 def test_images_of_one_shade_keep_it_at_any_size(shape):
-    found = image_decoding.resized(tf.fill([*shape, 1], tf.constant(77, tf.uint8)), 28, 28)
+    found = image_decoding.resize_image(tf.fill([*shape, 1], tf.constant(77, tf.uint8)), 28, 28)
     assert np.unique(found).tolist() == [77]

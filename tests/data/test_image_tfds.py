@@ -51,19 +51,19 @@ def folder(tmp_path_factory):
 def test_images_are_the_files_that_the_set_was_made_of(folder, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
     one = open_image_source("tfds:pictures", FIELDS, RunConfig(offline=True))
-    assert set(one.parts) == {"train", "test"}
-    assert one.notes[0].startswith('tfds:pictures/1.0.0 train; image = "image", label = "label"')
-    test = one.parts["test"]
+    assert set(one.splits) == {"train", "test"}
+    assert one.descriptions[0].startswith('tfds:pictures/1.0.0 train; image = "image", label = "label"')
+    test = one.splits["test"]
     for _ in range(2):
         examples = list(test)
-        kinds = {(image_bytes.kind(example["image"]), example["label"]) for example in examples}
+        kinds = {(image_bytes.sniff_image_format(example["image"]), example["label"]) for example in examples}
         assert kinds == {("PNG", "cat"), ("JPEG", "dog")}
-        assert {image_bytes.facts(example["image"])[0] for example in examples} == {35, 37, 38, 39}
-        assert [what for _, what in test.problems.first] == ["is a broken JPEG file (cut off or damaged)"]
-    assert len(list(one.parts["train"])) == 30
+        assert {image_bytes.image_size_and_mode(example["image"])[0] for example in examples} == {35, 37, 38, 39}
+        assert [what for _, what in test.row_errors.first] == ["is a broken JPEG file (cut off or damaged)"]
+    assert len(list(one.splits["train"])) == 30
     strict = open_image_source("tfds:pictures", FIELDS, RunConfig(offline=True, strict=True))
     with pytest.raises(DataError, match=r"tfds:pictures test:\d is a broken JPEG file"):
-        list(strict.parts["test"])
+        list(strict.splits["test"])
 
 
 def test_a_part_for_validation_is_split_off(folder, monkeypatch):
@@ -81,6 +81,6 @@ def test_labels_can_have_other_names(folder, monkeypatch, tmp_path):
     (tmp_path / "names").write_text("cat\tKatze\n")
     source = open_image_source(
         "tfds:pictures", FIELDS, RunConfig(offline=True, label_names=str(tmp_path / "names"))
-    ).parts["test"]
+    ).splits["test"]
     assert {example["label"] for example in source} == {"Katze"}
-    assert source.problems.count == 2
+    assert source.row_errors.count == 2

@@ -11,11 +11,11 @@ from common import discovery
 from common.config import RunConfig
 from common.data.shared_reading import NO_SPLIT, HeldOutExamples, SplitReader, SplitRows, add_step, keep_in_memory
 from common.data.shared_reading import read_together as together
-from common.data.splitting import Reservoir, filter_examples, limited, load_splits
+from common.data.splitting import Reservoir, filter_examples, load_splits, reservoir_sample
 from common.errors import DataError
-from common.row_errors import Problems
-from common.training.encoded_dataset import prepared
-from common.types import Field, Source
+from common.row_errors import RowErrors
+from common.training.encoded_dataset import prepare_run
+from common.types import ExampleSource, Field
 from tests.helpers.cli_calls import tiny_images, tiny_texts, write, write_images
 
 FIELDS = (Field("text", "text"), Field("label", "label"))
@@ -31,7 +31,7 @@ def counting(rows):
             counts["examples"] += 1
             yield row
 
-    return Source("counted", read), counts
+    return ExampleSource("counted", read), counts
 
 
 def parts(source, count=3):
@@ -40,14 +40,14 @@ def parts(source, count=3):
         return number if number < count else NO_SPLIT
 
     rows = SplitRows(source, assign)
-    return [Source(f"part {number}", SplitReader(rows, number)) for number in range(count)]
+    return [ExampleSource(f"part {number}", SplitReader(rows, number)) for number in range(count)]
 
 
 def test_splits_are_the_same_together_as_alone_and_assigned_once():
     assigned = []
     source, counts = counting([{"number": number} for number in range(50)])
     rows = SplitRows(source, lambda example: assigned.append(example) or example["number"] % 2)
-    even, odd = (Source("", SplitReader(rows, number)) for number in range(2))
+    even, odd = (ExampleSource("", SplitReader(rows, number)) for number in range(2))
     assert [one["number"] for one in even] == list(range(0, 50, 2))
     assert [one["number"] for one in odd] == list(range(1, 50, 2))
     assert [(name, one["number"]) for name, one in together({"b": odd, "a": even})] == [
@@ -66,7 +66,7 @@ def test_a_pass_that_is_broken_off_assigns_nothing_for_good():
 @pytest.mark.parametrize("later", [4, 6, 0])
 def test_data_that_changes_while_it_is_read_is_an_error(later):
     rows = [{"number": number} for number in range(5)]
-    one, _, _ = parts(Source("a.csv", lambda: iter(rows)))
+    one, _, _ = parts(ExampleSource("a.csv", lambda: iter(rows)))
     assert [example["number"] for example in one] == [0, 4]
     rows[:] = [{"number": number} for number in range(later)]
     with pytest.raises(DataError, match=r"a\.csv has changed while it was read"):
@@ -77,8 +77,12 @@ def test_samples_and_filters_are_the_same_together_as_alone():
     def made():
         source, counts = counting([{"number": number} for number in range(400)])
         first, second, third = parts(source)
-        first = limited(filter_examples(first, lambda example: "three" if example["number"] % 3 == 0 else ""), 7)
-        second = filter_examples(limited(second, 9), lambda example: "five" if example["number"] % 5 == 0 else "")
+        first = reservoir_sample(
+            filter_examples(first, lambda example: "three" if example["number"] % 3 == 0 else ""), 7
+        )
+        second = filter_examples(
+            reservoir_sample(second, 9), lambda example: "five" if example["number"] % 5 == 0 else ""
+        )
         return {"first": first, "second": second, "third": third}, counts
 
     sources, counts = made()
@@ -105,7 +109,7 @@ def test_a_sample_is_of_the_file_order():
     source, _ = counting([{"number": number} for number in range(100)])
     sample = [example["number"] for example in add_step(source, lambda: Reservoir(10))]
     assert len(sample) == 10 and sample == sorted(sample)
-    assert sample == [example["number"] for example in limited(source, 10)]
+    assert sample == [example["number"] for example in reservoir_sample(source, 10)]
 
 
 def test_held_out_examples_are_read_once_and_come_back_as_they_were(tmp_path):
@@ -125,25 +129,25 @@ def test_held_out_examples_are_read_once_and_come_back_as_they_were(tmp_path):
 
 
 def test_what_is_kept_in_memory_tells_its_problems_in_each_pass():
-    problems = Problems()
-    problems.add("a.csv:2", "is broken")
-    source = keep_in_memory(Source("small", lambda: iter(()), problems), [{"text": "a"}])
+    row_errors = RowErrors()
+    row_errors.add("a.csv:2", "is broken")
+    source = keep_in_memory(ExampleSource("small", lambda: iter(()), row_errors), [{"text": "a"}])
     for _ in range(2):
-        problems.leave_out("by a later step")
+        row_errors.count_filtered("by a later step")
         assert [example["text"] for example in source] == ["a"]
-        assert problems.lines() == ["a.csv:2 is broken"] and not problems.left_out()
+        assert row_errors.first_errors() == ["a.csv:2 is broken"] and not row_errors.filtered_summary()
 
 
 @pytest.mark.parametrize("count", [60, 1_500])
 def test_parts_of_a_run_are_those_of_passes_of_their_own(tmp_path, count):
     data = write(tmp_path / "reviews.csv", [*tiny_texts(count), ("broken", "")])
     splits = load_splits(RunConfig(data=(str(data),), limit=300), FIELDS, lambda: None)
-    alone = {name: list(source) for name, source in splits.given()}
+    alone = {name: list(source) for name, source in splits.items()}
     found = {name: [] for name in alone}
-    for name, example in together(dict(splits.given())):
+    for name, example in together(dict(splits.items())):
         found[name].append(example)
     assert found == alone
-    assert splits.train.problems.lines() == [f"reviews.csv:{count + 2} has no label"]
+    assert splits.train.row_errors.first_errors() == [f"reviews.csv:{count + 2} has no label"]
 
 
 # A whole run
@@ -171,12 +175,12 @@ class Opened(Counter):
 
 def scored(found):
     """Reads all that a run reads once it is trained: the held-out parts, the samples."""
-    return [[list(source) for name, source in found.splits.given() if name != "train"] for _ in range(3)]
+    return [[list(source) for name, source in found.splits.items() if name != "train"] for _ in range(3)]
 
 
 def test_a_run_parses_its_data_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    recipe_class, config_class = discovery.load("sentiment"), discovery.load_config("sentiment").Config
+    recipe_class, config_class = discovery.load_recipe("sentiment"), discovery.load_recipe_config("sentiment").Config
     rows = [{"text": text, "label": label} for text, label in tiny_texts(1_200)]
     source, passes = counting(rows)
     monkeypatch.setattr(
@@ -184,27 +188,27 @@ def test_a_run_parses_its_data_twice(tmp_path, monkeypatch):
         "load_data",
         classmethod(lambda cls, config: load_splits(config, FIELDS, lambda: (source, {"licence": "MIT"}))),
     )
-    found = prepared("sentiment", config_class(), {})
+    found = prepare_run("sentiment", config_class(), {})
     first = scored(found)
     assert passes == {"passes": 2, "examples": 2 * len(rows)}
     assert [len(part) for part in first[0]] == [len(list(part)) for part in (found.splits.valid, found.splits.test)]
     found.close()
     passes.clear()
-    again = prepared("sentiment", config_class(), {})  # taken over, so that nothing but the held-out parts is read
+    again = prepare_run("sentiment", config_class(), {})  # taken over, so that nothing but the held-out parts is read
     assert passes == {}
     assert scored(again) == first and passes == {"passes": 1, "examples": len(rows)}
     again.close()
 
 
-@pytest.mark.parametrize(("count", "most"), [(40, 2), (1_100, 4)])
+@pytest.mark.parametrize(("count", "most"), [(40, 2), (1_100, 3)])
 def test_a_run_reads_each_image_once_for_its_fingerprint_and_few_times_more(tmp_path, monkeypatch, count, most):
-    # Few images are kept in memory. Of many, the first thousand are looked at beforehand to see that they are many.
+    # Few images are kept in memory. Of many, the fingerprint, what is learned and the encoding read each once.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "data").mkdir()
     write_images(tmp_path / "data", tiny_images(count))
     opened = Opened(tmp_path / "data", monkeypatch)
-    config = discovery.load_config("image_classification").Config(data=(str(tmp_path / "data"),))
-    found = prepared("image_classification", config, {})
+    config = discovery.load_recipe_config("image_classification").Config(data=(str(tmp_path / "data"),))
+    found = prepare_run("image_classification", config, {})
     scored(found)
     found.close()
     assert len(opened) == count and max(opened.values()) == most

@@ -1,7 +1,5 @@
 """Where examples come from and how they are split."""
 
-import csv
-import os
 from collections import Counter
 
 import numpy as np
@@ -12,23 +10,12 @@ from hypothesis import strategies as st
 from common.config import RunConfig
 from common.data import file_formats, splitting
 from common.data.loading import open_tagged_source
-from common.data.stratification import cut, strata
+from common.data.stratification import assign_stratified, stratify
 from common.errors import ConfigError, DataError
-from common.types import Field, Source
+from common.types import Field
 from recipes.ner.data import FIELDS as NER
 from tests.helpers.cli_calls import tiny_texts, write
-
-FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))
-
-
-def own():
-    return Source("own data", lambda: iter([{"text": f"t{i}", "label": "a"} for i in range(100)])), {"licence": "MIT"}
-
-
-def parts(**settings):
-    """(train, valid, test) texts; None for a part that there is not."""
-    found = splitting.load_splits(RunConfig(**settings), FIELDS, own)
-    return [part and [example["text"] for example in part] for part in (found.train, found.valid, found.test)]
+from tests.helpers.own_data import FIELDS, own, parts
 
 
 @pytest.fixture
@@ -55,8 +42,8 @@ EVER = [[80, 11, 9], ["t0", "t1", "t20"], ["t11", "t12", "t16"]]
 def test_share_is_the_same_for_duplicates(text, change):
     example = {"text": text, "label": "a"}
     spaced = {"text": f"  {'   '.join(text.split())} ", "label": "b"}
-    assert splitting.share(example, FIELDS) == splitting.share(spaced, FIELDS)
-    assert 0 <= splitting.share(example, FIELDS) < 1
+    assert splitting.hash_fraction(example, FIELDS) == splitting.hash_fraction(spaced, FIELDS)
+    assert 0 <= splitting.hash_fraction(example, FIELDS) < 1
 
 
 def test_duplicates_never_straddle_a_split(tmp_path):
@@ -104,7 +91,7 @@ def test_limit_is_a_fixed_sample_in_file_order(reviews):
 @pytest.mark.parametrize("split", ["80,10", "a,b,c", "0,50,50", "-1,1,1", "nan,1,1"])
 def test_bad_split_is_a_usage_error(split):
     with pytest.raises(ConfigError, match="must be three shares"):
-        splitting.shares(split)
+        splitting.parse_split(split)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +100,7 @@ def test_bad_split_is_a_usage_error(split):
 )
 def test_bad_column_is_a_usage_error(given, message):
     with pytest.raises(ConfigError, match=message):
-        file_formats.columns([given], FIELDS)
+        file_formats.parse_column_flags([given], FIELDS)
 
 
 def test_fingerprint_changes_with_the_data(reviews, tmp_path):
@@ -128,6 +115,10 @@ def test_own_data_brings_its_attribution():
     assert splitting.load_splits(RunConfig(), FIELDS, own).attribution == {"licence": "MIT"}
 
 
+def test_evaluation_takes_every_example_of_a_file(reviews):
+    assert len(list(splitting.load_single_source(reviews, FIELDS, RunConfig())[0])) == 1000
+
+
 # Small data
 
 
@@ -140,35 +131,37 @@ def labelled(counts, seed=0):
 def split_of(path, rows, **settings):
     """Splits of a file of such rows, and how many of each label are in each part."""
     found = splitting.load_splits(RunConfig(data=(str(write(path, rows)),), **settings), FIELDS, own)
-    return found, [Counter(example["label"] for example in part) for _, part in found.given()]
+    return found, [Counter(example["label"] for example in part) for _, part in found.items()]
 
 
 def test_few_examples_are_split_by_label_and_said_to_be(tmp_path):
     found, counts = split_of(tmp_path / "a.csv", labelled({"good": 50, "bad": 30}))
     assert counts == [{"good": 40, "bad": 24}, {"good": 5, "bad": 3}, {"good": 5, "bad": 3}]
-    assert found.notes[-1] == "80 examples are few, so they are split by label (64, 8 and 8)"
-    assert [part.name.split(" (")[1] for _, part in found.given()] == [
-        "train, by label)", "valid, by label)", "test, by label)",
-    ]  # fmt: skip
+    assert found.descriptions[-1] == "80 examples are few, so they are split by label (64, 8 and 8)"
+    assert [part.name.split(" (")[1] for _, part in found.items()] == [
+        "train, by label)",
+        "valid, by label)",
+        "test, by label)",
+    ]
 
 
 def test_a_thousand_examples_are_split_by_hash_alone_and_one_fewer_by_label(tmp_path):
     rows = tiny_texts(1000)
     large, _ = split_of(tmp_path / "a.csv", rows)
     for example in large.valid:
-        assert 0.8 <= splitting.share(example, FIELDS) < 0.9
-    assert large.valid.name.endswith("(valid, by hash)") and "few" not in large.notes[-1]
+        assert 0.8 <= splitting.hash_fraction(example, FIELDS) < 0.9
+    assert large.valid.name.endswith("(valid, by hash)") and "few" not in large.descriptions[-1]
     small, counts = split_of(tmp_path / "b.csv", rows[:-1])
     assert [part.total() for part in counts] == [799, 100, 100]
-    assert small.notes[-1].startswith("999 examples are few")
+    assert small.descriptions[-1].startswith("999 examples are few")
 
 
 def test_few_examples_without_labels_have_their_shares(tmp_path):
     fields = (Field("source", "text", ("text",)), Field("target", "text", ("label",)))
     config = RunConfig(data=(str(write(tmp_path / "a.csv", tiny_texts(40))),))
     found = splitting.load_splits(config, fields, own)
-    assert [len(list(part)) for _, part in found.given()] == [32, 4, 4]
-    assert found.notes[-1] == "40 examples are few, so each part gets just its share (32, 4 and 4)"
+    assert [len(list(part)) for _, part in found.items()] == [32, 4, 4]
+    assert found.descriptions[-1] == "40 examples are few, so each part gets just its share (32, 4 and 4)"
     assert found.train.name.endswith("(train, by rank)")
 
 
@@ -181,12 +174,13 @@ def test_few_sentences_are_split_by_the_rarest_type_of_their_entities(tmp_path):
     path = tmp_path / "a.conll"
     path.write_text("\n".join(lines), encoding="utf-8")
     found = splitting.load_splits(RunConfig(data=(str(path),)), NER, own, open_tagged_source)
-    counts = [Counter(" ".join(example["tags"]) for example in part) for _, part in found.given()]
+    counts = [Counter(" ".join(example["tags"]) for example in part) for _, part in found.items()]
     assert counts == [
-        {"B-PER O": 68, "B-PER B-LOC": 8, "O O": 4}, {"B-PER O": 8, "B-PER B-LOC": 1, "O O": 1},
+        {"B-PER O": 68, "B-PER B-LOC": 8, "O O": 4},
+        {"B-PER O": 8, "B-PER B-LOC": 1, "O O": 1},
         {"B-PER O": 9, "B-PER B-LOC": 1},
-    ]  # fmt: skip
-    assert found.notes[-1] == "100 examples are few, so they are split by label (80, 10 and 10)"
+    ]
+    assert found.descriptions[-1] == "100 examples are few, so they are split by label (80, 10 and 10)"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +206,7 @@ def test_rare_labels_stay_in_training_and_no_part_of_ten_is_empty(counts, expect
 def test_few_examples_keep_their_parts_in_any_order_of_the_file(tmp_path):
     counts = {"a": 40, "b": 17, "c": 3}
     first, again = (split_of(tmp_path / f"{seed}.csv", labelled(counts, seed))[0] for seed in (0, 1))
-    for (_, one), (_, other) in zip(first.given(), again.given(), strict=True):
+    for (_, one), (_, other) in zip(first.items(), again.items(), strict=True):
         assert {e["text"] for e in one} == {e["text"] for e in other}
 
 
@@ -222,7 +216,7 @@ def test_few_examples_follow_other_shares_and_a_test_part_that_is_given(tmp_path
     assert [part.total() for part in counts] == [50, 30, 20]
     found, counts = split_of(tmp_path / "a.csv", rows, test=(str(held),))
     assert [part.total() for part in counts] == [90, 10, 3]
-    assert found.notes[-1] == "100 examples are few, so they are split by label (90 and 10)"
+    assert found.descriptions[-1] == "100 examples are few, so they are split by label (90 and 10)"
     _, counts = split_of(tmp_path / "a.csv", rows, split="60,0,40")
     assert [part.total() for part in counts] == [60, 40]
 
@@ -231,7 +225,7 @@ def test_few_examples_that_are_not_split_bring_no_note(tmp_path):
     rows, other = labelled({"a": 20}), write(tmp_path / "dev.csv", labelled({"a": 3}))
     for flags in ({"split": "100,0,0"}, {"valid": (str(other),)}):
         found, counts = split_of(tmp_path / "a.csv", rows, **flags)
-        assert counts[0] == {"a": 20} and not any("few" in note for note in found.notes)
+        assert counts[0] == {"a": 20} and not any("few" in note for note in found.descriptions)
 
 
 def test_a_part_by_rank_changes_the_fingerprint_and_own_data_is_never_split_so(tmp_path):
@@ -249,11 +243,11 @@ def test_a_part_by_rank_changes_the_fingerprint_and_own_data_is_never_split_so(t
 @settings(max_examples=80, deadline=None)
 def test_shares_of_each_label_are_kept_to_one_example(labels, copies, sizes):
     rows = labelled(labels)
-    places = splitting.by_share([{"text": text, "label": label} for text, label in rows], FIELDS)
+    places = splitting.group_by_hash([{"text": text, "label": label} for text, label in rows], FIELDS)
     for place in list(places)[:copies]:
         places[place] = places[place] * 2  # copies are in one part, for it is looked up by the hash
-    wanted = splitting.shares(sizes)
-    part_of = cut(strata(places), wanted, False)
+    wanted = splitting.parse_split(sizes)
+    part_of = assign_stratified(stratify(places), wanted, False)
     assert part_of.keys() == places.keys()
     for label, count in labels.items():
         got = Counter(part_of[place] for place, those in places.items() if label in those)
@@ -261,7 +255,7 @@ def test_shares_of_each_label_are_kept_to_one_example(labels, copies, sizes):
             if count * wanted[0] >= 1:
                 assert abs(got[part] - count * size) < 1 + 1e-6
         assert got[0] >= 1
-    filled = Counter(cut(strata(places), wanted, True).values())
+    filled = Counter(assign_stratified(stratify(places), wanted, True).values())
     assert sum(filled.values()) == len(places)
     if len(places) >= 3:
         assert all(filled[part] for part, size in enumerate(wanted) if size)
@@ -279,7 +273,7 @@ def test_copies_with_two_labels_count_as_the_first_by_alphabet_wherever_they_sta
     found = []
     for name, both in (("a.csv", rows + turned), ("b.csv", turned + rows)):
         splits, _ = split_of(tmp_path / name, both, split="40,30,30")
-        found.append([{example["text"].lower() for example in part} for _, part in splits.given()])
+        found.append([{example["text"].lower() for example in part} for _, part in splits.items()])
     assert found[0] == found[1]
     assert [sum(text[0] == "a" for text in part) for part in found[0]] == [5, 3, 4]  # 4.8, 3.6 and 3.6
     assert sum(map(len, found[0])) == len(set.union(*found[0])) == 20
@@ -288,207 +282,12 @@ def test_copies_with_two_labels_count_as_the_first_by_alphabet_wherever_they_sta
 def test_broken_rows_of_few_examples_are_told_once(tmp_path):
     rows = [*labelled({"a": 20, "b": 20}), ("no label", "")]
     found, _ = split_of(tmp_path / "a.csv", rows)
-    assert found.train.problems is found.valid.problems and found.train.problems.count == 1
+    assert found.train.row_errors is found.valid.row_errors and found.train.row_errors.count == 1
     with pytest.raises(DataError, match="has no label"):
         split_of(tmp_path / "a.csv", rows, strict=True)
 
 
-# Kinds of files
-
-
-def test_line_aligned_files_are_joined_by_a_comma(tmp_path):
-    (tmp_path / "text.txt").write_bytes("one\u2028still one\r\n two\nthree\n".encode())
-    (tmp_path / "label.txt").write_text("0\n1\n0\n")
-    source, (note,) = splitting.whole(f"{tmp_path / 'text.txt'},{tmp_path / 'label.txt'}", FIELDS, RunConfig())
-    assert [(e["text"], e["label"]) for e in source] == [("one\u2028still one", "0"), (" two", "1"), ("three", "0")]
-    assert "text = lines of text.txt" in note
-
-
-def test_line_aligned_files_of_unequal_length_are_refused_with_both_counts(tmp_path):
-    (tmp_path / "text.txt").write_text("one\ntwo\nthree\n")
-    (tmp_path / "label.txt").write_text("0\n1\n")
-    source, _ = splitting.whole(f"{tmp_path / 'text.txt'},{tmp_path / 'label.txt'}", FIELDS, RunConfig())
-    with pytest.raises(DataError, match=r"text.txt has 3 lines and label.txt has 2 lines"):
-        list(source)
-
-
-def test_line_aligned_files_without_a_label_lose_that_line(tmp_path):
-    (tmp_path / "text.txt").write_text("one\ntwo\n")
-    (tmp_path / "label.txt").write_text("\n1\n")
-    source, _ = splitting.whole(f"{tmp_path / 'text.txt'},{tmp_path / 'label.txt'}", FIELDS, RunConfig())
-    assert [example["text"] for example in source] == ["two"]
-    assert source.problems.lines() == ["label.txt:1 has no label"]
-
-
-def test_tweets_of_two_files_are_read(shared):
-    folder = shared / "sentiment" / "tweeteval_emotion"
-    source, _ = splitting.whole(f"{folder / 'train_text.txt'},{folder / 'train_labels.txt'}", FIELDS, RunConfig())
-    assert Counter(example["label"] for example in source) == {"0": 1400, "1": 708, "2": 294, "3": 855}
-
-
-# Public data sets
-
-
-def test_tfds_fields_are_mapped_by_type(tfds_folder, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
-    found = splitting.load_splits(RunConfig(data=("tfds:tiny",)), FIELDS, own)
-    train, valid, test = (list(part) for part in (found.train, found.valid, found.test))
-    assert len(train) + len(valid) == 60
-    assert sorted(example["text"] for example in test) == [f"text {number}" for number in range(60, 75)]
-    assert Counter(example["label"] for example in test) == {"bad": 8, "good": 7}
-    assert 'text = "body", label = "verdict"' in found.notes[0]
-
-
-def test_tfds_reads_the_same_order_every_time(tfds_folder, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
-    train = splitting.load_splits(RunConfig(data=("tfds:tiny",)), FIELDS, own).train
-    assert list(train) == list(train)
-
-
-def test_evaluation_takes_the_test_part_of_a_source_that_has_one(tfds_folder, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
-    source, _ = splitting.whole("tfds:tiny", FIELDS, RunConfig())
-    assert len(list(source)) == 15
-
-
-def test_evaluation_takes_every_example_of_a_file(reviews):
-    assert len(list(splitting.whole(reviews, FIELDS, RunConfig())[0])) == 1000
-
-
-def test_tfds_column_that_is_not_there_is_named(tfds_folder, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
-    with pytest.raises(ConfigError, match=r"has no such feature, only: (body, verdict|verdict, body)"):
-        splitting.load_splits(RunConfig(data=("tfds:tiny",), column=("text=review",)), FIELDS, own)
-
-
-def test_tfds_offline_names_the_way_to_do_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    with pytest.raises(DataError, match=r"tfds:imdb_reviews is not on this machine.*place a prepared copy under"):
-        splitting.load_splits(RunConfig(data=("tfds:imdb_reviews",), offline=True), FIELDS, own)
-
-
-def test_tfds_unknown_name_is_suggested(tmp_path, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    with pytest.raises(DataError, match='Did you mean "imdb_reviews"'):
-        splitting.load_splits(RunConfig(data=("tfds:imdb_review",)), FIELDS, own)
-
-
-def test_imdb_labelled_gives_all_its_thousand_rows(shared):
-    file = shared / "sentiment" / "labelled_sentences" / "imdb_labelled.txt"
-    source, _ = splitting.whole(str(file), FIELDS, RunConfig())
-    assert Counter(example["label"] for example in source) == {"0": 500, "1": 500}
-
-
-def test_csv_writer_of_python_is_read_back(tmp_path):
-    rows = [('a "quoted", text\nof two lines', "x"), ("tab\there", "y"), ("", "x")]
-    with open(tmp_path / "a.csv", "w", newline="") as file:
-        csv.writer(file).writerows([("text", "label"), *rows])
-    source, _ = splitting.whole(str(tmp_path / "a.csv"), FIELDS, RunConfig())
-    assert [(example["text"], example["label"]) for example in source] == rows
-
-
-# Several files
-
-
-def spec(path, **settings):
-    return [(e["text"], e["label"]) for e in splitting.whole(str(path), FIELDS, RunConfig(**settings))[0]]
-
-
-def test_a_glob_names_files_in_alphabetical_order(tmp_path):
-    for name, text in (("b.csv", "second"), ("a.csv", "first"), ("c.tsv", "other")):
-        (tmp_path / name).write_text(f"text,label\n{text},x\n")
-    assert spec(tmp_path / "*.csv") == [("first", "x"), ("second", "x")]
-    assert spec(tmp_path / "[b].csv") == [("second", "x")]
-    with pytest.raises(DataError, match=r"No file matches .*/\*\.json: check the path"):
-        spec(tmp_path / "*.json")
-
-
-def test_files_of_a_glob_have_layouts_of_their_own_and_any_depth(tmp_path):
-    (tmp_path / "deep" / "er").mkdir(parents=True)
-    (tmp_path / "deep" / "1.csv").write_text("label;text\nx;one\n")
-    (tmp_path / "deep" / "er" / "2.jsonl").write_text('{"text": "two", "label": "y"}\n')
-    assert spec(tmp_path / "**" / "*.*") == [("one", "x"), ("two", "y")]
-
-
-@pytest.mark.parametrize("name", ["a[1].csv", "a*.csv", "what?.csv", "one,two.csv"])
-def test_a_file_with_a_mark_in_its_name_is_itself(tmp_path, name):
-    (tmp_path / name).write_text("text,label\nfine,x\n")
-    assert spec(tmp_path / name) == [("fine", "x")]
-
-
-def test_broken_rows_of_several_files_are_counted_together(tmp_path):
-    for name in "ab":
-        (tmp_path / f"{name}.csv").write_text("text,label\nfine,x\ndull,\n")
-    source, notes = splitting.whole(str(tmp_path / "*.csv"), FIELDS, RunConfig())
-    assert len(notes) == 2 and len(list(source)) == 2
-    assert source.problems.lines() == ["a.csv:3 has no label", "b.csv:3 has no label"]
-    with pytest.raises(DataError, match=r"a\.csv:3 has no label"):
-        spec(tmp_path / "*.csv", strict=True)
-
-
-def test_a_file_is_read_by_what_it_holds(tmp_path):
-    (tmp_path / "rows").write_text('{"text": "one", "label": "y"}\n')
-    assert spec(tmp_path / "rows") == [("one", "y")]
-    (tmp_path / "a.parquet").write_text("text,label\nfine,x\n")
-    with pytest.raises(DataError, match="is no Parquet file"):
-        spec(tmp_path / "a.parquet")
-
-
-def test_a_file_whose_name_begins_with_a_tilde_is_itself(tmp_path, monkeypatch):
-    (tmp_path / "~draft.csv").write_text("text,label\nfine,x\n")
-    monkeypatch.chdir(tmp_path)
-    assert spec("~draft.csv") == [("fine", "x")]
-    with pytest.raises(DataError, match=r"~no such user/a\.csv does not exist"):
-        spec("~no such user/a.csv")
-
-
-@pytest.mark.parametrize("name", ["", " "])
-def test_an_empty_name_is_no_folder(name):
-    with pytest.raises(ConfigError, match="The name of a source is empty: name a file, a folder or tfds:NAME"):
-        splitting.whole(name, FIELDS, RunConfig())
-
-
-def test_a_name_that_is_no_utf8_is_refused_before_a_report_would_hold_it(tmp_path):
-    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv")
-    with open(path, "w") as file:
-        file.write("text,label\nfine,x\n")
-    for name in (path, f"{tmp_path}/caf*.csv"):
-        with pytest.raises(DataError, match=r"caf\\udce9\.csv' is not valid utf-8: rename the file"):
-            spec(name)
-
-
-def test_a_glob_is_sorted_through_all_folders_and_finds_files_only(tmp_path):
-    for name in ("b/1.csv", "a/2.csv", "a/1.csv", "0.csv", ".hidden.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(f"text,label\n{name},x\n")
-    (tmp_path / "folder.csv").mkdir()
-    assert [text for text, _ in spec(f"{tmp_path}/**/*.csv")] == ["0.csv", "a/1.csv", "a/2.csv", "b/1.csv"]
-    assert [text for text, _ in spec(f"{tmp_path}/[ab]/[!2].csv")] == ["a/1.csv", "b/1.csv"]
-    assert [text for text, _ in spec(f"{tmp_path}/?.csv")] == ["0.csv"]
-
-
-def test_the_folder_of_a_glob_may_hold_marks_only_if_escaped(tmp_path):
-    folder = tmp_path / "run[1]"
-    folder.mkdir()
-    (folder / "a.csv").write_text("text,label\nfine,x\n")
-    assert spec(f"{tmp_path}/run[[]1]/*.csv") == [("fine", "x")]
-    with pytest.raises(DataError, match="No file matches"):
-        spec(f"{folder}/*.csv")
-
-
-def test_several_sources_of_several_kinds_are_one(tmp_path):
-    (tmp_path / "a.csv").write_text("text,label\none,x\n")
-    (tmp_path / "b.jsonl").write_text('{"text": "two", "label": "y"}\n')
-    (tmp_path / "t").write_text("three\n")
-    (tmp_path / "l").write_text("x\n")
-    (tmp_path / "folder" / "y").mkdir(parents=True)
-    (tmp_path / "folder" / "y" / "1.txt").write_text("four\n")
-    given = tuple(f"{tmp_path}/{name}" for name in ("a.csv", "b.jsonl", "folder"))
-    config = RunConfig(data=(*given[:2], f"{tmp_path}/t,{tmp_path}/l", given[2]), split="100,0,0")
-    found = splitting.load_splits(config, FIELDS, own)
-    assert [(e["text"], e["label"]) for e in found.train] == [("one", "x"), ("two", "y"), ("three", "x"), ("four", "y")]
-    assert len(found.notes) == 4
-
+# Sentences and pairs
 
 TAGGED = (Field("tokens", "tokens"), Field("tags", "tags"))
 
@@ -497,13 +296,17 @@ TAGGED = (Field("tokens", "tokens"), Field("tags", "tags"))
 @settings(max_examples=60, deadline=None)
 def test_share_of_a_sentence_is_that_of_its_text(tokens):
     sentence = {"text": " ".join(tokens), "tokens": tokens, "tags": ["O"] * len(tokens)}
-    assert splitting.share(sentence, TAGGED) == splitting.share(sentence, FIELDS[:1])
-    assert splitting.share(sentence | {"tags": ["B-X"] * len(tokens)}, TAGGED) == splitting.share(sentence, TAGGED)
+    assert splitting.hash_fraction(sentence, TAGGED) == splitting.hash_fraction(sentence, FIELDS[:1])
+    assert splitting.hash_fraction(sentence | {"tags": ["B-X"] * len(tokens)}, TAGGED) == splitting.hash_fraction(
+        sentence, TAGGED
+    )
 
 
 def test_share_of_a_pair_is_that_of_its_source():
     fields = (Field("source", "text"), Field("target", "text"))
-    assert splitting.share({"source": "Yes", "target": "Ja"}, fields) == splitting.share({"text": " yes"}, FIELDS[:1])
+    assert splitting.hash_fraction({"source": "Yes", "target": "Ja"}, fields) == splitting.hash_fraction(
+        {"text": " yes"}, FIELDS[:1]
+    )
 
 
 def test_tagged_sentences_are_split_and_their_problems_told(tmp_path):
@@ -514,5 +317,5 @@ def test_tagged_sentences_are_split_and_their_problems_told(tmp_path):
     kept = [list(part) for part in (found.train, found.valid, found.test)]
     assert sum(map(len, kept)) == 1000 and [round(len(part), -2) for part in kept] == [800, 100, 100]
     assert kept[0][0] == {"text": "t0 rests", "tokens": ["t0", "rests"], "tags": ["B-X", "O"]}
-    assert found.train.problems.lines() == ["a.conll:3001 has 1 column where the others have 2"]
-    assert found.notes[0].endswith("scheme IOB2")
+    assert found.train.row_errors.first_errors() == ["a.conll:3001 has 1 column where the others have 2"]
+    assert found.descriptions[0].endswith("scheme IOB2")

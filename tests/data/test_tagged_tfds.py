@@ -71,8 +71,8 @@ def test_sequences_of_tokens_and_tags_are_read():
     assert train["n7"] == {"text": "Zoë n7 ran", "tokens": ["Zoë", "n7", "ran"], "tags": ["B-PER", "I-PER", "O"]}
     assert train["n0"]["tags"] == ["O", "B-PER", "O"]
     assert found.test is not None and len(list(found.test)) == 14
-    assert [line.rpartition(" has ")[2] for line in found.test.problems.lines()] == ["1 tokens, but 3 tags"]
-    (note,) = found.notes
+    assert [line.rpartition(" has ")[2] for line in found.test.row_errors.first_errors()] == ["1 tokens, but 3 tags"]
+    (note,) = found.descriptions
     assert note.startswith('tfds:tagged/1.0.0; tokens = "tokens", tags = "ner"; train, scheme IOB2, 1 illegal tag')
     assert note.endswith("; test, scheme IOB2")
 

@@ -16,7 +16,7 @@ LAYERS = (
     ("common.config", "common.row_errors"),
     ("common.discovery", "common.config_io", "common.types"),
     ("common.runtime",),
-    ("common.text.vocabulary", "common.music"),
+    ("common.text", "common.music"),
     ("common.modeling", "common.data"),
     ("common.recipe",),
     ("common.training",),

@@ -58,10 +58,8 @@ def main(folder, input_name, output_name, texts):
         tf("TF_StringInit", None, P)(cell)
         tf("TF_StringCopy", None, P, C, N)(cell, raw, len(raw))
     found = (P * 1)()
-    run = tf(
-        "TF_SessionRun", None, P, P, ctypes.POINTER(Output), ctypes.POINTER(P), ctypes.c_int, ctypes.POINTER(Output),
-        ctypes.POINTER(P), ctypes.c_int, P, ctypes.c_int, P, P,
-    )  # fmt: skip
+    ports = (ctypes.POINTER(Output), ctypes.POINTER(P), ctypes.c_int)
+    run = tf("TF_SessionRun", None, P, P, *ports, *ports, P, ctypes.c_int, P, P)
     inputs, outputs = (Output * 1)(place(input_name)), (Output * 1)(place(output_name))
     run(session, None, inputs, (P * 1)(tensor), 1, outputs, found, 1, None, 0, None, status)
     check()

@@ -9,10 +9,10 @@ import numpy as np
 from click.testing import CliRunner
 
 import cli
-from common.data.readers.image_bytes import png
+from common.data.readers.image_bytes import encode_png
 
 SMALL = [
-    "--embedding-units",
+    "--embedding-dim",
     "8",
     "--lstm-units",
     "8",
@@ -70,11 +70,11 @@ def tiny_texts(count: int, seed: int = 0) -> list[tuple[str, str]]:
 
 
 SMALL_NER = [
-    "--embedding-units",
+    "--embedding-dim",
     "8",
     "--lstm-units",
     "8",
-    "--character-filters",
+    "--char-filters",
     "4",
     "--wide-buckets",
     "500",
@@ -124,7 +124,7 @@ def write_conll(path, sentences):
 
 
 SMALL_IMAGES = [
-    "--width",
+    "--base-filters",
     "4",
     "--epochs",
     "6",
@@ -134,7 +134,7 @@ SMALL_IMAGES = [
     "0.02",
     "--image-size",
     "16",
-    "--erase",
+    "--erasing-size",
     "0",
 ]
 
@@ -150,7 +150,7 @@ def tiny_images(count: int, seed: int = 0) -> list[tuple[bytes, str]]:
             image[:, place : place + 3, 2] = 250
         else:
             image[place : place + 3, :, 0] = 250
-        found.append((png(image), ("across", "down")[number % 2]))
+        found.append((encode_png(image), ("across", "down")[number % 2]))
     return found
 
 
@@ -163,9 +163,25 @@ def write_images(folder, images):
 
 
 SMALL_TRANSLATION = [
-    "--units", "16", "--layers", "1", "--heads", "2", "--inner", "32", "--pieces", "400", "--epochs", "2",
-    "--batch-size", "256", "--learning-rate", "0.01", "--beam", "2",
-]  # fmt: skip
+    "--hidden-dim",
+    "16",
+    "--num-layers",
+    "1",
+    "--num-heads",
+    "2",
+    "--intermediate-dim",
+    "32",
+    "--vocabulary-size",
+    "400",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "256",
+    "--learning-rate",
+    "0.01",
+    "--num-beams",
+    "2",
+]
 
 
 def tiny_pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -180,9 +196,21 @@ def tiny_pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
 
 
 SMALL_MUSIC = [
-    "--units", "16", "--note-units", "16", "--layers", "1", "--steps-per-beat", "1", "--batch-size", "128",
-    "--learning-rate", "0.02", "--epochs", "2",
-]  # fmt: skip
+    "--frame-lstm-units",
+    "16",
+    "--note-lstm-units",
+    "16",
+    "--frame-lstm-layers",
+    "1",
+    "--steps-per-beat",
+    "1",
+    "--batch-size",
+    "128",
+    "--learning-rate",
+    "0.02",
+    "--epochs",
+    "2",
+]
 
 
 def tiny_tunes(count: int, seed: int = 0) -> list[list[list[int]]]:

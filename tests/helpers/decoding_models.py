@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from common.modeling.decoding.beam_search import BeamConfig, beam_search
-from common.modeling.decoding.ops import repeated
+from common.modeling.decoding.ops import repeat_rows
 from common.modeling.decoding.sampling import GreedyConfig, SamplingConfig, greedy, sample
 
 NEVER = -np.inf
@@ -63,7 +63,7 @@ class Prefixes:
     def state(self, times=1, rows=None):
         rows = np.arange(self.rows) if rows is None else rows
         begin = {"row": tf.constant(rows, tf.int32), "node": tf.zeros([len(rows), 1], tf.int32)}
-        return repeated(begin, times)
+        return repeat_rows(begin, times)
 
     def step(self, state, tokens, position):
         node = tf.where(position == 0, 0, state["node"] * self.vocabulary + tokens[:, None] + 1)
@@ -99,7 +99,7 @@ class Sums(Pairs):
 
     def state(self, times=1, rows=None):
         begin = (tf.zeros([self.rows], tf.int32), [tf.zeros([self.rows, 2, 1], tf.bfloat16)])
-        return repeated(begin, times)
+        return repeat_rows(begin, times)
 
     def step(self, state, tokens, position):
         total, [again] = state

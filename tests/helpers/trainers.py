@@ -6,37 +6,37 @@ import pytest
 import tensorflow as tf
 
 from common import discovery
-from common.commands import run
 from common.data import encoding
 from common.data.example_store import StoreWriter
-from common.training.trainer import EpochEnd, Trainer
-from common.types import Source, WarmUp
+from common.runtime.tensorflow_setup import set_seed
+from common.training.trainer import EpochResult, Trainer
+from common.types import ExampleSource, FreezePhase
 from tests.helpers.cli_calls import tagged_sentences, tiny_images, tiny_pairs, tiny_texts, tiny_tunes
 
-SMALL = {"embedding_units": 8, "lstm_units": 8, "learning_rate": 0.01, "batch_size": 16, "patience": 0}
+SMALL = {"embedding_dim": 8, "lstm_units": 8, "learning_rate": 0.01, "batch_size": 16, "patience": 0}
 SMALL_OF = {
     "sentiment": SMALL,
-    "ner": {**SMALL, "character_filters": 4, "wide_buckets": 500},
-    "image_classification": {"width": 2, "learning_rate": 0.01, "batch_size": 16},
+    "ner": {**SMALL, "char_filters": 4, "wide_buckets": 500},
+    "image_classification": {"base_filters": 2, "learning_rate": 0.01, "batch_size": 16},
     "translation": {
-        "units": 8,
-        "layers": 1,
-        "heads": 2,
-        "inner": 8,
-        "pieces": 400,
+        "hidden_dim": 8,
+        "num_layers": 1,
+        "num_heads": 2,
+        "intermediate_dim": 8,
+        "vocabulary_size": 400,
         "learning_rate": 0.01,
         "batch_type": "examples",
         "batch_size": 16,
-        "average": 0,
+        "ema_momentum": 0,
     },
     "music": {
-        "units": 8,
-        "note_units": 8,
-        "layers": 1,
+        "frame_lstm_units": 8,
+        "note_lstm_units": 8,
+        "frame_lstm_layers": 1,
         "learning_rate": 0.01,
         "batch_type": "examples",
         "batch_size": 16,
-        "average": 0,
+        "ema_momentum": 0,
     },
 }
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SMALL_OF if name != "sentiment"]
@@ -56,36 +56,36 @@ def made_up(name, count):
     return [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(count)]
 
 
-def made(count=50, strategy=None, valid=True, name="sentiment", warm_up=None, **settings):
+def made(count=50, strategy=None, valid=True, name="sentiment", freeze=None, **settings):
     """A trainer of a small model on made-up examples.
 
     Args:
-      warm_up: (name of a layer that stays as it is at first, share of the training, rate after it).
+      freeze: (name of a layer that stays as it is at first, ratio of the training, learning rate multiplier after it).
     """
     examples = made_up(name, count)
-    config = discovery.load_config(name).Config(**{"epochs": 2, **SMALL_OF[name], **settings})
+    config = discovery.load_recipe_config(name).Config(**{"epochs": 2, **SMALL_OF[name], **settings})
     keras.backend.clear_session()
-    run.seed(config.seed)
-    recipe_class = discovery.load(name)
-    assets = recipe_class.learn(config, Source("made up", lambda: iter(examples)))
-    config = recipe_class.settle(config, assets)
+    set_seed(config.seed)
+    recipe_class = discovery.load_recipe(name)
+    assets = recipe_class.build_assets(config, ExampleSource("made up", lambda: iter(examples)))
+    config = recipe_class.resolve_defaults(config, assets)
     recipe = recipe_class(config, assets)
 
     def encode(batch):
         inputs = {f"feature/{name}": value for name, value in recipe.encode(batch).items()}
-        return inputs | {f"target/{name}": value for name, value in recipe.encode_target(batch).items()}
+        return inputs | {f"target/{name}": value for name, value in recipe.encode_targets(batch).items()}
 
-    if warm_up:
-        layer, *rest = warm_up
-        recipe.warm_up = lambda model: WarmUp([model.get_layer(layer)], *rest)
-    encoder = encoding.Encoder(encode, [field.name for field in recipe.fields])
-    store = encoding.encoded(examples, encoder, StoreWriter())
+    if freeze:
+        layer, *rest = freeze
+        recipe.get_initial_freeze = lambda model: FreezePhase([model.get_layer(layer)], *rest)
+    encoder = encoding.CompiledEncoder(encode, [field.name for field in recipe.fields])
+    store = encoding.encode_to_store(examples, encoder, StoreWriter())
     return Trainer(recipe, config, store, store if valid else None, strategy or tf.distribute.get_strategy())
 
 
 def trained(trainer):
     """The epochs' facts."""
-    return [fact.facts for fact in trainer.fit() if isinstance(fact, EpochEnd)]
+    return [fact.logs for fact in trainer.fit() if isinstance(fact, EpochResult)]
 
 
 def assert_same_weights(first, second, tolerance=0.0):
@@ -94,9 +94,9 @@ def assert_same_weights(first, second, tolerance=0.0):
         np.testing.assert_allclose(value, second[name], rtol=0, atol=tolerance, err_msg=name)
 
 
-def assert_same_training(one, other):
-    """Trains both; they have the losses of each epoch and the weights in common, up to the order of sums."""
-    for first, second in zip(trained(one), trained(other), strict=True):
-        assert first["steps"] == second["steps"]
-        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
-    assert_same_weights(one.weights(), other.weights(), tolerance=1e-4)
+def assert_same_training(trainer, reference):
+    """Train both; they have the losses of each epoch and the weights in common, up to the order of sums."""
+    for logs, expected in zip(trained(trainer), trained(reference), strict=True):
+        assert logs["steps"] == expected["steps"]
+        assert logs["loss"] == pytest.approx(expected["loss"], abs=1e-5)
+    assert_same_weights(trainer.get_weights(), reference.get_weights(), tolerance=1e-4)

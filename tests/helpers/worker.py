@@ -15,19 +15,19 @@ from common.runtime.tensorflow_setup import import_tensorflow
 from common.training import distributed
 
 import_tensorflow()
-STRATEGY, _ = distributed.strategy()
+STRATEGY, _ = distributed.create_strategy()
 
 from common.errors import RunError  # noqa: E402
 from common.inference import served_model  # noqa: E402
 from tests.helpers.trainers import made, made_up, trained  # noqa: E402
 
-PEERS = distributed.Peers(STRATEGY)
+WORKERS = distributed.WorkerGroup(STRATEGY)
 
 
 def refused(facts):
     """How a difference between the workers is told."""
     try:
-        PEERS.check_alike(facts)
+        WORKERS.assert_identical(facts)
     except RunError as error:
         return str(error)
     return None
@@ -35,18 +35,20 @@ def refused(facts):
 
 def exchanges():
     """What the processes tell each other, as each of them has it."""
-    index = PEERS.index
+    index = WORKERS.index
     return {
-        "agreed": PEERS.agreed(0.1 + index, 1e300),
-        "any": [PEERS.any(False), PEERS.any(index == 1)],
-        "exchanged": [one.decode() for one in PEERS.exchanged(b"ab" * index)],
-        "large": [len(one) for one in PEERS.exchanged(bytes(100_000 * (index + 1)))],
-        "told": PEERS.told({"path": f"runs/{index}", "old": False}),
+        "agreed": WORKERS.broadcast_floats(0.1 + index, 1e300),
+        "any": [WORKERS.any_worker(False), WORKERS.any_worker(index == 1)],
+        "exchanged": [data.decode() for data in WORKERS.all_gather_bytes(b"ab" * index)],
+        "large": [len(data) for data in WORKERS.all_gather_bytes(bytes(100_000 * (index + 1)))],
+        "broadcast": WORKERS.broadcast_json({"path": f"runs/{index}", "old": False}),
         "spread": [
-            [item, found[0].tolist()]
-            for item, found in PEERS.spread(range(7), lambda items: [[np.array([b"%d" % one, b""])] for one in items])
+            [item, result[0].tolist()]
+            for item, result in WORKERS.map_over_replicas(
+                range(7), lambda items: [[np.array([b"%d" % item, b""])] for item in items]
+            )
         ],
-        "alike": refused({"seed": "1"}),
+        "identical": refused({"seed": "1"}),
         "differ": refused({"seed": "1", "--epochs": str(2 + (index == 1))}),
     }
 
@@ -57,16 +59,16 @@ def plain(value):
 
 
 def main(folder):
-    found = exchanges()
-    (folder / f"exchanges-{PEERS.index}.json").write_text(json.dumps(found, default=plain))
+    exchanged = exchanges()
+    (folder / f"exchanges-{WORKERS.index}.json").write_text(json.dumps(exchanged, default=plain))
     for job, settings in json.loads((folder / "jobs.json").read_text()).items():
         trainer = made(strategy=STRATEGY, **settings)
         facts = trained(trainer)
-        np.savez(folder / f"{job}-{PEERS.index}.npz", **trainer.weights())
-        served = served_model.of_model(trainer.recipe, trainer.model, trainer.config, STRATEGY)
-        measured = served.measures(made_up(settings["name"], 300)) if settings["name"] == "sentiment" else {}
-        (folder / f"{job}-{PEERS.index}.json").write_text(json.dumps([facts, measured]))
-    PEERS.any(False)  # nobody leaves before the others are done
+        np.savez(folder / f"{job}-{WORKERS.index}.npz", **trainer.get_weights())
+        served = served_model.serve_model(trainer.recipe, trainer.model, trainer.config, STRATEGY)
+        measured = served.compute_metrics(made_up(settings["name"], 300)) if settings["name"] == "sentiment" else {}
+        (folder / f"{job}-{WORKERS.index}.json").write_text(json.dumps([facts, measured]))
+    WORKERS.any_worker(False)  # nobody leaves before the others are done
 
 
 if __name__ == "__main__":

@@ -9,15 +9,20 @@ from hypothesis import strategies as st
 from common.data.file_formats import open_table_file, open_tagged_file
 from common.errors import ConfigError
 from common.inference import served_model
-from common.inference.annotate import AnnotationTarget, export_predictions
-from common.inference.annotation_formats import Names, doccano, kind_of, label_studio
+from common.inference.annotate import AnnotationTarget, write_annotations
+from common.inference.annotation_formats import (
+    LabelStudioTags,
+    get_annotation_type,
+    to_doccano_line,
+    to_label_studio_task,
+)
 from common.inference.predict_request import PredictRequest
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from recipes.ner.data import FIELDS as NER
 from recipes.sentiment.data import FIELDS as SENTIMENT
 from tests.helpers.cli_calls import SMALL_NER, call, fails, good, tagged_sentences
 
-NAMES = Names("model", "text", {"label": "sentiment", "entities": "label"}, "text")
+NAMES = LabelStudioTags("model", "text", {"label": "sentiment", "entities": "label"}, "text")
 TEXTS = ["a great film", "😀 the plot was awful", "lovely music e\u0301"]
 SENTENCES = [" ".join(tokens) for tokens, _ in tagged_sentences(12, seed=5)] + ["😀 rained in Kalo", "nobody"]
 
@@ -37,7 +42,7 @@ def spans_of(tokens, tags):
 @pytest.fixture(scope="module")
 def labels(trained):
     """(folder, run) of a recipe that predicts labels."""
-    return trained, served_model.load(trained)
+    return trained, served_model.load_predictor(trained)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def entities(tmp_path_factory):
     rows = [{"text": " ".join(tokens), "label": spans_of(tokens, tags)} for tokens, tags in tagged_sentences(100)]
     (folder / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     good("run", "ner", "--data", folder / "all.jsonl", "--run-dir", folder / "run", *SMALL_NER, "--split", "90,10,0")
-    return folder / "run", served_model.load(folder / "run")
+    return folder / "run", served_model.load_predictor(folder / "run")
 
 
 def inputs(folder, texts):
@@ -60,14 +65,14 @@ def exported(run, source, tool, **names):
     """(what is written, what is said to do next)."""
     pieces: list[str] = []
     target = AnnotationTarget(tool, **names)
-    bad, step = export_predictions(*run, PredictRequest(source=str(source)), target, pieces.append)
+    bad, step = write_annotations(*run, PredictRequest(source=str(source)), target, pieces.append)
     assert bad == 0
     return "".join(pieces), step
 
 
 def presented(run, texts):
     """What `predict` shows of texts."""
-    return run[1].predictions([{"text": text} for text in texts], run[1].recipe.present)
+    return run[1].predict([{"text": text} for text in texts], run[1].recipe.format_prediction)
 
 
 def accepted(tasks):
@@ -88,7 +93,7 @@ def read_back(folder, tool, written, fields):
     path = folder / "export.json"
     path.write_text(json.dumps(accepted(json.loads(written))) if tool == "label-studio" else written, encoding="utf-8")
     open_file = open_tagged_file if fields is NER else open_table_file
-    return [example for _, example in open_file(path, fields, (), None, Problems(strict=True)).rows()]
+    return [example for _, example in open_file(path, fields, (), None, RowErrors(strict=True)).rows()]
 
 
 @pytest.mark.parametrize("tool", ["label-studio", "doccano"])
@@ -121,7 +126,7 @@ def test_entities_are_named_as_in_the_tools_template(entities, tmp_path):
 
 def test_accepted_predictions_are_evaluated_without_a_mistake(trained, tmp_path):
     source, to = inputs(tmp_path, TEXTS), tmp_path / "new" / "tasks.json"
-    result = call("export-predictions", trained, "--input", source, "--tool", "label-studio", "--to", to)
+    result = call("pre-annotate", trained, "--input", source, "--tool", "label-studio", "--output", to)
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.splitlines()[-1] == (
         'Next: in a project of Label Studio whose interface has <Choices name="sentiment" toName="text"> and'
@@ -160,7 +165,7 @@ def test_tasks_that_wait_for_annotation_are_inputs(labels, tmp_path):
 def test_inputs_that_cannot_be_used_are_told_and_the_others_written(trained, tmp_path):
     source, to = tmp_path / "texts.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"text": "a great film"}\n{"text": "cut \\ud83d"}\n{"text": "awful"}\n')
-    result = call("export-predictions", trained, "--input", source, "--tool", "doccano", "--to", to)
+    result = call("pre-annotate", trained, "--input", source, "--tool", "doccano", "--output", to)
     assert result.exit_code == 1
     assert "texts.jsonl:2 holds half a character (a lone surrogate); it is left out." in result.stderr
     assert [json.loads(line)["label"] for line in to.read_text().splitlines()] == [["good"], ["bad"]]
@@ -174,12 +179,12 @@ def test_no_inputs_make_an_empty_file(labels, tmp_path, tool, content):
 def test_what_cannot_be_written_is_refused_in_a_sentence(trained, tmp_path):
     source, to = inputs(tmp_path, TEXTS), tmp_path / "kept.json"
     to.write_text("before")
-    words = ["export-predictions", trained, "--to", to, "--tool", "doccano"]
+    words = ["pre-annotate", trained, "--output", to, "--tool", "doccano"]
     assert "say --tool label-studio." in fails(*words, "--input", source, "--from-name", "kind", status=2)
     assert "does not exist" in fails(*words, "--input", tmp_path / "no.txt")
     assert to.read_text() == "before"
     with pytest.raises(ConfigError, match='predict a label or entities, and this one gives "text", "translation"'):
-        kind_of({"text": "Yes", "translation": "Ja"})
+        get_annotation_type({"text": "Yes", "translation": "Ja"})
 
 
 WORD = st.text("ab\u0301é😀👩\u200d🇩東", max_size=4).map(lambda letters: f"w{letters}")
@@ -195,7 +200,10 @@ def test_entities_come_back_from_both_tools_whatever_the_characters(tmp_path_fac
             spans.append([len(text), len(text) + len(word), label])
         text += word
     shown = {"entities": [{"start": start, "end": end, "label": label} for start, end, label in spans]}
-    for tool, made in (("label-studio", [label_studio(text, shown, NAMES)]), ("doccano", doccano(text, shown))):
+    for tool, made in (
+        ("label-studio", [to_label_studio_task(text, shown, NAMES)]),
+        ("doccano", to_doccano_line(text, shown)),
+    ):
         [example] = read_back(folder, tool, json.dumps(made), NER)
         assert (example["text"], example["entities"]) == (text, spans)
 
@@ -203,7 +211,9 @@ def test_entities_come_back_from_both_tools_whatever_the_characters(tmp_path_fac
 def test_the_score_of_a_text_is_that_of_its_least_sure_entity():
     places = [(0, 3, "PER", 0.9), (7, 11, "LOC", 0.4)]
     spans = [dict(zip(("start", "end", "label", "score"), place, strict=True)) for place in places]
-    [prediction] = label_studio("Ann in Rome", {"entities": spans}, NAMES)["predictions"]
+    [prediction] = to_label_studio_task("Ann in Rome", {"entities": spans}, NAMES)["predictions"]
     assert prediction["score"] == 0.4
     assert [(one["value"]["text"], one["score"]) for one in prediction["result"]] == [("Ann", 0.9), ("Rome", 0.4)]
-    assert label_studio("nobody", {"entities": []}, NAMES)["predictions"] == [{"model_version": "model", "result": []}]
+    assert to_label_studio_task("nobody", {"entities": []}, NAMES)["predictions"] == [
+        {"model_version": "model", "result": []}
+    ]

@@ -5,51 +5,60 @@ import math
 import numpy as np
 import pytest
 
-from common.inference.candidate_pool import Candidate, Pool, diverse, hashed, thumbnail
+from common.inference.candidate_pool import (
+    Candidate,
+    CandidatePool,
+    hash_bag_of_words,
+    maximal_marginal_relevance,
+    thumbnail_vector,
+)
 
 
 def pool_of(texts, most=100):
     """A pool of (text, uncertainty)."""
-    pool = Pool(most)
+    pool = CandidatePool(most)
     for number, (text, uncertainty) in enumerate(texts):
-        vector = hashed(text)
+        vector = hash_bag_of_words(text)
         pool.document_frequency[vector[0]] += 1
-        if pool.wants(text.encode(), uncertainty):
+        if pool.should_keep(text.encode(), uncertainty):
             pool.add(text.encode(), Candidate(uncertainty, number, {"text": text}, vector))
         pool.num_seen += 1
     return pool
 
 
 OTHERS = [
-    "who could have guessed such an ending", "three hours of rain and silence", "my children laughed a lot",
-    "bought tickets twice", "subtitles were missing",
-]  # fmt: skip
+    "who could have guessed such an ending",
+    "three hours of rain and silence",
+    "my children laughed a lot",
+    "bought tickets twice",
+    "subtitles were missing",
+]
 
 
 def test_near_copies_of_the_most_uncertain_text_come_last():
     copies = [(f"the train to the coast was late again on day {number}", 0.99 - number / 1000) for number in range(31)]
     pool = pool_of([*copies, *((text, 0.5) for text in OTHERS)])
-    chosen = [candidate.shown["text"] for candidate in pool.best(6, rare=True)]
+    chosen = [candidate.record["text"] for candidate in pool.select(6, rare=True)]
     assert chosen[0] == copies[0][0]
     assert set(chosen[1:]) == set(OTHERS)
-    assert len(pool.best(100, rare=True)) == 36  # all, when there are no more
+    assert len(pool.select(100, rare=True)) == 36  # all, when there are no more
 
 
 def test_equal_ones_come_in_the_order_of_the_input():
     pool = pool_of([(text, 0.5) for text in OTHERS])
-    assert [candidate.shown["text"] for candidate in pool.best(5, rare=True)] == OTHERS
+    assert [candidate.record["text"] for candidate in pool.select(5, rare=True)] == OTHERS
 
 
 def test_words_that_most_inputs_hold_make_no_likeness():
     # The second shares "the" with the first one, the third shares "walrus".
     texts = [("the walrus", 0.9), ("the film", 0.8), ("a walrus", 0.8)]
     fillers = [("the " + filler, 0.0) for filler in OTHERS]
-    first, second, _ = pool_of([*texts, *fillers]).best(3, rare=True)
-    assert [first.shown["text"], second.shown["text"]] == ["the walrus", "the film"]
+    first, second, _ = pool_of([*texts, *fillers]).select(3, rare=True)
+    assert [first.record["text"], second.record["text"]] == ["the walrus", "the film"]
     # Where "the" is as rare as "walrus" is elsewhere, it is the other way round.
     fillers = [("walrus " + filler, 0.0) for filler in OTHERS]
-    first, second, _ = pool_of([*texts, *fillers]).best(3, rare=True)
-    assert [first.shown["text"], second.shown["text"]] == ["the walrus", "a walrus"]
+    first, second, _ = pool_of([*texts, *fillers]).select(3, rare=True)
+    assert [first.record["text"], second.record["text"]] == ["the walrus", "a walrus"]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -72,16 +81,16 @@ def test_the_choice_is_that_of_comparing_all_with_all(seed):
             if one not in expected
         }
         expected.append(max(worth, key=lambda one: worth[one]))
-    assert diverse(uncertainties, vectors, 15) == expected
+    assert maximal_marginal_relevance(uncertainties, vectors, 15) == expected
 
 
 def test_nothing_is_chosen_of_nothing():
-    assert diverse([], [], 3) == []
-    assert Pool(5).best(3, rare=True) == []
+    assert maximal_marginal_relevance([], [], 3) == []
+    assert CandidatePool(5).select(3, rare=True) == []
 
 
 def test_scripts_without_blanks_are_compared_by_character():
-    one, other, far = (set(hashed(text)[0]) for text in ("彼女は映画が好き", "彼は映画が好き", "雨"))
+    one, other, far = (set(hash_bag_of_words(text)[0]) for text in ("彼女は映画が好き", "彼は映画が好き", "雨"))
     assert len(one & other) == 7
     assert not one & far
 
@@ -93,20 +102,22 @@ def test_a_pool_keeps_the_most_uncertain_of_any_number():
     uncertainties = np.random.default_rng(1).random(2_000)
     pool = pool_of([(f"text {number}", value) for number, value in enumerate(uncertainties)], most=30)
     assert len(pool.candidates) < 60
-    kept = [candidate.uncertainty for _, candidate in pool.ordered()][:30]
+    kept = [candidate.uncertainty for _, candidate in pool.sorted_candidates()][:30]
     assert kept == sorted(uncertainties, reverse=True)[:30]
 
 
 @pytest.mark.parametrize("values", [(0.3, 0.7), (0.7, 0.3)])
 def test_of_copies_the_most_uncertain_one_counts(values):
     pool = pool_of([("one text", value) for value in values])
-    assert [candidate.uncertainty for candidate in pool.best(5, rare=True)] == [0.7]
+    assert [candidate.uncertainty for candidate in pool.select(5, rare=True)] == [0.7]
 
 
 def test_thumbnails_are_alike_whatever_the_brightness():
     bar = np.zeros([16, 16, 1], np.uint8)
     bar[4:8] = 120
     across = np.swapaxes(bar, 0, 1)
-    vectors = [thumbnail(image) for image in (bar, bar + 100, across, np.zeros_like(bar), np.full_like(bar, 200))]
+    vectors = [
+        thumbnail_vector(image) for image in (bar, bar + 100, across, np.zeros_like(bar), np.full_like(bar, 200))
+    ]
     # Of equal uncertainty, each kind before its second image.
-    assert diverse([0.5] * 5, vectors, 3) == [0, 2, 3]
+    assert maximal_marginal_relevance([0.5] * 5, vectors, 3) == [0, 2, 3]

@@ -19,14 +19,14 @@ from tests.helpers.cli_calls import call, fails, good
 @pytest.fixture(scope="module")
 def exported(trained, tmp_path_factory):
     to = tmp_path_factory.mktemp("exports") / "sentiment"
-    assert good("export", trained, "--to", to).strip() == str(to / "1")
+    assert good("export", trained, "--output-dir", to).strip() == str(to / "1")
     return to
 
 
 def test_export_is_proved_on_held_out_and_odd_inputs(exported):
     card = json.loads((exported / "1" / "assets.extra" / "card.json").read_text())
     assert card["proof"]["inputs"] > 1000
-    assert card["proof"]["largest_difference"] <= export.TOLERANCE
+    assert card["proof"]["max_abs_difference"] <= export.TOLERANCE
     assert card["signatures"]["serving_default"] == {
         "inputs": {"text": "string[None]"},
         "outputs": {"label": "string[None]", "score": "float32[None]", "scores": "float32[None, 2]"},
@@ -64,7 +64,7 @@ def test_signature_takes_invalid_utf8_and_nul(exported):
 
 def test_next_export_has_the_next_number_by_a_relative_path_too(trained, exported, monkeypatch):
     monkeypatch.chdir(exported.parent)
-    assert good("export", trained, "--to", exported.name).strip() == f"{exported.name}/2"
+    assert good("export", trained, "--output-dir", exported.name).strip() == f"{exported.name}/2"
     assert sorted(path.name for path in exported.iterdir()) == ["1", "2"]
     shutil.rmtree(exported / "2")
 
@@ -106,16 +106,16 @@ def test_saved_model_cli_shows_the_signature(exported):
 
 
 def test_export_that_differs_is_not_published(trained, tmp_path, monkeypatch):
-    honest = export.largest_difference
-    monkeypatch.setattr(export, "largest_difference", lambda expected, found: honest(expected, found) + 0.5)
-    assert "differs from its run by 0.5" in fails("export", trained, "--to", tmp_path / "a")
+    honest = export.max_abs_difference
+    monkeypatch.setattr(export, "max_abs_difference", lambda expected, actual: honest(expected, actual) + 0.5)
+    assert "differs from its run by 0.5" in fails("export", trained, "--output-dir", tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
 class TwoInputs:
     """What the proof asks of a recipe whose endpoints take different inputs."""
 
-    def odd_inputs(self):
+    def edge_case_inputs(self):
         return [{"text": "", "tokens": []}, {"text": "é", "tokens": ["é", b"\xff"]}]
 
 
@@ -123,7 +123,7 @@ HELD_OUT = [{"text": "c", "tokens": ["c"], "tags": ["O"]}, {"text": "without tok
 
 
 def test_batches_ask_an_endpoint_for_what_it_takes():
-    found = export.batches(TwoInputs(), HELD_OUT, ("text",))
+    found = export.make_parity_batches(TwoInputs(), HELD_OUT, ("text",))
     assert all(list(batch) == ["text"] for batch in found)
     asked = [batch["text"].tolist() for batch in found]
     everything = [b"", "é".encode(), b"c", b"without tokens"]
@@ -132,37 +132,37 @@ def test_batches_ask_an_endpoint_for_what_it_takes():
 
 
 def test_batches_of_lists_are_padded_and_leave_out_examples_without_them():
-    found = [batch["tokens"].tolist() for batch in export.batches(TwoInputs(), HELD_OUT, ("tokens",))]
+    found = [batch["tokens"].tolist() for batch in export.make_parity_batches(TwoInputs(), HELD_OUT, ("tokens",))]
     everything = [[b"", b""], ["é".encode(), b"\xff"], [b"c", b""]]
     assert found[:3] == [[[]], [["é".encode(), b"\xff"]], everything]
     assert found[3] == [[b""], [b"c"]] * (export.MANY // 2)
 
 
-def test_largest_difference_sees_numbers_and_strings():
+def test_max_abs_difference_sees_numbers_and_strings():
     numbers = {"a": np.array([1.0, 2.0])}
-    assert export.largest_difference(numbers, {"a": np.array([1.0, 2.25])}) == 0.25
+    assert export.max_abs_difference(numbers, {"a": np.array([1.0, 2.25])}) == 0.25
     with pytest.raises(RunError, match="differ in s"):
-        export.largest_difference({"s": np.array([1, 2], np.uint8)}, {"s": np.array([1, 3], np.uint8)})
+        export.max_abs_difference({"s": np.array([1, 2], np.uint8)}, {"s": np.array([1, 3], np.uint8)})
     with pytest.raises(RunError, match="shape"):
-        export.largest_difference(numbers, {"a": np.array([1.0])})
+        export.max_abs_difference(numbers, {"a": np.array([1.0])})
     with pytest.raises(RunError, match="where the run gives"):
-        export.largest_difference(numbers, {"b": np.array([1.0, 2.0])})
+        export.max_abs_difference(numbers, {"b": np.array([1.0, 2.0])})
 
 
 def test_a_model_that_gives_no_number_is_not_published(trained, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
-    with np.load(folder / "best.npz") as stored:
+    with np.load(folder / "best_weights.npz") as stored:
         weights = {name: stored[name] for name in stored.files}
     weights["labels/kernel"][:] = np.nan
-    np.savez(folder / "best.npz", **weights)
-    fails("export", folder, "--to", tmp_path / "a")
+    np.savez(folder / "best_weights.npz", **weights)
+    fails("export", folder, "--output-dir", tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
 def test_export_to_a_file_is_refused(trained, tmp_path):
     (tmp_path / "file").write_text("")
-    assert "is a file" in fails("export", trained, "--to", tmp_path / "file")
+    assert "is a file" in fails("export", trained, "--output-dir", tmp_path / "file")
 
 
 def test_a_damaged_export_is_named(exported, tmp_path):
@@ -178,5 +178,5 @@ def test_a_saved_model_of_another_program_is_named(exported, tmp_path):
 
 
 def test_export_of_nothing_is_one_sentence(tmp_path):
-    assert call("export", tmp_path / "none", "--to", tmp_path / "a").exit_code == 1
+    assert call("export", tmp_path / "none", "--output-dir", tmp_path / "a").exit_code == 1
     assert not (tmp_path / "a").exists()

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from common.errors import ConfigError, DataError
-from common.inference.prediction_inputs import examples
+from common.inference.prediction_inputs import read_inputs
 from common.types import Field
 from tests.helpers.cli_calls import call, fails, good
 
@@ -24,7 +24,7 @@ def inputs(tmp_path):
     def read(name, content, encoding=None, column=()):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         told: list[str] = []
-        found = examples(
+        found = read_inputs(
             str(tmp_path / name), INPUTS, column, encoding, lambda place, what: told.append(f"{place} {what}")
         )
         return [one["text"] for one in found], told
@@ -81,10 +81,10 @@ def test_lines_of_stdin_are_utf8_or_as_given(monkeypatch):
         ("utf-16", "café\n".encode("utf-16")),
     ):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
-        assert [one["text"] for one in examples("-", INPUTS, (), encoding, refuse)] == ["café"]
+        assert [one["text"] for one in read_inputs("-", INPUTS, (), encoding, refuse)] == ["café"]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n")))
     with pytest.raises(ConfigError, match="no byte order mark: say utf-16-le or utf-16-be"):
-        list(examples("-", INPUTS, (), "utf-16", refuse))
+        list(read_inputs("-", INPUTS, (), "utf-16", refuse))
 
 
 def test_texts_that_cannot_be_used_are_counted(trained):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.inference.served_model import BATCH, CHUNK, Call, Served, compiled
+from common.inference.served_model import BATCH, CHUNK, EndpointCaller, Predictor, compile_endpoint
 from common.types import Endpoint
 
 PROPERTY = settings(max_examples=25, deadline=None)
@@ -23,8 +23,11 @@ def sizes_of_tokens(batch):
 
 
 def served(recipe=None):
-    calls = {"serving_default": Call(sizes_of_texts, ("text",)), "tokens": Call(sizes_of_tokens, ("tokens",))}
-    return Served(recipe, None, calls)
+    calls = {
+        "serving_default": EndpointCaller(sizes_of_texts, ("text",)),
+        "tokens": EndpointCaller(sizes_of_tokens, ("tokens",)),
+    }
+    return Predictor(recipe, None, calls)
 
 
 def texts(lengths):
@@ -37,14 +40,14 @@ LENGTHS = st.lists(st.integers(0, 40), max_size=3 * BATCH)
 @PROPERTY
 @given(LENGTHS)
 def test_predictions_are_in_the_order_of_the_examples(lengths):
-    found = served().predictions(texts(lengths), lambda example, one: (example["number"], int(one["size"])))
+    found = served().predict(texts(lengths), lambda example, one: (example["number"], int(one["size"])))
     assert found == list(enumerate(lengths))
 
 
 @PROPERTY
 @given(LENGTHS)
 def test_outputs_are_of_every_example_once_in_batches_of_like_length(lengths):
-    found = list(served().outputs("serving_default", texts(lengths)))
+    found = list(served().iter_outputs("serving_default", texts(lengths)))
     assert sorted(at for positions, _ in found for at in positions) == list(range(len(lengths)))
     assert [len(positions) for positions, _ in found[:-1]] == [BATCH] * (len(found) - 1)
     sizes = [size for _, outputs in found for size in outputs["size"].tolist()]
@@ -54,28 +57,31 @@ def test_outputs_are_of_every_example_once_in_batches_of_like_length(lengths):
 def test_outputs_of_lists_are_padded_within_their_batch():
     counts = [5] * BATCH + [1] * BATCH
     examples = [{"tokens": ["x"] * count, "tags": ["O"] * count} for count in counts]
-    found = list(served().outputs("tokens", examples))
+    found = list(served().iter_outputs("tokens", examples))
     assert [set(outputs["width"].tolist()) for _, outputs in found] == [{1}, {5}]
-    assert all(counts[at] == count for positions, outputs in found
-               for at, count in zip(positions, outputs["counts"], strict=True))  # fmt: skip
+    assert all(
+        counts[position] == count
+        for positions, outputs in found
+        for position, count in zip(positions, outputs["counts"], strict=True)
+    )
 
 
 def test_outputs_of_no_example_are_none():
-    assert list(served().outputs("tokens", [])) == []
+    assert list(served().iter_outputs("tokens", [])) == []
 
 
 def test_measures_see_every_example_once_and_tell_how_they_advance():
     count, told = CHUNK + 7, []
 
-    def score(batches, ask):
+    def compute_metrics(batches, ask):
         seen, total = [], 0
         for batch in batches:
             seen.append([example["number"] for example in batch])
             total += sum(int(outputs["size"].sum()) for _, outputs in ask("serving_default", batch))
         return {"seen": seen, "total": total}
 
-    recipe = SimpleNamespace(score=score)
-    measured = served(recipe).measures(iter(texts([number % 5 for number in range(count)])), told.append)
+    recipe = SimpleNamespace(compute_metrics=compute_metrics)
+    measured = served(recipe).compute_metrics(iter(texts([number % 5 for number in range(count)])), told.append)
     assert [number for batch in measured["seen"] for number in batch] == list(range(count))
     assert measured["total"] == sum(number % 5 for number in range(count))
     assert told == [CHUNK, 7]
@@ -88,7 +94,7 @@ def test_an_endpoint_is_compiled_once_for_batches_of_any_size():
         traced.append(numbers)
         return {"twice": 2 * numbers, "sum": tf.reduce_sum(numbers, axis=1)}
 
-    call = compiled(Endpoint(double, {"numbers": tf.TensorSpec([None, None], tf.int32, "numbers")}))
+    call = compile_endpoint(Endpoint(double, {"numbers": tf.TensorSpec([None, None], tf.int32, "numbers")}))
     assert call.inputs == ("numbers",)
     for rows in ([[1, 2], [3]], [[4]]):
         found = call([{"numbers": row, "other": "left out"} for row in rows])

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.modeling.constrained_decoding import obliged
+from common.modeling.constrained_decoding import constrain_step
 from tests.helpers.decoding_models import decode_greedily, draw_samples, search_beams
 
 END, VOCABULARY, MAX_LENGTH = 0, 6, 30
@@ -24,7 +24,7 @@ def stepper(table, owed):
     def step(state, tokens, position):
         return state, tf.gather(table, tokens)
 
-    return obliged(step, tf.zeros([len(owed), 1]), tf.constant(HELD), tf.constant(owed, tf.float32), END)
+    return constrain_step(step, tf.zeros([len(owed), 1]), tf.constant(HELD), tf.constant(owed, tf.float32), END)
 
 
 def check(result, owed):
@@ -73,7 +73,7 @@ def test_with_nothing_owed_and_nothing_held_the_step_is_the_models():
         end=END,
         max_length=9,
     )
-    step, state = obliged(
+    step, state = constrain_step(
         lambda state, tokens, position: (state, tf.gather(table, tokens)),
         tf.zeros([1, 1]),
         tf.zeros([VOCABULARY, 2]),
@@ -94,7 +94,7 @@ def test_what_no_token_holds_is_not_asked_for():
 
     result = [
         decode_greedily(
-            *obliged(step, tf.zeros([1, 1]), tf.constant(held), tf.constant([owed], tf.float32), END),
+            *constrain_step(step, tf.zeros([1, 1]), tf.constant(held), tf.constant([owed], tf.float32), END),
             1,
             start=1,
             end=END,

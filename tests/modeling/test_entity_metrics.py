@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics import classification_report
 
-from common.modeling.metrics import Entities
-from common.text.tag_schemes import entities
+from common.modeling.metrics import EntityMetrics
+from common.text.tag_schemes import tags_to_spans
 
 
 def scored(*sentences):
-    measures = Entities()
+    measures = EntityMetrics()
     for gold, predicted in sentences:
-        measures.update(gold, predicted)
+        measures.update_state(gold, predicted)
     return measures.result()
 
 
@@ -59,7 +59,7 @@ TAG = st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B", "E-A", "S-B"])
 def test_scores_are_those_of_seqeval(sentences):
     gold = [[first for first, _ in sentence] for sentence in sentences]
     predicted = [[second for _, second in sentence] for sentence in sentences]
-    found = scored(*((entities(one), entities(other)) for one, other in zip(gold, predicted, strict=True)))
+    found = scored(*((tags_to_spans(one), tags_to_spans(other)) for one, other in zip(gold, predicted, strict=True)))
     if not found["per_type"]:
         return  # seqeval has no report on nothing
     with warnings.catch_warnings():

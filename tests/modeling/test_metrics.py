@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.modeling.metrics import Classification
+from common.modeling.metrics import ClassificationMetrics
 
 PROPERTY = settings(max_examples=60, deadline=None)
 LABELS = ["a", "b", "c"]
@@ -25,8 +25,8 @@ def scores_for(predicted, labels=3, top=0.8):
 
 
 def measured(target, scores, labels=LABELS):
-    measures = Classification(labels)
-    measures.update(np.array(target), np.array(scores))
+    measures = ClassificationMetrics(labels)
+    measures.update_state(np.array(target), np.array(scores))
     return measures.result()
 
 
@@ -115,7 +115,7 @@ def test_unseen_label_never_hits_the_last_label():
 
 
 def test_result_of_no_example_is_zeros():
-    result = Classification(LABELS).result()
+    result = ClassificationMetrics(LABELS).result()
     scalars = ("examples", "accuracy", "macro_f1", "log_loss", "calibration_error")
     assert [result[name] for name in scalars] == [0] * 5
 
@@ -173,9 +173,9 @@ def test_measures_do_not_depend_on_the_batches(made, data):
     names = [f"label {i}" for i in range(labels)]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(target)), max_size=6)))
     order = data.draw(st.permutations(range(len(target))))
-    pieces = Classification(names)
+    pieces = ClassificationMetrics(names)
     for part in np.split(np.array(order), cuts):  # some are empty
-        pieces.update(np.array(target)[part], scores[part])
+        pieces.update_state(np.array(target)[part], scores[part])
     found, expected = pieces.result(), measured(target, scores, names)
     assert found["confusion_matrix"] == expected["confusion_matrix"]
     assert found["per_label"] == expected["per_label"]
@@ -184,8 +184,8 @@ def test_measures_do_not_depend_on_the_batches(made, data):
 
 
 def test_result_can_be_asked_between_batches():
-    measures = Classification(LABELS)
-    measures.update(np.array([0]), scores_for([0]))
+    measures = ClassificationMetrics(LABELS)
+    measures.update_state(np.array([0]), scores_for([0]))
     assert measures.result()["accuracy"] == 1
-    measures.update(np.array([0]), scores_for([1]))
+    measures.update_state(np.array([0]), scores_for([1]))
     assert measures.result()["accuracy"] == 0.5

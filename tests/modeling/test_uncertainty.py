@@ -7,7 +7,7 @@ import pytest
 
 from common import discovery
 from common.errors import ConfigError
-from common.modeling.uncertainty import of_confidence, of_shares
+from common.modeling.uncertainty import classification_uncertainty, confidence_uncertainty
 
 
 @pytest.mark.parametrize(
@@ -21,25 +21,25 @@ from common.modeling.uncertainty import of_confidence, of_shares
     ],
 )
 def test_uncertainty_of_shares_is_entropy_or_margin(shares, entropy, margin):
-    assert of_shares(np.array(shares, np.float32), None) == pytest.approx(entropy, abs=1e-6)
-    assert of_shares(np.array(shares, np.float32), "entropy") == pytest.approx(entropy, abs=1e-6)
-    assert of_shares(np.array(shares, np.float32), "margin") == pytest.approx(margin, abs=1e-6)
+    assert classification_uncertainty(np.array(shares, np.float32), None) == pytest.approx(entropy, abs=1e-6)
+    assert classification_uncertainty(np.array(shares, np.float32), "entropy") == pytest.approx(entropy, abs=1e-6)
+    assert classification_uncertainty(np.array(shares, np.float32), "margin") == pytest.approx(margin, abs=1e-6)
 
 
 def test_shares_that_rounding_made_too_large_stay_within_the_range():
-    assert of_shares(np.array([0.4999999, 0.4999999]), "entropy") == 1
-    assert of_shares(np.array([1.0000001, 0.0]), "margin") == 0
+    assert classification_uncertainty(np.array([0.4999999, 0.4999999]), "entropy") == 1
+    assert classification_uncertainty(np.array([1.0000001, 0.0]), "margin") == 0
 
 
 def test_confidence_gives_what_is_left_of_one_and_has_no_measures():
-    assert of_confidence(0.75, None) == 0.25
-    assert of_confidence(1.0000001, None) == 0
-    with pytest.raises(ConfigError, match="--by entropy is for recipes that give a score for each label"):
-        of_confidence(0.75, "entropy")
+    assert confidence_uncertainty(0.75, None) == 0.25
+    assert confidence_uncertainty(1.0000001, None) == 0
+    with pytest.raises(ConfigError, match="--uncertainty entropy is for recipes that give a score for each label"):
+        confidence_uncertainty(0.75, "entropy")
 
 
 def test_ner_is_as_uncertain_as_its_least_certain_token_or_entity():
-    uncertainty = discovery.module("ner", "scoring").TaggingHead.uncertainty
+    uncertainty = discovery.import_recipe_module("ner", "scoring").TaggingHead.uncertainty
     # An entity of two tokens with 0.6, a token outside with 0.9; a row of padding behind, whose score is 0.
     outputs = {"scores": np.array([0.6, 0.6, 0.9, 0]), "lengths": np.int32(3), "tags": [b"B-A", b"I-A", b"O", b""]}
     assert uncertainty(None, outputs, None) == pytest.approx(0.4)
@@ -49,7 +49,7 @@ def test_ner_is_as_uncertain_as_its_least_certain_token_or_entity():
 
 
 def test_a_translation_is_as_uncertain_as_its_score_is_low():
-    uncertainty = discovery.module("translation", "scoring").TranslationHead.uncertainty
+    uncertainty = discovery.import_recipe_module("translation", "scoring").TranslationHead.uncertainty
     assert uncertainty(None, {"score": np.float32(math.log(0.25))}, None) == pytest.approx(0.75)
     assert uncertainty(None, {"score": np.float32(0.1)}, None) == 0
     assert uncertainty(None, {"score": np.float32(-np.inf)}, None) == 1

@@ -47,15 +47,15 @@ def tokens_by_hand(events, steps, held):
 @given(st.lists(pieces(), min_size=1, max_size=4), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_tokens_are_those_of_each_frame_from_high_to_low(many, held):
-    found = frame_tokens.from_events(ragged(many), tf.constant([steps for _, steps in many]), held)
+    found = frame_tokens.events_to_tokens(ragged(many), tf.constant([steps for _, steps in many]), held)
     assert found.to_list() == [tokens_by_hand(*piece, held) for piece in many]
 
 
 @given(st.lists(pieces(), min_size=1, max_size=4))
 @settings(max_examples=150, deadline=None)
 def test_whatever_stands_on_the_grid_comes_back_as_it_was(many):
-    tokens = frame_tokens.from_events(ragged(many), tf.constant([steps for _, steps in many]))
-    events, lengths = frame_tokens.to_events(tokens.to_tensor())
+    tokens = frame_tokens.events_to_tokens(ragged(many), tf.constant([steps for _, steps in many]))
+    events, lengths = frame_tokens.tokens_to_events(tokens.to_tensor())
     assert lengths.numpy().tolist() == [len(one) for one, _ in many]
     for (expected, _), row, length in zip(many, events.numpy(), lengths.numpy(), strict=True):
         assert row[:length].tolist() == expected.tolist()
@@ -65,8 +65,8 @@ def test_whatever_stands_on_the_grid_comes_back_as_it_was(many):
 @given(st.lists(pieces(), min_size=1, max_size=3))
 @settings(max_examples=50, deadline=None)
 def test_grid_holds_the_tokens_of_each_frame(many):
-    tokens = frame_tokens.from_events(ragged(many), tf.constant([steps for _, steps in many]))
-    found = frame_tokens.grid(tokens.to_tensor()).numpy()
+    tokens = frame_tokens.events_to_tokens(ragged(many), tf.constant([steps for _, steps in many]))
+    found = frame_tokens.tokens_to_frames(tokens.to_tensor()).numpy()
     assert found.shape[1] == max(1, *(steps for _, steps in many))
     for row, flat in zip(found, tokens.to_list(), strict=True):
         assert [token for frame in row.tolist() for token in frame if token] == flat
@@ -77,35 +77,41 @@ def test_grid_holds_the_tokens_of_each_frame(many):
 
 def test_notes_that_overlap_are_struck_again_and_what_lies_beyond_is_cut():
     events = tf.RaggedTensor.from_row_lengths(tf.constant([[0, 3, 60], [1, 9, 60], [7, 2, 50], [2, 0, 70]]), [4])
-    tokens = frame_tokens.from_events(events, tf.constant([4]))
+    tokens = frame_tokens.events_to_tokens(events, tf.constant([4]))
     assert tokens.to_list() == [[STRUCK + 60, FRAME, STRUCK + 60, FRAME, HELD + 60, FRAME, HELD + 60, FRAME]]
-    found, lengths = frame_tokens.to_events(tokens.to_tensor())
+    found, lengths = frame_tokens.tokens_to_events(tokens.to_tensor())
     assert found.numpy().tolist() == [[[0, 1, 60], [1, 3, 60]]]
     assert lengths.numpy().tolist() == [2]
 
 
 def test_pitches_that_there_are_not_and_odd_times_are_no_notes():
     events = tf.constant([[0, 2, 200], [0, 1, -1], [0, 1, 128], [-2, 3, 60], [9, 1, 61], [0, -4, 62]])
-    tokens = frame_tokens.from_events(tf.RaggedTensor.from_row_lengths(events, [6]), tf.constant([2]))
+    tokens = frame_tokens.events_to_tokens(tf.RaggedTensor.from_row_lengths(events, [6]), tf.constant([2]))
     assert tokens.to_list() == [[STRUCK + 60, FRAME, HELD + 60, FRAME]]
 
 
 def test_note_that_goes_on_from_nothing_begins_there():
-    found, _ = frame_tokens.to_events(tf.constant([[FRAME, HELD + 60, FRAME, HELD + 60, FRAME]]))
+    found, _ = frame_tokens.tokens_to_events(tf.constant([[FRAME, HELD + 60, FRAME, HELD + 60, FRAME]]))
     assert found.numpy().tolist() == [[[1, 2, 60]]]
 
 
 def test_no_pieces_and_pieces_of_nothing_have_no_tokens():
     none = tf.RaggedTensor.from_row_lengths(tf.zeros([0, 3], tf.int32), tf.zeros([0], tf.int64))
-    assert frame_tokens.from_events(none, tf.zeros([0], tf.int32)).to_list() == []
+    assert frame_tokens.events_to_tokens(none, tf.zeros([0], tf.int32)).to_list() == []
     one = tf.RaggedTensor.from_row_lengths(tf.zeros([0, 3], tf.int32), [0])
-    assert frame_tokens.from_events(one, tf.constant([0])).to_list() == [[]]
-    assert frame_tokens.from_events(one, tf.constant([2])).to_list() == [[FRAME, FRAME]]
-    assert frame_tokens.to_events(tf.zeros([2, 0], tf.int32))[0].shape == (2, 0, 3)
-    assert frame_tokens.grid(tf.zeros([2, 0], tf.int32)).shape == (2, 1, 1)
+    assert frame_tokens.events_to_tokens(one, tf.constant([0])).to_list() == [[]]
+    assert frame_tokens.events_to_tokens(one, tf.constant([2])).to_list() == [[FRAME, FRAME]]
+    assert frame_tokens.tokens_to_events(tf.zeros([2, 0], tf.int32))[0].shape == (2, 0, 3)
+    assert frame_tokens.tokens_to_frames(tf.zeros([2, 0], tf.int32)).shape == (2, 1, 1)
 
 
 def test_pitches_of_tokens():
-    assert frame_tokens.pitches(tf.constant([0, FRAME, STRUCK, STRUCK + 127, HELD, HELD + 60])).numpy().tolist() == [
-        -1, -1, 0, 127, 0, 60,
-    ]  # fmt: skip
+    tokens = tf.constant([0, FRAME, STRUCK, STRUCK + 127, HELD, HELD + 60])
+    assert frame_tokens.token_pitches(tokens).numpy().tolist() == [
+        -1,
+        -1,
+        0,
+        127,
+        0,
+        60,
+    ]

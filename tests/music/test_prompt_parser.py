@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
-from common.music.prompt_parser import events, key, length, steps
+from common.music.prompt_parser import parse_key, parse_length, parse_notes, prompt_length
 
 
 def test_notes_follow_each_other_a_beat_each():
-    found = events("C4 E4 G4", 4)
+    found = parse_notes("C4 E4 G4", 4)
     assert found.tolist() == [[0, 4, 60], [4, 4, 64], [8, 4, 67]]
-    assert (found.dtype, events("", 4).dtype, events(" ", 4).shape) == (np.int32, np.int32, (0, 3))
+    assert (found.dtype, parse_notes("", 4).dtype, parse_notes(" ", 4).shape) == (np.int32, np.int32, (0, 3))
 
 
 def test_a_chord_sounds_together_from_high_to_low_and_no_note_twice():
-    assert events("C4+E4+G4+60 A4", 2).tolist() == [[0, 2, 67], [0, 2, 64], [0, 2, 60], [2, 2, 69]]
+    assert parse_notes("C4+E4+G4+60 A4", 2).tolist() == [[0, 2, 67], [0, 2, 64], [0, 2, 60], [2, 2, 69]]
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,11 @@ def test_a_chord_sounds_together_from_high_to_low_and_no_note_twice():
     ],
 )
 def test_names_numbers_durations_and_rests(text, expected):
-    assert events(text, 12).tolist() == expected
+    assert parse_notes(text, 12).tolist() == expected
 
 
 def test_steps_count_rests_at_the_end():
-    assert [steps(text, 4) for text in ("", "C4", "C4 r", "r:2 C4+E4:0.5 r:0.25")] == [0, 4, 8, 11]
+    assert [prompt_length(text, 4) for text in ("", "C4", "C4 r", "r:2 C4+E4:0.5 r:0.25")] == [0, 4, 8, 11]
 
 
 @given(st.lists(st.integers(0, 127), max_size=8))
@@ -49,7 +49,7 @@ def test_names_are_those_of_music21(numbers):
     pitches = [music21.pitch.Pitch(midi=number) for number in numbers]
     signs = {None: "", "sharp": "#", "flat": "b"}
     names = [f"{one.step}{signs[one.accidental and one.accidental.name]}{one.octave}" for one in pitches]
-    assert events(" ".join(names), 4)[:, 2].tolist() == numbers
+    assert parse_notes(" ".join(names), 4)[:, 2].tolist() == numbers
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_names_are_those_of_music21(numbers):
     ],
 )
 def test_an_item_that_cannot_be_read_is_quoted_with_its_place(text, told):
-    for function in (events, steps):
+    for function in (parse_notes, prompt_length):
         with pytest.raises(ConfigError, match=re.escape(told)):
             function(text, 4)
 
@@ -104,7 +104,7 @@ def test_an_item_that_cannot_be_read_is_quoted_with_its_place(text, told):
     ],
 )
 def test_lengths_in_each_unit(text, expected):
-    assert length(text, 4, 12, 90.0) == expected
+    assert parse_length(text, 4, 12, 90.0) == expected
 
 
 @pytest.mark.parametrize(
@@ -125,20 +125,41 @@ def test_lengths_in_each_unit(text, expected):
 )
 def test_lengths_that_cannot_be_are_refused(text, bar, told):
     with pytest.raises(ConfigError, match=re.escape(told)):
-        length(text, 4, bar, 120.0)
+        parse_length(text, 4, bar, 120.0)
 
 
 @pytest.mark.parametrize(
     ("text", "number"),
     [
-        ("", 0), ("  ", 0), ("C", 1), ("c major", 1), ("C#", 2), ("Db", 2), ("D♭ major", 2), ("G major", 8),
-        ("B", 12), ("Cb", 12), ("B#", 1), ("Bb", 11), ("bb", 11), ("Bbm", 23), ("C minor", 13), ("g minor", 20),
-        ("F#m", 19), ("F# m", 19), ("f♯ min", 19), ("A Minor", 22), ("Em", 17), ("CM", 1), ("C maj", 1), ("Cmaj", 1),
+        ("", 0),
+        ("  ", 0),
+        ("C", 1),
+        ("c major", 1),
+        ("C#", 2),
+        ("Db", 2),
+        ("D♭ major", 2),
+        ("G major", 8),
+        ("B", 12),
+        ("Cb", 12),
+        ("B#", 1),
+        ("Bb", 11),
+        ("bb", 11),
+        ("Bbm", 23),
+        ("C minor", 13),
+        ("g minor", 20),
+        ("F#m", 19),
+        ("F# m", 19),
+        ("f♯ min", 19),
+        ("A Minor", 22),
+        ("Em", 17),
+        ("CM", 1),
+        ("C maj", 1),
+        ("Cmaj", 1),
         ("bm", 24),
     ],
-)  # fmt: skip
+)
 def test_keys(text, number):
-    assert key(text) == number
+    assert parse_key(text) == number
 
 
 @pytest.mark.parametrize("text", ["H", "C lydian", "major", "4", "C4", "Am7", "C#b", "G  mayor"])
@@ -146,4 +167,4 @@ def test_what_is_no_key_is_refused(text):
     with pytest.raises(
         ConfigError, match=re.escape(f'"{text}" is no key: write such as "G major", "g minor", "F#m" or')
     ):
-        key(text)
+        parse_key(text)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.io import wavfile
 from scipy.signal import find_peaks
 
-from common.music.synth import PARTIALS, TAIL, frequency, wav
+from common.music.synth import PARTIALS, TAIL, pitch_to_hz, synthesize_wav
 
 RATE = 44100
 
@@ -21,7 +21,7 @@ def array(*rows):
 
 def heard(*rows, steps_per_beat=4, tempo=120.0, rate=RATE, steps=0):
     """The samples as another library reads them, from -1 to 1."""
-    found, samples = wavfile.read(io.BytesIO(wav(array(*rows), steps_per_beat, tempo, rate, steps)))
+    found, samples = wavfile.read(io.BytesIO(synthesize_wav(array(*rows), steps_per_beat, tempo, rate, steps)))
     assert (found, samples.dtype, samples.ndim) == (rate, np.int16, 1)
     return samples / 32767
 
@@ -51,7 +51,7 @@ def test_partials_stand_at_multiples_and_fall():
 def test_nothing_sounds_that_half_the_rate_cannot_hold():
     # The third partial of 3,136 Hz, 9,408 Hz, would sound as 16,000 - 9,408 = 6,592 Hz.
     found = peaks(heard((0, 8, 103), rate=16_000), rate=16_000, share=0.01)
-    assert found.tolist() == pytest.approx([frequency(103), 2 * frequency(103)], abs=2)
+    assert found.tolist() == pytest.approx([pitch_to_hz(103), 2 * pitch_to_hz(103)], abs=2)
 
 
 @pytest.mark.parametrize(("steps", "seconds"), [(0, 2.0), (3, 2.0), (40, 5.0)])
@@ -106,10 +106,10 @@ def test_a_note_held_for_minutes_dies_away():
 
 
 def test_the_file_says_what_it_is():
-    with wave.open(io.BytesIO(wav(array((0, 4, 60)), 4, 120.0, 22_050))) as file:
+    with wave.open(io.BytesIO(synthesize_wav(array((0, 4, 60)), 4, 120.0, 22_050))) as file:
         assert file.getparams()[:4] == (1, 2, 22_050, round((0.5 + TAIL) * 22_050))
 
 
 def test_the_same_events_give_the_same_bytes():
     rows = array((0, 4, 60), (2, 4, 64))
-    assert wav(rows, 4, 97.3) == wav(rows, 4, 97.3)
+    assert synthesize_wav(rows, 4, 97.3) == synthesize_wav(rows, 4, 97.3)

@@ -8,13 +8,13 @@ import pytest
 
 from common import PROJECT_ROOT as ROOT
 from common import discovery
-from common.config import RunConfig, settings
+from common.config import RunConfig, get_config_fields
 from tests.helpers.cli_calls import good, small_data
 
 LIBRARIES = {"keras", "numpy", "sacrebleu", "tensorflow"}
 
 
-@pytest.fixture(params=discovery.names())
+@pytest.fixture(params=discovery.list_recipes())
 def name(request):
     return request.param
 
@@ -31,7 +31,7 @@ def imported(path):
 
 
 def test_recipe_imports_only_common_libraries_and_itself(name):
-    for path in (discovery.HERE / name).glob("**/*.py"):
+    for path in (discovery.RECIPES_DIR / name).glob("**/*.py"):
         others = set(imported(path)) - LIBRARIES - {"common"} - set(sys.stdlib_module_names)
         assert not others, f"{path} imports {others}"
 
@@ -47,14 +47,14 @@ def test_common_knows_no_recipe_by_name(name):
 
 
 def test_every_setting_has_help_and_a_default_in_range(name):
-    from common.config import checked
-    from common.config_io import as_json
+    from common.config import validate_config_values
+    from common.config_io import config_to_dict
 
-    config_class = discovery.load_config(name).Config
+    config_class = discovery.load_recipe_config(name).Config
     assert issubclass(config_class, RunConfig)
-    assert all(setting.metadata["help"].endswith(".") for setting in settings(config_class).values())
-    values = {k: v for k, v in as_json(config_class()).items() if v is not None}
-    assert checked(config_class, values, "defaults") == {
+    assert all(setting.metadata["help"].endswith(".") for setting in get_config_fields(config_class).values())
+    values = {k: v for k, v in config_to_dict(config_class()).items() if v is not None}
+    assert validate_config_values(config_class, values, "defaults") == {
         k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
     }
 
@@ -72,24 +72,24 @@ def test_layers_have_names_of_their_own(name):
 
 def small_recipe(name):
     """(recipe, config) learned from a few examples of its own default data."""
-    from common.types import Source
+    from common.types import ExampleSource
 
-    config = discovery.load_config(name).Config(limit=300)
-    recipe_class = discovery.load(name)
+    config = discovery.load_recipe_config(name).Config(limit=300)
+    recipe_class = discovery.load_recipe(name)
     examples = list(recipe_class.load_data(config).train)
-    assets = recipe_class.learn(config, Source("few", lambda: iter(examples)))
-    config = recipe_class.settle(config, assets)
+    assets = recipe_class.build_assets(config, ExampleSource("few", lambda: iter(examples)))
+    config = recipe_class.resolve_defaults(config, assets)
     return recipe_class(config, assets), config
 
 
 def test_encode_is_the_same_alone_and_in_a_batch(name):
     recipe, _ = small_recipe(name)
-    from common.data.encoding import densified, stacked
+    from common.data.encoding import pad_ragged, stack_examples
 
-    examples = [dict(one) for one in recipe.odd_inputs()]
-    together = densified(recipe.encode(stacked(examples)))
+    examples = [dict(one) for one in recipe.edge_case_inputs()]
+    together = pad_ragged(recipe.encode(stack_examples(examples)))
     for number, example in enumerate(examples):
-        alone = densified(recipe.encode(stacked([example])))
+        alone = pad_ragged(recipe.encode(stack_examples([example])))
         for key, value in alone.items():
             row = together[key][number]
             if value.shape[1:] != row.shape:
@@ -99,12 +99,12 @@ def test_encode_is_the_same_alone_and_in_a_batch(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_recipe_trains_and_is_served_in_lower_precision(tmp_path, name, precision):
     try:
         run, words = tmp_path / "run", [*small_data(name, tmp_path), "--epochs", 1, "--precision", precision]
         good("run", name, *words, "--run-dir", run)
-        if precision == "bfloat16":
-            good("export", run, "--to", tmp_path / "exported")  # which compares what both answer
+        if precision == "mixed_bfloat16":
+            good("export", run, "--output-dir", tmp_path / "exported")  # which compares what both answer
     finally:
         keras.config.set_dtype_policy("float32")

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.data.check_music import voices
+from common.data.check_music import count_voices
 from common.inference import served_model
 from common.music.frame_tokens import FRAME, HELD, STRUCK, TOKENS
 from recipes.music import copies, model, sampling, scoring
 from recipes.music.config import Config
-from recipes.music.layers import Cut, Joined, Moved
-from recipes.music.likelihood import chosen_frames, log_probabilities
+from recipes.music.layers import MergeSegments, RandomTranspose, SplitSegments
+from recipes.music.likelihood import greedy_frames, token_log_probs
 from recipes.music.recipe import MusicRecipe
 from tests.helpers.cli_calls import SMALL_MUSIC, fails, good, tiny_tunes, write_frames
 
@@ -24,19 +24,19 @@ ASSETS = {
     "low": 48,
     "high": 72,
     "voices": 3,
-    "held": True,
+    "has_held_notes": True,
     "keys": True,
     "bar": 4,
     "pieces": 1,
     "frames": 8,
-    "passages": "",
+    "training_passages": "",
 }
 
 
 def network(tokens=TOKENS, **settings):
     keras.utils.set_random_seed(3)
-    config = Config(**{"units": 12, "note_units": 8, "layers": 2, **settings})
-    built = model.build(config, tokens, 48, 72)
+    config = Config(**{"frame_lstm_units": 12, "note_lstm_units": 8, "frame_lstm_layers": 2, **settings})
+    built = model.build_model(config, tokens, 48, 72)
     random = np.random.default_rng(0)
     built.set_weights([one + random.normal(size=one.shape, scale=0.3) for one in built.get_weights()])
     return config, built
@@ -51,7 +51,7 @@ def inputs(pieces, bar=4, key=0):
 
 def nll(built, pieces, **about):
     outputs = built(inputs(pieces, **about), training=False)
-    places, log_probs = log_probabilities(built, outputs)
+    places, log_probs = token_log_probs(built, outputs)
     return -tf.math.unsorted_segment_sum(log_probs, places[:, 0], len(pieces)).numpy()
 
 
@@ -95,7 +95,7 @@ def test_one_note_at_a_time_gives_what_whole_pieces_give():
     config, built = network()
     tokens = inputs([TUNE])["frames"]
     one = tf.constant([1])
-    wish = sampling.Wish(
+    wish = sampling.SamplingRequest(
         tf.zeros([1, 0], tf.int32),
         4 * one,
         tf.constant([1.0]),
@@ -108,7 +108,7 @@ def test_one_note_at_a_time_gives_what_whole_pieces_give():
         0 * one,
         127 * one,
     )
-    stepper = sampling.Stepper(config, built, wish)
+    stepper = sampling.MusicDecoderStep(config, built, wish)
     state, last, total = stepper.state, tf.constant([0]), 0.0
     for position, token in enumerate(tokens[0].numpy()):
         state, scores = stepper(state, last, tf.constant(position))
@@ -121,17 +121,17 @@ def test_one_note_at_a_time_gives_what_whole_pieces_give():
 
 def test_steps_cut_in_training_are_put_together_again():
     values = np.random.default_rng(0).normal(size=(2, 7, 3)).astype("float32")
-    cut = Cut(3)(values, training=True)
+    cut = SplitSegments(3)(values, training=True)
     assert cut.shape == (6, 3, 3)
     np.testing.assert_array_equal(cut[1], values[0, 3:6])
-    np.testing.assert_array_equal(Joined()(cut, values), values)
-    np.testing.assert_array_equal(Cut(3)(values), values)
-    np.testing.assert_array_equal(Cut(7)(values, training=True), values)
+    np.testing.assert_array_equal(MergeSegments()(cut, values), values)
+    np.testing.assert_array_equal(SplitSegments(3)(values), values)
+    np.testing.assert_array_equal(SplitSegments(7)(values, training=True), values)
 
 
 def test_pieces_are_moved_within_the_range_and_their_keys_with_them():
     grid = tf.repeat(tf.constant([[[STRUCK + 60, HELD + 55, FRAME], [FRAME, 0, 0]]]), 400, axis=0)
-    moved, key = Moved(5, 52, 64)(grid, tf.fill([400], 12), training=True)  # B major
+    moved, key = RandomTranspose(5, 52, 64)(grid, tf.fill([400], 12), training=True)  # B major
     shift = moved[:, 0, 0].numpy() - (STRUCK + 60)
     assert set(shift) == {-3, -2, -1, 0, 1, 2, 3, 4}
     counts = np.bincount(shift + 3)
@@ -142,13 +142,13 @@ def test_pieces_are_moved_within_the_range_and_their_keys_with_them():
     np.testing.assert_array_equal(key.numpy()[~known], np.where(shift == 0, 0, 25)[~known])
     assert 0.4 < known.mean() < 0.6
     np.testing.assert_array_equal(key.numpy()[known], ((11 + shift) % 12 + 1)[known])
-    still, key = Moved(5, 52, 64)(grid, tf.fill([400], 12))
+    still, key = RandomTranspose(5, 52, 64)(grid, tf.fill([400], 12))
     assert (still.numpy() == grid.numpy()).all() and not key.numpy().any()
 
 
 def test_minor_keys_stay_minor():
     grid = tf.repeat(tf.constant([[[STRUCK + 60, FRAME]]]), 50, axis=0)
-    moved, key = Moved(1, 0, 127)(grid, tf.fill([50], 13), training=True)  # C minor
+    moved, key = RandomTranspose(1, 0, 127)(grid, tf.fill([50], 13), training=True)  # C minor
     shift = moved[:, 0, 0].numpy() - (STRUCK + 60)
     names = {-1: 24, 0: 13, 1: 14}
     pairs = zip(key.numpy().tolist(), shift.tolist(), strict=True)
@@ -159,7 +159,7 @@ def test_minor_keys_stay_minor():
 def test_chosen_frames_are_the_likeliest_notes_one_by_one():
     config, built = network()
     outputs = built(inputs([TUNE]), training=False)
-    chosen = chosen_frames(built, outputs).numpy()[0]
+    chosen = greedy_frames(built, outputs).numpy()[0]
     wish_of = {
         "top_k": 0,
         "top_p": 1.0,
@@ -174,7 +174,9 @@ def test_chosen_frames_are_the_likeliest_notes_one_by_one():
     for number in range(len(TUNE)):
         prompt = inputs([TUNE[:number]])["frames"] if number else tf.zeros([1, 0], tf.int32)
         wish = {name: tf.constant([value]) for name, value in wish_of.items()}
-        found = sampling.drawn(config, built, sampling.Wish(prompt, tf.constant([number + 1]), **wish)).numpy()[0]
+        found = sampling.sample_tokens(
+            config, built, sampling.SamplingRequest(prompt, tf.constant([number + 1]), **wish)
+        ).numpy()[0]
         frame = found[prompt.shape[1] :]
         frame = frame[: list(frame).index(FRAME)]
         expected = [token for token in chosen[number].tolist() if token > FRAME]
@@ -185,7 +187,7 @@ def test_chosen_frames_are_the_likeliest_notes_one_by_one():
 def served(**settings):
     config, built = network(**settings)
     recipe = MusicRecipe(config, ASSETS)
-    return recipe, served_model.of_model(recipe, built, config)
+    return recipe, served_model.serve_model(recipe, built, config)
 
 
 WISH = {"length": 8, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 5}
@@ -194,7 +196,7 @@ MORE = {"key": 3, "bar": 4, "voices": 2, "low": 55, "high": 66, "tempo": 100.0}
 
 def answered(calls, name, examples):
     found = {}
-    for positions, outputs in calls.outputs(name, examples):
+    for positions, outputs in calls.iter_outputs(name, examples):
         for row, position in enumerate(positions):
             found[position] = {key: value[row] for key, value in outputs.items()}
     return [found[number] for number in range(len(examples))]
@@ -213,7 +215,7 @@ def test_wishes_are_kept(player):
         made = events[events[:, 0] >= 4]
         assert len(made)
         assert made[:, 2].min() >= 55 and made[:, 2].max() <= 66
-        assert voices(events, 8)[4:].max() <= 2
+        assert count_voices(events, 8)[4:].max() <= 2
         assert (events[:, 0] + events[:, 1]).max() <= 8
         begun = events[events[:, 0] < 4]
         assert {(start, pitch) for start, _, pitch in begun.tolist()} == {(0, 80), (0, 76), (0, 72), (2, 70)}
@@ -251,7 +253,7 @@ def test_samples_come_as_often_as_the_score_says():
     bias = np.full(TOKENS, -1e6, np.float32)
     bias[[FRAME, STRUCK + 60, STRUCK + 62]] = [1, 0, 0]
     built.get_layer("slots").bias.assign(bias)
-    calls = served_model.of_model(MusicRecipe(config, ASSETS), built, config)
+    calls = served_model.serve_model(MusicRecipe(config, ASSETS), built, config)
     wishes = [{"events": np.zeros([0, 3], np.int32), **WISH, "length": 1, "seed": seed} for seed in range(2000)]
     chords = [(), (60,), (62,), (62, 60)]
     drawn = [
@@ -301,8 +303,8 @@ def test_histograms_of_a_tune_worked_by_hand():
 def test_repetition_counts_bars_that_were_there_before():
     bar = [[0, 1, 60], [2, 2, 64]]
     events = np.array([[start + 4 * number, *rest] for number in (0, 1, 3) for start, *rest in bar] + [[8, 1, 61]])
-    assert scoring.repetition(events[np.argsort(events[:, 0], kind="stable")], 4) == 2 / 4
-    assert scoring.repetition(np.zeros([0, 3], int), 4) == 0
+    assert scoring.bar_repetition_rate(events[np.argsort(events[:, 0], kind="stable")], 4) == 2 / 4
+    assert scoring.bar_repetition_rate(np.zeros([0, 3], int), 4) == 0
 
 
 def shared_by_hand(one, other):
@@ -329,11 +331,11 @@ def test_longest_copy_is_that_found_by_comparing_all(seed):
         return np.stack([starts, np.ones(count, int), random.integers(60, 63, count)], axis=1)
 
     known, made = [piece(9) for _ in range(3)], [piece(14) for _ in range(2)]
-    passages = copies.Passages()
+    passages = copies.PassageIndex()
     for one in known:
         passages.add(one)
     expected = max(shared_by_hand(one, other) for one in made for other in known)
-    assert copies.longest(made, copies.unpacked(passages.packed())) == expected
+    assert copies.longest_copied_passage(made, copies.deserialize_passages(passages.serialize())) == expected
 
 
 # Runs
@@ -363,13 +365,13 @@ def test_small_run_learns_a_tune(run):
 def test_predict_writes_files_of_every_kind_for_every_piece(run, tmp_path):
     _, path = run
     kinds = ("mid", "wav", "png", "svg", "musicxml", "json")
-    flags = [word for kind in kinds for word in ("--out", tmp_path / f"tune.{kind}")]
-    lines = good("predict", path, "--length", "2bars", "--count", "2", "--seed", "3", *flags).splitlines()
+    flags = [word for kind in kinds for word in ("--output", tmp_path / f"tune.{kind}")]
+    lines = good("predict", path, "--length", "2bars", "--num-samples", "2", "--seed", "3", *flags).splitlines()
     assert [json.loads(line)["seed"] for line in lines] == [3, 4]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"tune-{n}.{kind}" for n in (1, 2) for kind in kinds)
     told = json.loads((tmp_path / "tune-2.json").read_text())
     assert len(told["events"]) == json.loads(lines[1])["notes"]
-    again = good("predict", path, "--length", "2bars", "--seed", "4", "--out", tmp_path / "again.mid")
+    again = good("predict", path, "--length", "2bars", "--seed", "4", "--output", tmp_path / "again.mid")
     assert (tmp_path / "again.mid").read_bytes() == (tmp_path / "tune-2.mid").read_bytes()
     assert json.loads(again)["files"] == [str(tmp_path / "again.mid")]
 
@@ -377,13 +379,15 @@ def test_predict_writes_files_of_every_kind_for_every_piece(run, tmp_path):
 @pytest.mark.slow
 def test_predict_goes_on_from_a_file_and_takes_prompts_from_stdin(run, tmp_path):
     _, path = run
-    good("predict", path, "C4 E4 r:2", "--length", "4steps", "--out", tmp_path / "begun.mid")
-    one = json.loads(good("predict", path, "--prompt", tmp_path / "begun.mid", "--continue", "--length", "3steps"))
+    good("predict", path, "C4 E4 r:2", "--length", "4steps", "--output", tmp_path / "begun.mid")
+    one = json.loads(
+        good("predict", path, "--prompt", tmp_path / "begun.mid", "--length-after-prompt", "--length", "3steps")
+    )
     assert one["steps"] == 4 + 3 or one["steps"] == 2 + 3  # a MIDI file may end with its last note
     assert [row[2] for row in one["events"]][:2] == [60, 64]
     third = json.loads(good("predict", path, "C4:2/2 E4", "--length", "4steps"))
     assert third["events"][1][0] == 1
-    long = json.loads(good("predict", path, "C4 " * 200, "--continue", "--length", "1steps"))
+    long = json.loads(good("predict", path, "C4 " * 200, "--length-after-prompt", "--length", "1steps"))
     assert long["steps"] == 201
     lines = good("predict", path, "-", "--length", "6steps", text="C4\n60 62\n").splitlines()
     assert [json.loads(line)["events"][0][2] for line in lines] == [60, 60]
@@ -393,11 +397,11 @@ def test_predict_goes_on_from_a_file_and_takes_prompts_from_stdin(run, tmp_path)
 def test_wishes_that_cannot_be_are_told_in_one_sentence(run, tmp_path):
     _, path = run
     assert '"H4"' in fails("predict", path, "C4 H4", status=2)
-    assert "--continue" in fails("predict", path, "C4 C4 C4", "--length", "2steps", status=2)
-    assert ".mid" in fails("predict", path, "--out", tmp_path / "tune.mp3", status=2)
+    assert "--length-after-prompt" in fails("predict", path, "C4 C4 C4", "--length", "2steps", status=2)
+    assert ".mid" in fails("predict", path, "--output", tmp_path / "tune.mp3", status=2)
     assert "told none" in fails("predict", path, "--key", "D minor", status=2)
     assert "--explain" in fails("predict", path, "--explain", status=2)
-    assert "--low" in fails("predict", path, "--low", "C5", "--high", "C4", status=2)
+    assert "--lowest-note" in fails("predict", path, "--lowest-note", "C5", "--highest-note", "C4", status=2)
     (tmp_path / "broken.mid").write_bytes(b"MThd broken")
     broken = fails("predict", path, "--prompt", tmp_path / "broken.mid")
     assert "ends too early" in broken and "strict" not in broken
@@ -411,10 +415,10 @@ def test_wishes_that_cannot_be_are_told_in_one_sentence(run, tmp_path):
 @pytest.mark.slow
 def test_export_gives_the_same_pieces_as_the_run_and_can_be_scored(run, tmp_path):
     folder, path = run
-    good("export", path, "--to", tmp_path / "export")
+    good("export", path, "--output-dir", tmp_path / "export")
     for words in (
         ["C4 D4", "--length", "20steps", "--seed", "9"],
-        ["--length", "16steps", "--voices", "2", "--low", "C3"],
+        ["--length", "16steps", "--max-voices", "2", "--lowest-note", "C3"],
     ):
         assert good("predict", path, *words) == good("predict", tmp_path / "export", *words)
     scored = [

@@ -11,17 +11,17 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data.encoding import densified, stacked
+from common.data.encoding import pad_ragged, stack_examples
 from common.data.file_formats import open_tagged_file
 from common.inference import export as exporting
 from common.inference import served_model
 from common.inference.predict import predict
 from common.inference.predict_request import PredictRequest
 from common.modeling.metrics import UNSEEN
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.runtime.run_dir import Run
-from common.text.tag_schemes import Scheme, entities
-from common.types import Source
+from common.text.tag_schemes import Scheme, tags_to_spans
+from common.types import ExampleSource
 from recipes.ner import tagging, writing
 from recipes.ner.config import Config
 from recipes.ner.recipe import NerRecipe
@@ -72,20 +72,20 @@ def loaded(tagger):
 @pytest.fixture(scope="module")
 def served(loaded):
     """The run behind its endpoints."""
-    return served_model.of_model(*loaded, None)
+    return served_model.serve_model(*loaded, None)
 
 
 @pytest.fixture(scope="module")
 def exported(tagger, tmp_path_factory):
     to = tmp_path_factory.mktemp("exports") / "ner"
-    good("export", tagger, "--to", to)
+    good("export", tagger, "--output-dir", to)
     return to / "1"
 
 
 @pytest.fixture(scope="module")
 def export(exported):
     """The export behind its endpoints."""
-    return served_model.load(exported)
+    return served_model.load_predictor(exported)
 
 
 def metrics_of(folder):
@@ -94,7 +94,7 @@ def metrics_of(folder):
 
 def found_in(served, texts):
     """The entities of each text."""
-    predictions = served.predictions([{"text": text} for text in texts], served.recipe.present)
+    predictions = served.predict([{"text": text} for text in texts], served.recipe.format_prediction)
     assert [one["text"] for one in predictions] == list(texts)
     return [one["entities"] for one in predictions]
 
@@ -215,10 +215,10 @@ def test_stdin_gives_one_object_a_line(tagger):
 
 def enumerated(recipe, model, tokens):
     """(entities, probability) of every tagging that is possible."""
-    outputs = model(densified(recipe.encode(stacked([{"tokens": tokens}]))), training=False)
+    outputs = model(pad_ragged(recipe.encode(stack_examples([{"tokens": tokens}]))), training=False)
     emissions = outputs["decided"].numpy()[0].astype(np.float64)
-    start, between, end = (np.asarray(one, np.float64) for one in model.get_layer("crf").moves)
-    names = tagging.names(recipe.types, recipe.config.scheme)
+    start, between, end = (np.asarray(one, np.float64) for one in model.get_layer("crf").transitions)
+    names = tagging.tag_names(recipe.types, recipe.config.tag_scheme)
     paths = np.array(list(itertools.product(range(len(names)), repeat=len(tokens))))
     scores = start[paths[:, 0]] + end[paths[:, -1]]
     for at in range(len(tokens)):
@@ -228,7 +228,7 @@ def enumerated(recipe, model, tokens):
     possible = np.isfinite(scores)
     weights = np.exp(scores[possible] - scores.max())
     for path, share in zip(paths[possible], weights / weights.sum(), strict=True):
-        yield entities([names[tag] for tag in path], Scheme("BIOES")), share
+        yield tags_to_spans([names[tag] for tag in path], Scheme("BIOES")), share
 
 
 @pytest.mark.slow
@@ -253,10 +253,10 @@ def test_score_of_an_entity_is_its_exact_marginal(served, loaded, text):
 def read_again(path, text):
     """The sentences of CoNLL lines, by our own reader."""
     path.write_text(text, encoding="utf-8")
-    problems = Problems()
-    made = open_tagged_file(path, NerRecipe.fields, (), "utf-8", problems)
+    row_errors = RowErrors()
+    made = open_tagged_file(path, NerRecipe.fields, (), "utf-8", row_errors)
     found = [(one["tokens"], one["tags"]) for _, one in made.rows()]
-    assert problems.count == 0
+    assert row_errors.count == 0
     assert made.repairs.count == 0
     return found
 
@@ -279,7 +279,7 @@ def test_conll_is_a_line_for_each_token_and_a_blank_one_after_each_text(served, 
 def test_conll_of_any_text_is_read_again_as_it_was(served, tmp_path_factory, texts):
     texts = ["in Kalo", *(text.replace("\0", "") for text in texts)]  # a text with a NUL is refused
     expected = []
-    for _, outputs in served.outputs("serving_default", [{"text": text} for text in texts]):
+    for _, outputs in served.iter_outputs("serving_default", [{"text": text} for text in texts]):
         for row, length in enumerate(outputs["lengths"]):
             if length:
                 tokens, tags = (
@@ -342,7 +342,7 @@ def test_html_shows_every_text_with_its_entities_marked(served, texts):
 
 
 def test_html_escapes_names_of_types():
-    format = writing.highlighted(['a"<b>'])
+    format = writing.html_format(['a"<b>'])
     outputs = {
         "tokens": [b"x"],
         "tags": [b'B-a"<b>'],
@@ -351,8 +351,8 @@ def test_html_escapes_names_of_types():
         "lengths": 1,
         "scores": [0.987],
     }
-    shown = format.one({"text": "<x>"}, outputs)
-    assert Page(format.begin + shown + format.end).paragraphs == [["<x>", [["x", 'a"<b>']]]]
+    shown = format.format_row({"text": "<x>"}, outputs)
+    assert Page(format.header + shown + format.footer).paragraphs == [["<x>", [["x", 'a"<b>']]]]
     assert 'title="a&quot;&lt;b&gt; 0.99"' in shown
 
 
@@ -363,7 +363,7 @@ def test_html_escapes_names_of_types():
 def test_export_is_proved_by_both_endpoints(exported):
     card = json.loads((exported / "assets.extra" / "card.json").read_text())
     assert card["proof"]["inputs"] > exporting.MANY + exporting.FEWER
-    assert card["proof"]["largest_difference"] <= exporting.TOLERANCE
+    assert card["proof"]["max_abs_difference"] <= exporting.TOLERANCE
     tagged = {"tags": "string[None, None]", "scores": "float32[None, None]", "lengths": "int32[None]"}
     assert card["signatures"]["tokens"] == {"inputs": {"tokens": "string[None, None]"}, "outputs": tagged}
     by_text = card["signatures"]["serving_default"]
@@ -409,15 +409,15 @@ def test_signature_of_tokens_takes_batches_without_tokens(export, shape):
 @pytest.mark.parametrize(
     "flags",
     [
-        ("--decoder", "softmax", "--scheme", "iob2", "--characters", "none"),
-        ("--scheme", "iob2", "--characters", "lstm", "--wide-buckets", "0", "--affix-buckets", "0"),
+        ("--decoder", "softmax", "--tag-scheme", "iob2", "--char-encoder", "none"),
+        ("--tag-scheme", "iob2", "--char-encoder", "lstm", "--wide-buckets", "0", "--affix-buckets", "0"),
     ],
     ids=["softmax", "lstm"],
 )
 def test_other_settings_train_and_serve(parts, tmp_path, flags):
     measured = trained_on(parts, tmp_path / "a", *flags, "--epochs", "8")["test"]
     assert measured["f1"] > 0.5
-    served = served_model.load(tmp_path / "a")
+    served = served_model.load_predictor(tmp_path / "a")
     text = "the house of Mr Kalobel sold in Vordu"
     [found] = found_in(served, [text])
     assert found
@@ -430,17 +430,17 @@ def test_other_settings_train_and_serve(parts, tmp_path, flags):
 @pytest.mark.parametrize("scheme", ["iob2", "bioes"])
 def test_softmax_loss_and_tags_are_those_of_numpy(scheme):
     examples = [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(9)]
-    config = Config(decoder="softmax", scheme=scheme, wide_buckets=0, lstm_units=4, embedding_units=4)
-    recipe = NerRecipe(config, NerRecipe.learn(config, Source("made up", lambda: iter(examples))))
-    names = tagging.names(recipe.types, scheme)
+    config = Config(decoder="softmax", tag_scheme=scheme, wide_buckets=0, lstm_units=4, embedding_dim=4)
+    recipe = NerRecipe(config, NerRecipe.build_assets(config, ExampleSource("made up", lambda: iter(examples))))
+    names = tagging.tag_names(recipe.types, scheme)
     random = np.random.default_rng(1)
     batch = [*examples[:3], {**examples[3], "tags": [tag.replace("-LOC", "-ELSE") for tag in examples[3]["tags"]]}]
     batch[3]["tags"][0] = "B-ELSE"  # a type that training lacks: the sentence does not count
     lengths = np.array([len(one["tokens"]) for one in batch], np.int32)
     emissions = random.normal(0, 1, (4, lengths.max() + 1, len(names))).astype(np.float32)
-    target = densified(recipe.encode_target(stacked([{"tags": one["tags"]} for one in batch])))
+    target = pad_ragged(recipe.encode_targets(stack_examples([{"tags": one["tags"]} for one in batch])))
     target = {name: tf.pad(value, [[0, 0], [0, 1]]) for name, value in target.items()}
-    sums, weights = recipe.loss(None, target, {"emissions": tf.constant(emissions), "lengths": lengths})
+    sums, weights = recipe.compute_loss(None, target, {"emissions": tf.constant(emissions), "lengths": lengths})
     logs = emissions - np.log(np.exp(emissions).sum(axis=2, keepdims=True))
     wanted = [
         -sum(logs[row, at, target["tags"][row, at]] for at in range(lengths[row])) if row < 3 else 0 for row in range(4)

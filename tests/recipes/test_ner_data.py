@@ -23,18 +23,18 @@ def key(text):
 @pytest.fixture(scope="module")
 def examples():
     try:
-        source, _ = data.addresses()
+        source, _ = data.load_addresses()
     except DataError as error:
         pytest.skip(str(error))
     found = list(source)
-    assert source.problems.count == 0
+    assert source.row_errors.count == 0
     return found
 
 
 @pytest.fixture(scope="module")
 def records(examples):
     """(kind, text) of the words of each address in the file, in its order."""
-    text = (default_datasets.fetch(data.ADDRESSES) / "labeled.xml").read_text(encoding="utf-8")
+    text = (default_datasets.download_archive(data.ADDRESSES) / "labeled.xml").read_text(encoding="utf-8")
     inside = [found["inside"] for found in re.finditer(RECORD, text, re.DOTALL)]
     return [[(word["kind"], html.unescape(word["text"]).strip()) for word in re.finditer(WORD, one)] for one in inside]
 
@@ -65,7 +65,7 @@ def test_addresses_have_29_kinds_and_legal_tags(examples):
 
 
 def test_no_address_is_in_two_parts(examples):
-    found = load_splits(RunConfig(), data.FIELDS, data.addresses)
+    found = load_splits(RunConfig(), data.FIELDS, data.load_addresses)
     parts = [{key(example["text"]) for example in part} for part in (found.train, found.valid, found.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == len(examples)
     assert all(len(part) > 100 for part in parts)
@@ -76,7 +76,7 @@ def read(tmp_path, *records):
     path = tmp_path / "some.xml"
     path.write_text("<AddressCollection>\n" + "\n".join(records) + "\n</AddressCollection>\n", encoding="utf-8")
     source = data._source("some.xml", [path], set())
-    return list(source), source.problems
+    return list(source), source.row_errors
 
 
 def address(inside):
@@ -84,14 +84,14 @@ def address(inside):
 
 
 def test_broken_record_is_skipped_and_counted_with_its_line(tmp_path):
-    found, problems = read(
+    found, row_errors = read(
         tmp_path,
         address("<PlaceName>Troy</PlaceName>\n"),  # of two lines
         address("<<PlaceName>Ithaca</PlaceName>"),
         address("<PlaceName>Utica</PlaceName>"),
     )
     assert [example["text"] for example in found] == ["Troy", "Utica"]
-    assert problems.lines() == ["some.xml:4 is not well-formed XML"]
+    assert row_errors.first_errors() == ["some.xml:4 is not well-formed XML"]
 
 
 def test_marks_stuck_to_a_word_are_kept_but_in_no_entity_and_others_are_dropped(tmp_path):
@@ -106,20 +106,20 @@ def test_marks_stuck_to_a_word_are_kept_but_in_no_entity_and_others_are_dropped(
 
 
 def test_repeats_differ_in_case_blanks_and_marks_only(tmp_path):
-    found, problems = read(
+    found, row_errors = read(
         tmp_path,
         address("<AddressNumber>1</AddressNumber> <StreetName>Main,</StreetName>"),
         address("<AddressNumber>1</AddressNumber> <StreetName>MAIN</StreetName>"),
         address("<AddressNumber>2</AddressNumber> <StreetName>Main</StreetName>"),
     )
     assert [example["text"] for example in found] == ["1 Main,", "2 Main"]
-    assert problems.count == 0
+    assert row_errors.count == 0
 
 
 @pytest.mark.slow
 def test_synthetic_addresses_hold_none_labelled_by_hand_and_one_broken_record(examples):
-    source, _ = data.synthetic()
+    source, _ = data.load_synthetic_addresses()
     keys = [key(example["text"]) for example in source]
     assert len(keys) == len(set(keys)) == 114_275
     assert not set(keys) & {key(example["text"]) for example in examples}
-    assert source.problems.lines() == ["synthetic_clean_osm_data.xml:14941 is not well-formed XML"]
+    assert source.row_errors.first_errors() == ["synthetic_clean_osm_data.xml:14941 is not well-formed XML"]

@@ -8,9 +8,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data.encoding import densified, stacked
-from common.text.tokenizer import tokenised
-from common.types import Source
+from common.data.encoding import pad_ragged, stack_examples
+from common.text.tokenizer import tokenize_with_offsets
+from common.types import ExampleSource
 from recipes.ner import features
 from recipes.ner.config import Config
 from recipes.ner.recipe import NerRecipe
@@ -26,7 +26,7 @@ WORDS = st.text("abdxzADXZéÉßǅʰ漢ا٣०½²5907-.'’&\u0301😀", max_si
     [("Paris", "paris"), ("ÉCOLE", "école"), ("B2B", "b0b"), ("1,234.5", "0,000.0"), ("٣०½²", "00½²"), ("", "")],
 )
 def test_normal_is_lower_case_with_digits_as_zeros(word, expected):
-    assert features.normal(tf.constant([word])).numpy()[0].decode() == expected
+    assert features.normalize_words(tf.constant([word])).numpy()[0].decode() == expected
 
 
 def shape(word):
@@ -49,14 +49,14 @@ def shape(word):
     ],
 )
 def test_shapes_of_words(one, other, same):
-    first, second = features.shapes(tf.constant([one, other])).numpy()
+    first, second = features.hash_word_shapes(tf.constant([one, other])).numpy()
     assert (first == second) == same
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(WORDS, min_size=1, max_size=20))
 def test_shapes_are_those_of_pythons_tables(words):
-    found = features.shapes(tf.constant(words))
+    found = features.hash_word_shapes(tf.constant(words))
     assert found.dtype == tf.int32
     wanted = tf.strings.to_hash_bucket_fast(tf.constant([shape(word) for word in words]), features.SHAPES) + 1
     assert found.numpy().tolist() == wanted.numpy().tolist()
@@ -65,7 +65,7 @@ def test_shapes_are_those_of_pythons_tables(words):
 def shared(one, other):
     """How many features of the linear part two words have in common."""
     tokens = tf.constant([one, other])
-    first, second = features.linear(tokens, features.normal(tokens), MANY).numpy()
+    first, second = features.hash_linear_features(tokens, features.normalize_words(tokens), MANY).numpy()
     assert len(first) == features.LINEAR
     return int((first == second).sum())
 
@@ -88,13 +88,13 @@ def test_linear_features_that_two_words_share(one, other, count):
 
 def test_linear_features_of_a_short_word_differ_by_kind_and_stay_within_buckets():
     tokens = tf.constant(["a"])
-    assert len(set(features.linear(tokens, tokens, MANY).numpy()[0].tolist())) == features.LINEAR
-    assert set(features.linear(tokens, tokens, 1).numpy()[0].tolist()) == {1}
+    assert len(set(features.hash_linear_features(tokens, tokens, MANY).numpy()[0].tolist())) == features.LINEAR
+    assert set(features.hash_linear_features(tokens, tokens, 1).numpy()[0].tolist()) == {1}
 
 
 def character_ids(known, *words):
-    characters = features.CharacterIds(known)
-    found = characters.ids(tf.constant(words))
+    characters = features.CharacterVocabulary(known)
+    found = characters.lookup(tf.constant(words))
     assert found.shape == (len(words), features.CHARACTERS)
     return characters.size, [row[: max(1, sum(map(bool, row)))] for row in found.numpy().tolist()]
 
@@ -115,8 +115,8 @@ def test_characters_of_long_words_are_the_first_and_the_last():
 @pytest.fixture(scope="module")
 def recipe():
     examples = [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(30)]
-    assets = NerRecipe.learn(Config(), Source("made up", lambda: iter(examples)))
-    return NerRecipe(NerRecipe.settle(Config(), assets), assets)
+    assets = NerRecipe.build_assets(Config(), ExampleSource("made up", lambda: iter(examples)))
+    return NerRecipe(NerRecipe.resolve_defaults(Config(), assets), assets)
 
 
 TOKENS = st.sampled_from(["Mr", "in", "Kalo", "house", "."]) | WORDS.filter(bool)
@@ -125,9 +125,9 @@ TOKENS = st.sampled_from(["Mr", "in", "Kalo", "house", "."]) | WORDS.filter(bool
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.lists(TOKENS, max_size=6), min_size=1, max_size=5))
 def test_features_of_a_token_do_not_depend_on_what_stands_beside_it(recipe, rows):
-    together = recipe.encode(stacked([{"tokens": row} for row in rows]))
+    together = recipe.encode(stack_examples([{"tokens": row} for row in rows]))
     words = sorted({"house", *(token for row in rows for token in row)})
-    alone = recipe.encode(stacked([{"tokens": [word]} for word in words]))
+    alone = recipe.encode(stack_examples([{"tokens": [word]} for word in words]))
     assert set(together) == {"words", "affixes", "shapes", "characters", "linear"}
     for name, value in together.items():
         assert value.row_lengths().numpy().tolist() == [len(row) for row in rows]
@@ -137,9 +137,9 @@ def test_features_of_a_token_do_not_depend_on_what_stands_beside_it(recipe, rows
 
 def test_features_of_a_text_are_those_of_its_tokens(recipe):
     texts = tf.constant(["Mr Kalo isn't in  Lomi.", "", " \t", "漢字 😀"])
-    by_text, by_tokens = recipe.encode({"text": texts}), recipe.encode({"tokens": tokenised(texts)[0]})
-    for name, value in densified(by_text).items():
-        assert value.numpy().tolist() == densified(by_tokens)[name].numpy().tolist()
+    by_text, by_tokens = recipe.encode({"text": texts}), recipe.encode({"tokens": tokenize_with_offsets(texts)[0]})
+    for name, value in pad_ragged(by_text).items():
+        assert value.numpy().tolist() == pad_ragged(by_tokens)[name].numpy().tolist()
 
 
 def test_known_words_are_looked_up_in_lower_case_and_unknown_ones_share_an_id(recipe):

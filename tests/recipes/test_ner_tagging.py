@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.text.tag_schemes import entities, iob2
+from common.text.tag_schemes import spans_to_iob2, tags_to_spans
 from recipes.ner import tagging
 
 PROPERTY = settings(max_examples=50, deadline=None)
@@ -25,7 +25,7 @@ def ids(rows, scheme):
     tags = tf.RaggedTensor.from_row_lengths(
         tf.constant([tag for row in rows for tag in row], tf.string), [len(row) for row in rows]
     )
-    found = tagging.ids(tags, table(), scheme)
+    found = tagging.encode_tags(tags, table(), scheme)
     assert found.dtype == tf.int32
     return found.to_list()
 
@@ -56,8 +56,8 @@ def legal(length, scheme):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("length", [1, 2, 3, 4])
 def test_allowed_moves_make_the_legal_taggings_and_no_other(scheme, length):
-    names = tagging.names(TYPES, scheme)
-    start, between, end = tagging.allowed(len(TYPES), scheme)
+    names = tagging.tag_names(TYPES, scheme)
+    start, between, end = tagging.transition_mask(len(TYPES), scheme)
     found = {
         tuple(names[tag] for tag in path)
         for path in itertools.product(range(len(names)), repeat=length)
@@ -72,8 +72,8 @@ def test_allowed_moves_make_the_legal_taggings_and_no_other(scheme, length):
 
 
 def test_names_stand_in_the_order_of_ids():
-    assert tagging.names(["A", "B"], "iob2") == ["O", "B-A", "I-A", "B-B", "I-B"]
-    assert tagging.names(["A", "B"], "bioes") == ["O", "B-A", "I-A", "E-A", "S-A", "B-B", "I-B", "E-B", "S-B"]
+    assert tagging.tag_names(["A", "B"], "iob2") == ["O", "B-A", "I-A", "B-B", "I-B"]
+    assert tagging.tag_names(["A", "B"], "bioes") == ["O", "B-A", "I-A", "E-A", "S-A", "B-B", "I-B", "E-B", "S-B"]
 
 
 ROWS = [["B-X", "I-X", "I-X", "O", f"B-{Y}"], ["O"], [], ["B-X", "B-X", "I-X"]]
@@ -129,19 +129,19 @@ def sentences(draw):
 @PROPERTY
 @given(st.lists(sentences(), max_size=6), st.sampled_from(SCHEMES))
 def test_entities_of_ids_are_those_of_the_tags(made, scheme):
-    rows = [iob2(spans, length) for spans, length in made]
+    rows = [spans_to_iob2(spans, length) for spans, length in made]
     numbers = {kind: number for number, kind in enumerate(TYPES)} | {UNKNOWN: -1}
     for row, (spans, length) in zip(ids(rows, scheme), made, strict=True):
         assert len(row) == length
-        found = tagging.entities(np.array(row, np.int32), scheme)
+        found = tagging.decode_entities(np.array(row, np.int32), scheme)
         assert found == [(start, end, numbers[kind]) for start, end, kind in spans]
 
 
 @PROPERTY
 @given(st.lists(sentences(), max_size=6), st.sampled_from(SCHEMES))
 def test_ids_as_iob2_are_the_tags_again(made, scheme):
-    rows = [iob2([span for span in spans if span[2] != UNKNOWN], length) for spans, length in made]
-    names, back = tagging.names(TYPES, "iob2"), tagging.as_iob2(len(TYPES), scheme)
+    rows = [spans_to_iob2([span for span in spans if span[2] != UNKNOWN], length) for spans, length in made]
+    names, back = tagging.tag_names(TYPES, "iob2"), tagging.iob2_ids(len(TYPES), scheme)
     assert [[names[back[tag]] for tag in row] for row in ids(rows, scheme)] == rows
 
 
@@ -149,15 +149,15 @@ def test_ids_as_iob2_are_the_tags_again(made, scheme):
 @given(st.sampled_from(SCHEMES), st.data())
 def test_entities_of_illegal_ids_are_those_that_iob2_shows(scheme, data):
     # A model that takes each tag alone gives such rows.
-    back = tagging.as_iob2(len(TYPES), scheme)
+    back = tagging.iob2_ids(len(TYPES), scheme)
     row = data.draw(st.lists(st.integers(0, len(back) - 1), max_size=8))
-    names = tagging.names(TYPES, "iob2")
-    found = [(first, last, TYPES[kind]) for first, last, kind in tagging.entities(np.array(row, int), scheme)]
-    assert found == entities([names[back[tag]] for tag in row])
+    names = tagging.tag_names(TYPES, "iob2")
+    found = [(first, last, TYPES[kind]) for first, last, kind in tagging.decode_entities(np.array(row, int), scheme)]
+    assert found == tags_to_spans([names[back[tag]] for tag in row])
 
 
 def test_as_iob2_of_iob2_changes_nothing():
-    assert tagging.as_iob2(3, "iob2") == list(range(7))
+    assert tagging.iob2_ids(3, "iob2") == list(range(7))
 
 
 # Probabilities of tags that are independent
@@ -167,7 +167,7 @@ def test_products_by_hand():
     shares = tf.constant([[[0.5, 0.5], [0.25, 0.75], [0.9, 0.1], [0.2, 0.8]]])
     tags = tf.constant([[0, 1, 1, 1]])
     begins = tf.constant([[False, False, True, True]])  # the first step begins in any case
-    found = tagging.products(shares, tags, begins, tf.constant([3])).numpy()
+    found = tagging.segment_products(shares, tags, begins, tf.constant([3])).numpy()
     np.testing.assert_allclose(found, [[0.375, 0.375, 0.1, 0.0]], rtol=1e-6)
 
 
@@ -183,5 +183,5 @@ def test_products_are_those_of_numpy(seed, batch, time, tags):
         starts = [t for t in range(lengths[row]) if t == 0 or begins[row, t]]
         for start, end in itertools.pairwise([*starts, lengths[row]]):
             expected[row, start:end] = np.prod([shares[row, t, chosen[row, t]] for t in range(start, end)])
-    found = tagging.products(shares, chosen, tf.constant(begins), lengths).numpy()
+    found = tagging.segment_products(shares, chosen, tf.constant(begins), lengths).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)

@@ -8,14 +8,14 @@ import pytest
 from common.config import RunConfig
 from common.data import default_datasets, splitting
 from common.errors import ConfigError, DataError
-from common.text.pair_filter import placeholder_errors
+from common.text.pair_filter import diff_placeholders
 from recipes.translation import data
 from tests.helpers.cli_calls import prepared_by
 
 
 def default(language="de"):
     try:
-        return data.catalogues(language)
+        return data.load_message_catalogs(language)
     except DataError as error:
         pytest.skip(str(error))
 
@@ -38,17 +38,17 @@ def by_the_library(paths):
 def read(fields=data.FIELDS, **settings):
     """(source, target) of all that a run would train on, and the notes."""
     found = splitting.load_splits(RunConfig(split="100,0,0", **settings), fields, lambda: pytest.fail("data was given"))
-    return [(one["text"], one["target"]) for one in found.train], found.notes
+    return [(one["text"], one["target"]) for one in found.train], found.descriptions
 
 
 def test_default_pairs_are_those_that_the_library_reads():
     source, attribution = default()
     pairs = [(one["text"], one["target"]) for one in source]
     assert len(pairs) == len(set(pairs)) == 4728
-    assert source.problems.count == 0
-    assert source.problems.left_out() == "164 with two equal sides, 117 that repeat another"
+    assert source.row_errors.count == 0
+    assert source.row_errors.filtered_summary() == "164 with two equal sides, 117 that repeat another"
     paths = [
-        default_datasets.fetch(archive) / name
+        default_datasets.download_archive(archive) / name
         for archive in data.ARCHIVES
         for name in archive.members
         if name.startswith("de.")
@@ -66,14 +66,14 @@ def test_default_pairs_keep_their_placeholders():
     source, _ = default()
     pairs = [(one["text"], one["target"]) for one in source]
     assert sum("%(" in text or "{" in text for text, _ in pairs) > 500
-    wrong = sum(placeholder_errors(*pair) != ([], []) for pair in pairs)
+    wrong = sum(diff_placeholders(*pair) != ([], []) for pair in pairs)
     assert wrong < 0.02 * len(pairs)
 
 
 def test_a_source_is_in_one_part_with_all_its_translations():
     default()
-    found = splitting.load_splits(RunConfig(), data.FIELDS, data.catalogues)
-    parts = [{" ".join(one["text"].lower().split()) for one in part} for _, part in found.given()]
+    found = splitting.load_splits(RunConfig(), data.FIELDS, data.load_message_catalogs)
+    parts = [{" ".join(one["text"].lower().split()) for one in part} for _, part in found.items()]
     assert len(set.union(*parts)) == sum(map(len, parts))
     assert all(len(part) > 400 for part in parts)
 
@@ -95,7 +95,7 @@ def test_other_languages_are_refused_with_those_there_are(language):
     with pytest.raises(
         ConfigError, match=f'"{language}", but the default data has only: cs, de, es, fr, .*Give --data'
     ):
-        data.catalogues(language)
+        data.load_message_catalogs(language)
 
 
 TEXTS = [("Yes", "Ja"), ("No", "Nein"), ("A longer one", "Ein längerer")]
@@ -133,7 +133,7 @@ def test_without_a_header_the_source_comes_first(tmp_path, name):
 )
 def test_columns_are_found_by_name_and_language(tmp_path, header, languages, swapped):
     path = written(tmp_path / "a.tsv", TEXTS, header)
-    pairs, _ = read(data.fields(*languages), data=(path,))
+    pairs, _ = read(data.make_fields(*languages), data=(path,))
     assert pairs == ([(b, a) for a, b in TEXTS] if swapped else TEXTS)
 
 
@@ -150,8 +150,8 @@ def test_columns_are_found_by_name_and_language(tmp_path, header, languages, swa
 def test_columns_in_doubt_are_asked_for(tmp_path, header, languages):
     path = written(tmp_path / "a.tsv", [(*row, "x")[: len(header)] for row in TEXTS], header)
     with pytest.raises(DataError, match=r"a\.tsv: which column is the text\?.*--column text=NAME"):
-        read(data.fields(*languages), data=(path,))
-    pairs, _ = read(data.fields(*languages), data=(path,), column=("text=1", "target=2"))
+        read(data.make_fields(*languages), data=(path,))
+    pairs, _ = read(data.make_fields(*languages), data=(path,), column=("text=1", "target=2"))
     assert pairs[-len(TEXTS) :] == TEXTS
 
 
@@ -163,11 +163,11 @@ def test_texts_in_an_object_or_a_struct_are_found_by_language(tmp_path):
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"translation": {"en": "x"}}]))
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([*rows, {"id": "9"}]), tmp_path / "a.parquet")
     for name, broken in (("a.jsonl", "a.jsonl:4 has no target"), ("a.parquet", "a.parquet:4 has no text")):
-        found = splitting.load_splits(RunConfig(data=(str(tmp_path / name),)), data.fields("en", "de"), default)
-        parts = [part for _, part in found.given()]
+        found = splitting.load_splits(RunConfig(data=(str(tmp_path / name),)), data.make_fields("en", "de"), default)
+        parts = [part for _, part in found.items()]
         assert sorted((one["text"], one["target"]) for part in parts for one in part) == sorted(TEXTS)
-        assert found.notes[0].endswith('text = "translation.en", target = "translation.de"')
-        assert found.train.problems.lines() == [broken]
+        assert found.descriptions[0].endswith('text = "translation.en", target = "translation.de"')
+        assert found.train.row_errors.first_errors() == [broken]
         with pytest.raises(DataError, match="which column is the text"):
             read(data=(str(tmp_path / name),))
 
@@ -189,7 +189,7 @@ def test_catalogues_and_memories_are_read_beside_tables(tmp_path):
         '<tuv xml:lang="en"><seg>Never</seg></tuv></tu></body></tmx>'
     )
     paths = tuple(str(tmp_path / name) for name in ("de.po", "a.tmx"))
-    assert read(data.fields("en", "de"), data=paths)[0] == [("Later", "Später"), ("Never", "Nie")]
+    assert read(data.make_fields("en", "de"), data=paths)[0] == [("Later", "Später"), ("Never", "Nie")]
     assert read(data=paths)[0] == [("Later", "Später"), ("Nie", "Never")]  # as the files say themselves
 
 
@@ -232,7 +232,7 @@ def tfds_pairs(tmp_path_factory):
 )
 def test_public_sets_are_read_in_either_direction(tfds_pairs, monkeypatch, languages, column, first):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_pairs))
-    pairs, _ = read(data.fields(*languages), data=("tfds:pairs",), column=column)
+    pairs, _ = read(data.make_fields(*languages), data=("tfds:pairs",), column=column)
     assert sorted(pairs)[0] == first and len(pairs) == 3
 
 
@@ -240,7 +240,7 @@ def test_public_sets_are_read_in_either_direction(tfds_pairs, monkeypatch, langu
 def test_a_public_set_of_other_languages_is_refused(tfds_pairs, monkeypatch, languages):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_pairs))
     with pytest.raises(DataError, match=r"tfds:pairs: which feature is the (text|target)\? It has: en, pt"):
-        read(data.fields(*languages), data=("tfds:pairs",))
+        read(data.make_fields(*languages), data=("tfds:pairs",))
 
 
 def test_many_real_pairs_are_read(shared):

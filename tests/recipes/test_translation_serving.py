@@ -12,35 +12,35 @@ import tensorflow as tf
 
 from common.inference import served_model
 from common.text import subwords
-from common.types import Source
+from common.types import ExampleSource
 from recipes.translation import alignment, scoring, serving
 from recipes.translation.config import Config
-from recipes.translation.networks import get_network
+from recipes.translation.networks import make_decoder_step
 from recipes.translation.recipe import TranslationRecipe
 from tests.helpers.cli_calls import tiny_pairs
 
 PAIRS = [{"text": text, "target": target} for text, target in tiny_pairs(60)]
 TEXTS = [{"text": text} for text in ("the cat sees a red house now", "a cat", "")]
-SIZES = {"units": 8, "layers": 1, "heads": 2, "inner": 12, "pieces": 330}
+SIZES = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "intermediate_dim": 12, "vocabulary_size": 330}
 
 
 @cache
 def translator(**settings):
     """(served, recipe, model) of a model with random weights, the same for all settings of decoding."""
     config = Config(**SIZES | settings)
-    assets = TranslationRecipe.learn(config, Source("some", lambda: iter(PAIRS)))
-    config = TranslationRecipe.settle(config, assets)
+    assets = TranslationRecipe.build_assets(config, ExampleSource("some", lambda: iter(PAIRS)))
+    config = TranslationRecipe.resolve_defaults(config, assets)
     keras.utils.set_random_seed(4)
     recipe = TranslationRecipe(config, assets)
     model = recipe.build_model()
     random = np.random.default_rng(1)
     model.set_weights([weight + random.normal(size=weight.shape, scale=0.3) for weight in model.get_weights()])
-    return served_model.of_model(recipe, model, config), recipe, model
+    return served_model.serve_model(recipe, model, config), recipe, model
 
 
 def asked(served, name, examples):
     """The outputs for each example."""
-    return served.predictions(examples, lambda _, outputs: outputs, name)
+    return served.predict(examples, lambda _, outputs: outputs, name)
 
 
 @pytest.mark.parametrize("network", ["transformer", "lstm"])
@@ -49,10 +49,10 @@ def test_likelihood_is_that_of_each_piece_after_those_before_it(network):
     examples = [*PAIRS[:3], {"text": "", "target": ""}, {"text": "ein 日本", "target": "x"}]
     for example, found in zip(examples, asked(served, "likelihood", examples), strict=True):
         source = recipe.encode({"text": tf.constant([example["text"]])})["source"].to_tensor()
-        wanted = recipe.encode_target({name: tf.constant([example[name]]) for name in ("text", "target")})[
+        wanted = recipe.encode_targets({name: tf.constant([example[name]]) for name in ("text", "target")})[
             "target"
         ].numpy()[0]
-        step = get_network(recipe.config).Stepper(recipe.config, model, source, 1)
+        step = make_decoder_step(recipe.config, model, source, 1)
         state, before, expected = step.state, subwords.START, 0.0
         for position, piece in enumerate(wanted):
             state, logits, _ = step(state, tf.constant([before]), tf.constant(position), step.memory)
@@ -93,7 +93,7 @@ def test_alignment_translates_alike_and_looks_at_the_source_alone():
         sums = other["attention"].sum(axis=1)
         np.testing.assert_allclose(sums, np.arange(len(sums)) < target, atol=1e-5)
         assert not other["attention"][:, source + 1 :].any()  # after the end of the source
-        shown = recipe.alignment(example, other)
+        shown = recipe.format_alignment(example, other)
         assert shown["source"] == example["text"].split()
         assert len(shown["pairs"]) == (len(shown["target"]) if shown["source"] else 0)
 
@@ -110,7 +110,7 @@ def test_no_repeat_keeps_pieces_from_coming_again():
         return max(counts)
 
     assert most({"model": "transformer"}) > 1
-    assert most({"no_repeat": 2}) == 1
+    assert most({"no_repeat_ngram_size": 2}) == 1
 
 
 def test_translations_are_as_long_as_the_ratio_allows():
@@ -126,8 +126,8 @@ def test_translations_are_as_long_as_the_ratio_allows():
 
 def test_coverage_lowers_scores_by_what_was_not_looked_at():
     # A beam of 1 finds the same with and without it.
-    plain, _, _ = translator(beam=1, max_length_ratio=0.1)
-    covered, _, _ = translator(beam=1, max_length_ratio=0.1, coverage_penalty=0.5)
+    plain, _, _ = translator(num_beams=1, max_length_ratio=0.1)
+    covered, _, _ = translator(num_beams=1, max_length_ratio=0.1, coverage_penalty=0.5)
     texts = [{"text": "the cat sees a red house now and " * 4}, TEXTS[1]]
     before, after = asked(plain, "alignment", texts), asked(covered, "alignment", texts)
     for one, other, example in zip(before, after, texts, strict=True):
@@ -157,24 +157,27 @@ def test_coverage_lowers_scores_by_what_was_not_looked_at():
     ],
 )
 def test_words_are_between_blanks_or_pieces_where_there_are_none(pieces, expected):
-    assert alignment.words([piece.encode() for piece in pieces]) == expected
+    assert alignment.group_pieces_into_words([piece.encode() for piece in pieces]) == expected
 
 
 def test_words_may_have_pieces_that_are_parts_of_characters():
-    assert alignment.words([b"\xe6", b"\x97\xa5", " ü".encode()[:2], "ü".encode()[1:]]) == (["日", "ü"], [0, 0, 1, 1])
-    assert alignment.words([b"a\xff", b" b"]) == (["a�", "b"], [0, 1])
+    assert alignment.group_pieces_into_words([b"\xe6", b"\x97\xa5", " ü".encode()[:2], "ü".encode()[1:]]) == (
+        ["日", "ü"],
+        [0, 0, 1, 1],
+    )
+    assert alignment.group_pieces_into_words([b"a\xff", b" b"]) == (["a�", "b"], [0, 1])
 
 
 def test_words_are_aligned_by_the_attention_of_all_their_pieces():
     source, target = [b"the", b" house", b"s"], [b"die", b" H", b"user", b" da"]
     attention = np.array([[0.9, 0.1, 0.0], [0.5, 0.3, 0.2], [0.1, 0.2, 0.3], [0.0, 0.45, 0.55]])
     # Of the second word the first one has 0.6, and the second one 1.0.
-    assert alignment.aligned(source, target, attention) == {
+    assert alignment.align_words(source, target, attention) == {
         "source": ["the", "houses"],
         "target": ["die", "Huser", "da"],
         "pairs": [[0, 0], [1, 1], [1, 2]],
     }
-    assert alignment.aligned([b"  "], target, np.ones([4, 1]))["pairs"] == []
+    assert alignment.align_words([b"  "], target, np.ones([4, 1]))["pairs"] == []
 
 
 # Scores
@@ -184,19 +187,19 @@ def test_scores_are_those_of_sacrebleu_and_of_hand():
     sources = ["%d files of %s", "Yes", "<b>No</b>", "Save it", "{0}"]
     found = ["%d Dateien von %s", "Ja", "Nein", "%s speichern", "{0}"]
     wanted = ["%d Dateien von %s", "Ja!", "<b>Nein</b>", "Speichern", "{0}"]
-    measured = scoring.measured(sources, found, wanted)
+    measured = scoring.compute_metrics(sources, found, wanted)
     assert next(iter(measured)) == "bleu"
     for name in ("bleu", "chrf", "ter"):
         assert measured[name] == getattr(sacrebleu, f"corpus_{name}")(found, [wanted]).score
     assert measured["exact_match"] == 2 / 5
     assert (measured["placeholder_errors"], measured["with_placeholders"]) == (2 / 4, 4)
     assert "tok:13a" in measured["bleu_signature"]
-    assert scoring.measured(["Yes"], ["Ja"], ["Ja"])["placeholder_errors"] == 0
+    assert scoring.compute_metrics(["Yes"], ["Ja"], ["Ja"])["placeholder_errors"] == 0
 
 
 def test_the_measures_of_a_run_are_of_all_examples():
     served, _, _ = translator(model="transformer")
-    measured = served.measures(PAIRS[:7])
+    measured = served.compute_metrics(PAIRS[:7])
     answers = asked(served, "likelihood", PAIRS[:7])
     total, pieces = (sum(float(one[name]) for one in answers) for name in ("log_prob", "pieces"))
     assert measured["perplexity"] == pytest.approx(math.exp(-total / pieces), rel=1e-5)
@@ -206,4 +209,4 @@ def test_the_measures_of_a_run_are_of_all_examples():
     assert measured["chrf"] == pytest.approx(
         sacrebleu.corpus_chrf(found, [[pair["target"] for pair in PAIRS[:7]]]).score
     )
-    assert served.measures([]) == {"examples": 0}
+    assert served.compute_metrics([]) == {"examples": 0}

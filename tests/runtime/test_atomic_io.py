@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from common.errors import RunError
-from common.runtime.atomic_io import read_json, replacing, save_arrays, write_json
-from common.runtime.console import duration
+from common.runtime.atomic_io import atomic_write, read_json, save_npz, write_json
+from common.runtime.console import format_duration
 
 PROPERTY = settings(max_examples=50, deadline=None)
 
@@ -25,7 +25,7 @@ def names(folder):
 
 
 def test_replacing_writes_the_file(tmp_path):
-    with replacing(tmp_path / "a.bin") as file:
+    with atomic_write(tmp_path / "a.bin") as file:
         file.write(b"new")
     assert (tmp_path / "a.bin").read_bytes() == b"new"
     assert names(tmp_path) == ["a.bin"]
@@ -34,7 +34,7 @@ def test_replacing_writes_the_file(tmp_path):
 def test_replacing_takes_the_place_of_an_old_file(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"a long old content")
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
     assert path.read_bytes() == b"new"
 
@@ -42,7 +42,7 @@ def test_replacing_takes_the_place_of_an_old_file(tmp_path):
 def test_replacing_shows_the_old_file_until_it_ends(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
         file.flush()
         assert path.read_bytes() == b"old"
@@ -55,7 +55,7 @@ def test_replacing_changes_nothing_when_the_block_fails(tmp_path, old, error):
     path = tmp_path / "a.bin"
     if old is not None:
         path.write_bytes(old)
-    with pytest.raises(error), replacing(path) as file:
+    with pytest.raises(error), atomic_write(path) as file:
         file.write(b"half")
         raise error
     assert names(tmp_path) == ([] if old is None else ["a.bin"])
@@ -63,7 +63,7 @@ def test_replacing_changes_nothing_when_the_block_fails(tmp_path, old, error):
 
 
 def test_replacing_writes_text_as_utf8(tmp_path):
-    with replacing(tmp_path / "a.txt", "w") as file:
+    with atomic_write(tmp_path / "a.txt", "w") as file:
         file.write("é漢😀")
     assert (tmp_path / "a.txt").read_bytes() == "é漢😀".encode()
 
@@ -160,7 +160,7 @@ def test_read_json_takes_objects_only(tmp_path, value):
 )
 def test_save_arrays_loaded_again_are_the_same(tmp_path_factory, arrays):
     path = tmp_path_factory.getbasetemp() / "arrays.npz"
-    save_arrays(path, arrays)
+    save_npz(path, arrays)
     with np.load(path, allow_pickle=False) as loaded:
         assert set(loaded) == set(arrays)
         for name, value in arrays.items():
@@ -170,9 +170,9 @@ def test_save_arrays_loaded_again_are_the_same(tmp_path_factory, arrays):
 
 def test_save_arrays_pickles_nothing(tmp_path):
     path = tmp_path / "arrays.npz"
-    save_arrays(path, {"a": np.array([1])})
+    save_npz(path, {"a": np.array([1])})
     with pytest.raises(ValueError, match="pickle"):
-        save_arrays(path, {"a": np.array([2]), "b": np.array([object()])})
+        save_npz(path, {"a": np.array([2]), "b": np.array([object()])})
     assert np.load(path)["a"].tolist() == [1]
     assert names(tmp_path) == ["arrays.npz"]
 
@@ -199,13 +199,13 @@ def test_save_arrays_pickles_nothing(tmp_path):
     ],
 )
 def test_duration_is_worded_for_people(seconds, expected):
-    assert duration(seconds) == expected
+    assert format_duration(seconds) == expected
 
 
 @PROPERTY
 @given(seconds=st.floats(0, 1e6))
 def test_duration_is_near_to_the_truth(seconds):
-    number, unit = duration(seconds).split(" ")
+    number, unit = format_duration(seconds).split(" ")
     if unit == "s":
         assert abs(float(number) - seconds) <= 0.05 + 1e-9
     else:

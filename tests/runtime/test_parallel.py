@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from common.runtime.parallel import in_parallel, processors
+from common.runtime.parallel import available_cpus, parallel_map
 
 
 def test_results_are_in_the_order_of_the_items_whatever_ends_first():
@@ -14,11 +14,11 @@ def test_results_are_in_the_order_of_the_items_whatever_ends_first():
         # The first item cannot end before the second one has, where there are two threads for them.
         if number == 1:
             released.set()
-        elif number == 0 and processors() > 1:
+        elif number == 0 and available_cpus() > 1:
             assert released.wait(30)
         return number * 10
 
-    assert list(in_parallel(wait, range(5))) == [0, 10, 20, 30, 40]
+    assert list(parallel_map(wait, range(5))) == [0, 10, 20, 30, 40]
 
 
 def test_few_items_are_read_ahead():
@@ -29,19 +29,19 @@ def test_few_items_are_read_ahead():
             read.append(number)
             yield number
 
-    results = in_parallel(lambda number: number, items())
+    results = parallel_map(lambda number: number, items())
     assert next(results) == 0
-    assert len(read) <= processors() + 1
+    assert len(read) <= available_cpus() + 1
     results.close()
 
 
 def test_an_error_of_the_function_and_of_the_items_arrives():
     with pytest.raises(ZeroDivisionError):
-        list(in_parallel(lambda number: 1 // number, [1, 0]))
+        list(parallel_map(lambda number: 1 // number, [1, 0]))
 
     def items():
         yield 1
         raise KeyError("items")
 
     with pytest.raises(KeyError):
-        list(in_parallel(lambda number: number, items()))
+        list(parallel_map(lambda number: number, items()))

@@ -21,12 +21,12 @@ print(int(tf.constant(1) + 1), sklearn.metrics.accuracy_score([1, 0], [1, 1]))
 # Two threads that take and free eight megabytes a hundred times each; prints what was set, and the page faults.
 PROGRAM = """
 import ctypes, resource, sys, threading
-from common.runtime.tensorflow_setup import keep_freed_memory
+from common.runtime.tensorflow_setup import configure_malloc
 
 library = ctypes.CDLL(None)
 library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 library.free.argtypes = [ctypes.c_void_p]
-print(keep_freed_memory())
+print(configure_malloc())
 
 def use():
     for _ in range(100):
@@ -55,7 +55,7 @@ def test_import_is_silent_and_leaves_out_what_is_not_needed_but_can_be_imported_
 
 
 def used(**environment):
-    """(what keep_freed_memory returned, page faults)."""
+    """(what configure_malloc returned, page faults)."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],

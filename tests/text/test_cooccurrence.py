@@ -17,7 +17,9 @@ def dictionary(count, words, seed=0):
 
 def test_words_are_nearest_to_their_translations():
     words = 30
-    source, target = cooccurrence.vectors(dictionary(400, words), words + 3, words + 3, 16, seed=1)
+    source, target = cooccurrence.init_embeddings_from_cooccurrence(
+        dictionary(400, words), words + 3, words + 3, 16, seed=1
+    )
     assert source.shape == target.shape == (33, 16)
     assert source.dtype == target.dtype == np.float32
     alike = source[3:] @ target[3:].T
@@ -29,11 +31,11 @@ def test_words_are_nearest_to_their_translations():
 def test_vectors_have_length_one_whatever_is_known(sources, targets, units, rows):
     random = np.random.default_rng(rows)
     pairs = [(random.integers(0, sources, (rows, 3)), random.integers(0, targets, (rows, 2)))]
-    found = cooccurrence.vectors(pairs, sources, targets, units, seed=2)
+    found = cooccurrence.init_embeddings_from_cooccurrence(pairs, sources, targets, units, seed=2)
     for one, count in zip(found, (sources, targets), strict=True):
         assert one.shape == (count, units)
         np.testing.assert_allclose(np.linalg.norm(one, axis=1), 1, rtol=1e-5)
-    again = cooccurrence.vectors(pairs, sources, targets, units, seed=2)
+    again = cooccurrence.init_embeddings_from_cooccurrence(pairs, sources, targets, units, seed=2)
     for one, other in zip(found, again, strict=True):
         np.testing.assert_array_equal(one, other)
 

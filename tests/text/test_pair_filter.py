@@ -3,14 +3,14 @@
 import pytest
 
 from common.data.splitting import filter_examples
-from common.row_errors import Problems
-from common.text.pair_filter import Filter, placeholder_errors, placeholders, script_share
-from common.training.encoded_dataset import problem_lines
-from common.types import Source
+from common.row_errors import RowErrors
+from common.text.pair_filter import PairFilter, diff_placeholders, find_placeholders, script_fraction
+from common.training.encoded_dataset import format_row_errors
+from common.types import ExampleSource
 
 
 def filtered(pairs):
-    return filter_examples(pairs, lambda pair: Filter().fault(pair["source"], pair["target"]))
+    return filter_examples(pairs, lambda pair: PairFilter().rejection_reason(pair["source"], pair["target"]))
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,14 @@ def filtered(pairs):
         ("<a>http://x</a>", ["<a>", "</a>"]),
         ("", []),
     ],
-)  # fmt: skip
+)
 def test_placeholders_are_found(text, expected):
-    assert placeholders(text) == expected
+    assert find_placeholders(text) == expected
 
 
 def test_placeholder_errors_count_each_but_not_their_order():
-    assert placeholder_errors("%s %s <b>{0}</b>", "<b>{0}</b> %s %s") == ([], [])
-    assert placeholder_errors("%s %s", "%s {0}") == (["%s"], ["{0}"])
+    assert diff_placeholders("%s %s <b>{0}</b>", "<b>{0}</b> %s %s") == ([], [])
+    assert diff_placeholders("%s %s", "%s {0}") == (["%s"], ["{0}"])
 
 
 @pytest.mark.parametrize(
@@ -59,46 +59,51 @@ def test_placeholder_errors_count_each_but_not_their_order():
     ],
 )
 def test_script_share_is_that_of_letters(text, language, share):
-    assert script_share(text, language) == pytest.approx(share)
+    assert script_fraction(text, language) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
     ("source", "target", "which", "why"),
     [
-        ("Yes", "Ja", Filter(), ""),
-        (" ", "Ja", Filter(), "with an empty side"),
-        ("Yes", "", Filter(), "with an empty side"),
-        ("Yes ", " Yes", Filter(), "with two equal sides"),
-        ("a" * 11, "b", Filter(longest=10), "with a side of over 10 characters"),
-        ("a" * 10, "b" * 10, Filter(longest=10), ""),
-        ("a" * 10, "b" * 100, Filter(ratio=4, smoothing=20), ""),  # 120 / 30 is not over 4
-        ("a" * 10, "b" * 101, Filter(ratio=4, smoothing=20), "with one side over 4 times as long as the other"),
-        ("a", "b" * 8, Filter(ratio=2, smoothing=20), ""),
-        ("Yes", "Да", Filter(languages=("en", "ru")), ""),
-        ("Yes", "Yes, sir", Filter(languages=("en", "ru")), "with a side that is not in the script of ru"),
-        ("Да", "Ja", Filter(languages=("en", "de")), "with a side that is not in the script of en"),
-        ("Да", "Ja", Filter(languages=(None, "de")), ""),
-        ("1", "2", Filter(languages=("en", "ru")), ""),
+        ("Yes", "Ja", PairFilter(), ""),
+        (" ", "Ja", PairFilter(), "with an empty side"),
+        ("Yes", "", PairFilter(), "with an empty side"),
+        ("Yes ", " Yes", PairFilter(), "with two equal sides"),
+        ("a" * 11, "b", PairFilter(max_chars=10), "with a side of over 10 characters"),
+        ("a" * 10, "b" * 10, PairFilter(max_chars=10), ""),
+        ("a" * 10, "b" * 100, PairFilter(max_length_ratio=4, smoothing=20), ""),  # 120 / 30 is not over 4
+        (
+            "a" * 10,
+            "b" * 101,
+            PairFilter(max_length_ratio=4, smoothing=20),
+            "with one side over 4 times as long as the other",
+        ),
+        ("a", "b" * 8, PairFilter(max_length_ratio=2, smoothing=20), ""),
+        ("Yes", "Да", PairFilter(languages=("en", "ru")), ""),
+        ("Yes", "Yes, sir", PairFilter(languages=("en", "ru")), "with a side that is not in the script of ru"),
+        ("Да", "Ja", PairFilter(languages=("en", "de")), "with a side that is not in the script of en"),
+        ("Да", "Ja", PairFilter(languages=(None, "de")), ""),
+        ("1", "2", PairFilter(languages=("en", "ru")), ""),
     ],
 )
 def test_pairs_are_left_out_with_a_reason(source, target, which, why):
-    assert which.fault(source, target) == why
+    assert which.rejection_reason(source, target) == why
 
 
 def test_a_filtered_source_counts_what_it_leaves_out_in_each_pass():
     pairs = [("Yes", "Ja"), ("a", "a"), ("b", "b"), ("", "x"), ("No", "Nein")]
-    problems = Problems(strict=True)  # a pair that is left out is none that is broken
-    plain = Source("some", lambda: iter([{"source": a, "target": b} for a, b in pairs]), problems)
+    row_errors = RowErrors(strict=True)  # a pair that is left out is none that is broken
+    plain = ExampleSource("some", lambda: iter([{"source": a, "target": b} for a, b in pairs]), row_errors)
     source = filtered(plain)
     for _ in range(2):
         assert [pair["target"] for pair in source] == ["Ja", "Nein"]
-        assert source.problems.left_out() == "2 with two equal sides, 1 with an empty side"
-    assert (source.name, source.problems.count) == ("some", 0)
+        assert source.row_errors.filtered_summary() == "2 with two equal sides, 1 with an empty side"
+    assert (source.name, source.row_errors.count) == ("some", 0)
 
 
 def test_what_is_left_out_is_told_before_training():
-    plain = Source("some", lambda: iter([{"source": "a", "target": "a"}] * 1_200))
+    plain = ExampleSource("some", lambda: iter([{"source": "a", "target": "a"}] * 1_200))
     source = filtered(plain)
-    assert problem_lines(source) == []
+    assert format_row_errors(source) == []
     assert list(source) == []
-    assert problem_lines(source) == ["Left out of some: 1,200 with two equal sides"]
+    assert format_row_errors(source) == ["Left out of some: 1,200 with two equal sides"]

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from common.errors import ConfigError, RunError
-from common.text.subwords import END, PADDING, START, Subwords, parted, stretches, train
+from common.text.subwords import (
+    END,
+    PADDING,
+    START,
+    SubwordTokenizer,
+    pretokenize,
+    split_target_pieces,
+    train_vocabulary,
+)
 
 PROPERTY = settings(max_examples=60, deadline=None)
 
@@ -26,7 +34,7 @@ CORPUS = [
     "हिन्दी में कुत्ते दौड़ते हैं 👩🏽‍🚀👩🏽‍🚀 ❤️",
     "  two  blanks\n\n\ttabs\t\tand    lines\r\n",
 ] * 3
-PIECES = train(CORPUS, 600)
+PIECES = train_vocabulary(CORPUS, 600)
 
 characters = st.characters(exclude_categories=["Cs"])
 texts = st.one_of(
@@ -39,12 +47,12 @@ texts = st.one_of(
 
 @pytest.fixture(scope="module")
 def subwords():
-    return Subwords(PIECES)
+    return SubwordTokenizer(PIECES)
 
 
 def cut(text):
     """The stretches of one text as Python strings."""
-    [row] = stretches(tf.constant([text], tf.string)).to_list()
+    [row] = pretokenize(tf.constant([text], tf.string)).to_list()
     return [stretch.decode("utf-8") for stretch in row]
 
 
@@ -57,7 +65,7 @@ def ids_of(subwords, text):
 def small(*pieces):
     """A vocabulary of the single bytes and some pieces, and a function that gives the ids of pieces."""
     every = [*BYTES, *pieces]
-    return Subwords(every), lambda *wanted: [3 + every.index(piece) for piece in wanted]
+    return SubwordTokenizer(every), lambda *wanted: [3 + every.index(piece) for piece in wanted]
 
 
 # stretches
@@ -206,7 +214,7 @@ def test_encode_equals_wordpiece_of_tokenizers(subwords, batch):
 )
 def test_encode_equals_wordpiece_of_tokenizers_with_any_pieces(pieces, batch):
     pieces = [*BYTES, *pieces]
-    assert Subwords(pieces).encode(tf.constant(batch)).to_list() == [wordpiece(pieces, text) for text in batch]
+    assert SubwordTokenizer(pieces).encode(tf.constant(batch)).to_list() == [wordpiece(pieces, text) for text in batch]
 
 
 # decode
@@ -271,13 +279,13 @@ def test_decode_of_nothing_is_nothing(subwords):
 
 def test_train_merges_what_is_frequent():
     # Worked by hand: l and o stand together six times, lo and w as often, then the blank and low four times.
-    assert train(["low lower lowest"] * 2, 3 + 256 + 3) == [*BYTES, "lo", "low", "Ġlow"]
+    assert train_vocabulary(["low lower lowest"] * 2, 3 + 256 + 3) == [*BYTES, "lo", "low", "Ġlow"]
 
 
 def test_train_holds_all_bytes():
     assert set(BYTES) <= set(PIECES)
-    assert train([], 1000) == BYTES
-    assert train(["", " "], 259) == BYTES
+    assert train_vocabulary([], 1000) == BYTES
+    assert train_vocabulary(["", " "], 259) == BYTES
 
 
 def test_train_writes_bytes_as_visible_characters():
@@ -288,36 +296,36 @@ def test_train_writes_bytes_as_visible_characters():
 
 @pytest.mark.parametrize("size", [259, 260, 300, 450])
 def test_train_gives_as_many_ids_as_asked(size):
-    assert len(Subwords(train(CORPUS, size))) == size
+    assert len(SubwordTokenizer(train_vocabulary(CORPUS, size))) == size
 
 
 def test_train_gives_fewer_ids_for_few_texts():
-    assert len(train(["abab"], 1000)) == 257  # ab
+    assert len(train_vocabulary(["abab"], 1000)) == 257  # ab
 
 
 def test_train_has_no_piece_across_stretches():
-    pieces = train(["dogs, dogs, 1984 1984 (a) (a)"] * 9, 1000)
+    pieces = train_vocabulary(["dogs, dogs, 1984 1984 (a) (a)"] * 9, 1000)
     assert not any("," in piece and "s" in piece for piece in pieces)
     assert {"Ġdogs", "Ġ198"} <= set(pieces)
     assert not any("84" in piece for piece in pieces)
 
 
 def test_train_gives_the_same_twice():
-    assert train(iter(CORPUS), 600) == PIECES
-    assert train(CORPUS[::-1], 600) == PIECES
+    assert train_vocabulary(iter(CORPUS), 600) == PIECES
+    assert train_vocabulary(CORPUS[::-1], 600) == PIECES
 
 
 def test_train_reads_more_texts_than_one_batch():
-    assert train((f"{number % 7} dogs" for number in range(2500)), 1000)[-1] == "Ġdogs"
+    assert train_vocabulary((f"{number % 7} dogs" for number in range(2500)), 1000)[-1] == "Ġdogs"
 
 
 def test_train_takes_half_a_pair_of_surrogates():
-    assert "ab" in train(["ab\ud800"] * 2, 300)
+    assert "ab" in train_vocabulary(["ab\ud800"] * 2, 300)
 
 
 def test_train_needs_room_for_the_bytes():
     with pytest.raises(ConfigError, match=r"258 subwords.* at least 259"):
-        train(CORPUS, 258)
+        train_vocabulary(CORPUS, 258)
 
 
 # parted
@@ -326,9 +334,9 @@ def test_train_needs_room_for_the_bytes():
 @PROPERTY
 @given(batch=st.lists(texts, max_size=4), other=texts)
 def test_texts_become_the_same_pieces_by_those_that_they_have(batch, other):
-    pieces, count = parted(PIECES, batch)
+    pieces, count = split_target_pieces(PIECES, batch)
     assert sorted(pieces) == sorted(PIECES) and set(BYTES) <= set(pieces[:count])
-    few, all_of_them = Subwords(pieces[:count]), Subwords(pieces)
+    few, all_of_them = SubwordTokenizer(pieces[:count]), SubwordTokenizer(pieces)
     assert (
         few.encode(tf.constant(batch, tf.string)).to_list()
         == all_of_them.encode(tf.constant(batch, tf.string)).to_list()
@@ -340,8 +348,8 @@ def test_texts_become_the_same_pieces_by_those_that_they_have(batch, other):
 
 def test_some_pieces_come_first_in_any_case():
     every = [*BYTES, "lo", "wer", "low", "er"]
-    assert parted(every, ["low er"], ["wer", "else"]) == ([*BYTES, "wer", "low", "er", "lo"], 259)
-    assert parted(every, []) == (every, 256)
+    assert split_target_pieces(every, ["low er"], ["wer", "else"]) == ([*BYTES, "wer", "low", "er", "lo"], 259)
+    assert split_target_pieces(every, []) == (every, 256)
 
 
 # Subwords
@@ -349,7 +357,7 @@ def test_some_pieces_come_first_in_any_case():
 
 def test_subwords_count_padding_start_and_end():
     assert (PADDING, START, END) == (0, 1, 2)
-    assert len(Subwords([*BYTES, "ab"])) == 3 + 256 + 1
+    assert len(SubwordTokenizer([*BYTES, "ab"])) == 3 + 256 + 1
 
 
 @pytest.mark.parametrize(
@@ -363,7 +371,7 @@ def test_subwords_count_padding_start_and_end():
 )
 def test_subwords_refuse_what_is_no_vocabulary(pieces, message):
     with pytest.raises(RunError, match=message):
-        Subwords(pieces)
+        SubwordTokenizer(pieces)
 
 
 class Served(tf.Module):

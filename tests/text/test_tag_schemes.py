@@ -5,16 +5,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from common.text.tag_schemes import IOB2, Scheme, Tally, bioes, entities, faults, iob2, pieces
+from common.text.tag_schemes import (
+    IOB2,
+    Scheme,
+    SchemeDetector,
+    find_illegal_tags,
+    spans_to_bioes,
+    spans_to_iob2,
+    split_long_sentence,
+    tags_to_spans,
+)
 
 SPANS = [(0, 1, "A"), (1, 3, "A"), (3, 4, "B"), (5, 8, "B")]  # of nine tokens
 
 
 def scheme_of(*sentences):
-    tally = Tally()
+    tally = SchemeDetector()
     for tags in sentences:
         tally.add(tags.split())
-    return tally.scheme()
+    return tally.detect()
 
 
 @pytest.mark.parametrize(
@@ -47,7 +56,7 @@ def test_few_illegal_tags_do_not_change_the_scheme():
     assert scheme_of(*["I-PER I-PER O"] * 9, "I-PER B-PER", *["B-PER O"] * 3).name == "IOB1"
     assert scheme_of(*["B-PER E-PER O S-LOC"] * 9, *["B-PER O", "I-PER O"]).name == "BIOES"
     assert scheme_of(*["B-PER I-PER O"] * 9, "S-PER O B-PER I-PER").name == "IOB2"
-    assert scheme_of(*["B-PER I-PER O"] * 9, "PER O").form == "prefixed"
+    assert scheme_of(*["B-PER I-PER O"] * 9, "PER O").style == "prefixed"
 
 
 @pytest.mark.parametrize(
@@ -68,12 +77,12 @@ def test_few_illegal_tags_do_not_change_the_scheme():
     ],
 )
 def test_entities_in_every_scheme(scheme, tags, spans):
-    assert entities(tags.split(), scheme) == spans
-    assert entities([], scheme) == []
+    assert tags_to_spans(tags.split(), scheme) == spans
+    assert tags_to_spans([], scheme) == []
 
 
 def test_types_may_hold_blanks_and_underscores():
-    assert entities(["B-work of art", "I-work of art", "B-a_b", "I-a_c"]) == [
+    assert tags_to_spans(["B-work of art", "I-work of art", "B-a_b", "I-a_c"]) == [
         (0, 2, "work of art"),
         (2, 3, "a_b"),
         (3, 4, "a_c"),
@@ -82,9 +91,9 @@ def test_types_may_hold_blanks_and_underscores():
 
 @pytest.mark.parametrize("tag", ["NNP", "", "B-", "B- ", "X-PER", "BPER"])
 def test_what_is_no_tag_is_told(tag):
-    assert IOB2.foreign(["O", tag]) == 1
+    assert IOB2.first_invalid(["O", tag]) == 1
     with pytest.raises(ValueError, match=r"has the tag .* none of IOB2"):
-        entities(["O", tag])
+        tags_to_spans(["O", tag])
 
 
 @pytest.mark.parametrize(
@@ -104,7 +113,7 @@ def test_what_is_no_tag_is_told(tag):
     ],
 )
 def test_faults_are_told_in_words(name, tags, told):
-    assert faults(tags.split(), Scheme(name)) == told
+    assert find_illegal_tags(tags.split(), Scheme(name)) == told
 
 
 LEGAL = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from(["A", "B-C", "d e"])), max_size=8)
@@ -123,22 +132,22 @@ def sentences(draw):
 @given(sentences())
 def test_tags_of_entities_mark_them_again(sentence):
     spans, length = sentence
-    for tags, name in ((iob2(spans, length), "IOB2"), (bioes(spans, length), "BIOES")):
+    for tags, name in ((spans_to_iob2(spans, length), "IOB2"), (spans_to_bioes(spans, length), "BIOES")):
         assert len(tags) == length
-        assert entities(tags, Scheme(name)) == spans
-        assert faults(tags, Scheme(name)) == []
-        assert iob2(entities(tags, Scheme(name)), length) == iob2(spans, length)
+        assert tags_to_spans(tags, Scheme(name)) == spans
+        assert find_illegal_tags(tags, Scheme(name)) == []
+        assert spans_to_iob2(tags_to_spans(tags, Scheme(name)), length) == spans_to_iob2(spans, length)
 
 
 @given(st.lists(sentences(), min_size=1, max_size=5))
 def test_scheme_of_tags_that_were_made_is_found(made):
-    written = {name: Tally() for name in ("IOB2", "BIOES")}
+    written = {name: SchemeDetector() for name in ("IOB2", "BIOES")}
     for spans, length in made:
-        written["IOB2"].add(iob2(spans, length))
-        written["BIOES"].add(bioes(spans, length))
+        written["IOB2"].add(spans_to_iob2(spans, length))
+        written["BIOES"].add(spans_to_bioes(spans, length))
     marked = any(spans for spans, _ in made)
-    assert written["IOB2"].scheme() == IOB2
-    assert written["BIOES"].scheme().name == ("BIOES" if marked else "IOB2")
+    assert written["IOB2"].detect() == IOB2
+    assert written["BIOES"].detect().name == ("BIOES" if marked else "IOB2")
 
 
 TAGS = {
@@ -154,24 +163,24 @@ TAGS = {
 @settings(max_examples=200, deadline=None)
 def test_entities_are_those_of_seqeval(name, letters, data):
     tags = data.draw(TAGS[letters])
-    assert entities(tags, Scheme(name)) == [(start, end + 1, type) for type, start, end in get_entities(tags)]
+    assert tags_to_spans(tags, Scheme(name)) == [(start, end + 1, type) for type, start, end in get_entities(tags)]
 
 
 @given(st.lists(TAGS["BIES"], max_size=5))
 def test_faults_counted_are_the_faults_told(lists):
-    tally = Tally()
+    tally = SchemeDetector()
     for tags in lists:
         tally.add(tags)
     for name in ("IOB2", "IO", "IOB1", "BIOES", "IOE"):
-        assert tally.faults(Scheme(name)) == sum(len(faults(tags, Scheme(name))) for tags in lists)
-    best = tally.faults(tally.scheme())
-    assert all(best <= tally.faults(Scheme(name)) for name in ("IOB2", "IO", "IOB1", "BIOES", "IOE"))
+        assert tally.count_illegal(Scheme(name)) == sum(len(find_illegal_tags(tags, Scheme(name))) for tags in lists)
+    best = tally.count_illegal(tally.detect())
+    assert all(best <= tally.count_illegal(Scheme(name)) for name in ("IOB2", "IO", "IOB1", "BIOES", "IOE"))
 
 
 @given(sentences(), st.integers(1, 6))
 def test_pieces_cut_no_entity_that_fits(sentence, most):
     spans, length = sentence
-    cut = pieces(iob2(spans, length), most)
+    cut = split_long_sentence(spans_to_iob2(spans, length), most)
     assert [start for start, _ in cut] == [0, *(end for _, end in cut[:-1])]
     assert cut[-1][1] == length
     assert all(end - start <= most for start, end in cut)

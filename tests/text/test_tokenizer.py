@@ -10,13 +10,13 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from common.text.tokenizer import tokenised
+from common.text.tokenizer import tokenize_with_offsets
 
 PROPERTY = settings(max_examples=100, deadline=None)
 TEXTS = [tf.TensorSpec([None], tf.string)]
 UNSEEN = {*"\u061c\u200b\u200e\u200f\ufeff", *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
 
-compiled = tf.function(tokenised, input_signature=TEXTS)
+compiled = tf.function(tokenize_with_offsets, input_signature=TEXTS)
 
 
 def lists(texts):
@@ -185,7 +185,7 @@ def test_places_of_bytes_that_are_no_utf8_are_those_of_replacement_characters():
 
 
 def test_places_are_int32():
-    found, starts, ends = tokenised(tf.constant(["a b"]))
+    found, starts, ends = tokenize_with_offsets(tf.constant(["a b"]))
     assert (found.dtype, starts.dtype, ends.dtype) == (tf.string, tf.int32, tf.int32)
 
 
@@ -213,7 +213,7 @@ def test_tokens_of_long_texts():
 
 
 def test_tokens_run_in_a_dataset():
-    [(found, _, ends)] = tf.data.Dataset.from_tensors(tf.constant(["I'm", ""])).map(tokenised)
+    [(found, _, ends)] = tf.data.Dataset.from_tensors(tf.constant(["I'm", ""])).map(tokenize_with_offsets)
     assert (found.to_list(), ends.to_list()) == ([[b"I", b"'m"], []], [[1, 3], []])
 
 
@@ -221,7 +221,7 @@ def test_tokens_run_in_a_saved_model(tmp_path):
     class Served(tf.Module):
         @tf.function(input_signature=TEXTS)
         def tokenised(self, texts):
-            found, starts, ends = tokenised(texts)
+            found, starts, ends = tokenize_with_offsets(texts)
             return {"tokens": found, "starts": starts, "ends": ends}
 
     tf.saved_model.save(Served(), tmp_path)

@@ -18,13 +18,13 @@ from common import PROJECT_ROOT as ROOT
 from common.text.vocabulary import (
     BOUNDARY,
     PADDING,
-    Affixes,
+    AffixHasher,
     Vocabulary,
-    affixes,
-    counted,
-    ends,
-    frequent,
-    words,
+    count_words,
+    hash_affixes,
+    most_frequent,
+    tokenize,
+    trim_middle,
 )
 
 PROPERTY = settings(max_examples=60, deadline=None)
@@ -32,7 +32,7 @@ PROPERTY = settings(max_examples=60, deadline=None)
 
 def tokens(text):
     """The words of one text as Python strings."""
-    [row] = words(tf.constant([text])).to_list()
+    [row] = tokenize(tf.constant([text])).to_list()
     return [word.decode("utf-8") for word in row]
 
 
@@ -200,8 +200,8 @@ def test_words_are_lower_case(text, expected):
 def test_words_do_not_depend_on_the_locale():
     code = (
         "from common.runtime.tensorflow_setup import import_tensorflow; tf = import_tensorflow();"
-        "from common.text.vocabulary import words;"
-        "print([word.decode() for word in words(tf.constant(['FILM'])).values.numpy()])"
+        "from common.text.vocabulary import tokenize;"
+        "print([word.decode() for word in tokenize(tf.constant(['FILM'])).values.numpy()])"
     )
     environment = {**os.environ, "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONUTF8": "1"}
     done = subprocess.run(
@@ -241,11 +241,11 @@ def test_words_of_a_blank_text_are_none(text):
 
 
 def test_words_of_no_text_are_no_rows():
-    assert words(tf.constant([], tf.string)).to_list() == []
+    assert tokenize(tf.constant([], tf.string)).to_list() == []
 
 
 def test_words_keep_texts_apart():
-    assert words(tf.constant(["a b", "", "c"])).to_list() == [[b"a", b"b"], [], [b"c"]]
+    assert tokenize(tf.constant(["a b", "", "c"])).to_list() == [[b"a", b"b"], [], [b"c"]]
 
 
 def test_words_of_long_texts():
@@ -256,9 +256,9 @@ def test_words_of_long_texts():
 
 
 def test_words_run_in_a_graph_alike():
-    compiled = tf.function(words, input_signature=[tf.TensorSpec([None], tf.string)])
+    compiled = tf.function(tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
     texts = tf.constant(["It isn’t @you, http://x 1,000 👍🏽!", "", "漢字"])
-    assert compiled(texts).to_list() == words(texts).to_list()
+    assert compiled(texts).to_list() == tokenize(texts).to_list()
 
 
 anything = st.one_of(
@@ -281,8 +281,8 @@ def test_words_are_never_empty_nor_hold_a_blank(text):
 @PROPERTY
 @given(text=anything)
 def test_words_are_the_same_alone_and_in_a_batch(text):
-    batch = words(tf.constant(["x", text, text])).to_list()
-    assert batch[1] == batch[2] == words(tf.constant([text])).to_list()[0]
+    batch = tokenize(tf.constant(["x", text, text])).to_list()
+    assert batch[1] == batch[2] == tokenize(tf.constant([text])).to_list()[0]
 
 
 # Of Unicode 3.2, which every library knows; Σ has two lower-case forms, chosen by what follows (tested above).
@@ -325,11 +325,11 @@ def test_ends_keep_beginning_and_end(rows, most):
     ragged = tf.RaggedTensor.from_row_lengths(tf.constant(flat, tf.int32), [len(row) for row in rows])
     head, tail = most // 2, most - most // 2
     expected = [row if len(row) <= most else row[:head] + row[len(row) - tail :] for row in rows]
-    assert ends(ragged, most).to_list() == expected
+    assert trim_middle(ragged, most).to_list() == expected
 
 
 def test_ends_of_an_odd_number_keep_one_more_of_the_end():
-    assert ends(tf.ragged.constant([["a", "b", "c", "d", "e"]]), 3).to_list() == [[b"a", b"d", b"e"]]
+    assert trim_middle(tf.ragged.constant([["a", "b", "c", "d", "e"]]), 3).to_list() == [[b"a", b"d", b"e"]]
 
 
 # counted and frequent
@@ -341,16 +341,16 @@ simple_words = st.text("abcde", min_size=1, max_size=3)
 @given(batches=st.lists(st.lists(st.lists(simple_words, max_size=8), min_size=1, max_size=5), max_size=4))
 def test_counted_equals_a_count_in_python(batches):
     texts = [[" ".join(text) for text in batch] for batch in batches]
-    assert counted(texts) == Counter(word for batch in batches for text in batch for word in text)
+    assert count_words(texts) == Counter(word for batch in batches for text in batch for word in text)
 
 
 def test_counted_gives_texts_not_bytes():
-    assert counted([["Café café", b"caf\xc3\xa9 \xff"]]) == Counter({"café": 3, "\ufffd": 1})
+    assert count_words([["Café café", b"caf\xc3\xa9 \xff"]]) == Counter({"café": 3, "\ufffd": 1})
 
 
 def test_counted_bounded_keeps_frequent_words():
     batches = [[" ".join([f"rare{chr(97 + i)}x{chr(97 + j)}" for j in range(26)] + ["often"] * 3)] for i in range(20)]
-    counts = counted(batches, max_words=10)
+    counts = count_words(batches, max_words=10)
     assert len(counts) <= 10
     assert counts["often"] == 60
 
@@ -360,26 +360,26 @@ def test_counted_bounded_keeps_words_that_begin_late():
         return [f"rare{chr(97 + i)}x{chr(97 + j)}" for j in range(26)]
 
     batches = [[" ".join(rare(i) + (["late"] * 3 if i >= 10 else []))] for i in range(26)]
-    assert counted(batches, max_words=10)["late"] >= 48 - 26  # an undercount of one a purge at the very most
+    assert count_words(batches, max_words=10)["late"] >= 48 - 26  # an undercount of one a purge at the very most
 
 
 @PROPERTY
 @given(counts=st.dictionaries(simple_words, st.integers(1, 5)), most=st.integers(0, 20), at_least=st.integers(1, 4))
 def test_frequent_keeps_the_most_frequent_in_order(counts, most, at_least):
-    kept = frequent(Counter(counts), most, at_least)
+    kept = most_frequent(Counter(counts), most, at_least)
     ranked = sorted(((-count, word) for word, count in counts.items() if count >= at_least))
     assert kept == [word for _, word in ranked][:most]
 
 
 def test_frequent_does_not_depend_on_the_order_of_counting():
-    assert frequent(Counter("abcabc"), 2, 1) == frequent(Counter("cbacba"), 2, 1) == ["a", "b"]
+    assert most_frequent(Counter("abcabc"), 2, 1) == most_frequent(Counter("cbacba"), 2, 1) == ["a", "b"]
 
 
 # affixes
 
 
 def affix_ids(words, prefixes=(1, 3), suffixes=(2,), buckets=1_000_000):
-    return affixes(tf.constant(words, tf.string), prefixes, suffixes, buckets).numpy()
+    return hash_affixes(tf.constant(words, tf.string), prefixes, suffixes, buckets).numpy()
 
 
 def test_affixes_have_one_id_a_word_and_kind():
@@ -418,7 +418,7 @@ def test_affixes_lie_between_one_and_the_buckets(row, buckets):
 def test_affixes_of_known_words_are_those_cut_anew(rows):
     vocabulary = Vocabulary(KNOWN, 1)
     tokens = tf.ragged.constant(rows, dtype=tf.string, ragged_rank=1)
-    found = Affixes(vocabulary, KNOWN, (1, 3), (2,), 1000).ids(tokens, vocabulary.ids(tokens))
+    found = AffixHasher(vocabulary, KNOWN, (1, 3), (2,), 1000).lookup(tokens, vocabulary.lookup(tokens))
     assert found.row_lengths().numpy().tolist() == [len(row) for row in rows]
     assert found.values.numpy().tolist() == affix_ids([w for row in rows for w in row], buckets=1000).tolist()
 
@@ -426,7 +426,7 @@ def test_affixes_of_known_words_are_those_cut_anew(rows):
 def test_affixes_without_known_words():
     vocabulary = Vocabulary([], 1)
     tokens = tf.ragged.constant([["good"]])
-    found = Affixes(vocabulary, [], (1, 3), (2,), 1000).ids(tokens, vocabulary.ids(tokens))
+    found = AffixHasher(vocabulary, [], (1, 3), (2,), 1000).lookup(tokens, vocabulary.lookup(tokens))
     assert found.values.numpy().tolist() == affix_ids(["good"], buckets=1000).tolist()
 
 
@@ -436,7 +436,7 @@ KNOWN = ["good", "bad", "😀"]
 
 
 def ids_of(vocabulary, rows):
-    return vocabulary.ids(tf.ragged.constant(rows, dtype=tf.string, ragged_rank=1)).to_list()
+    return vocabulary.lookup(tf.ragged.constant(rows, dtype=tf.string, ragged_rank=1)).to_list()
 
 
 def test_vocabulary_ids_of_known_words_follow_the_boundary():
@@ -470,4 +470,4 @@ def test_vocabulary_without_words_has_buckets_only():
 
 
 def test_vocabulary_ids_are_int32():
-    assert Vocabulary(KNOWN, 1).ids(tf.ragged.constant([["good"]])).dtype == tf.int32
+    assert Vocabulary(KNOWN, 1).lookup(tf.ragged.constant([["good"]])).dtype == tf.int32

@@ -13,8 +13,14 @@ from hypothesis.extra import numpy as arrays
 
 from common.errors import ConfigError
 from common.training import distributed
-from common.training.distributed import Peers, packed, spread_random_states, strategy, unpacked
-from common.training.tf_config import Cluster, cluster
+from common.training.distributed import (
+    WorkerGroup,
+    create_strategy,
+    deserialize_arrays,
+    offset_replica_seeds,
+    serialize_arrays,
+)
+from common.training.tf_config import WorkerSpec, read_tf_config
 from tests.helpers.cli_calls import fails
 
 
@@ -24,16 +30,16 @@ def names_cluster(monkeypatch, task, index, **jobs):
 
 def test_cluster_is_none_without_several_workers(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert cluster() is None
+    assert read_tf_config() is None
     names_cluster(monkeypatch, "worker", 0, worker=["a:1"])
-    assert cluster() is None
+    assert read_tf_config() is None
 
 
 def test_cluster_counts_the_chief_first(monkeypatch):
     names_cluster(monkeypatch, "worker", 1, chief=["a:1"], worker=["b:1", "c:1"])
-    assert cluster() == Cluster(("a:1", "b:1", "c:1"), 2)
+    assert read_tf_config() == WorkerSpec(("a:1", "b:1", "c:1"), 2)
     names_cluster(monkeypatch, "chief", 0, chief=["a:1"], worker=["b:1", "c:1"])
-    assert cluster() == Cluster(("a:1", "b:1", "c:1"), 0)
+    assert read_tf_config() == WorkerSpec(("a:1", "b:1", "c:1"), 0)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +54,7 @@ def test_cluster_counts_the_chief_first(monkeypatch):
 def test_cluster_refuses_what_is_no_worker(monkeypatch, task, index, jobs, said):
     names_cluster(monkeypatch, task, index, **jobs)
     with pytest.raises(ConfigError, match=said):
-        cluster()
+        read_tf_config()
 
 
 @pytest.mark.parametrize(
@@ -57,13 +63,13 @@ def test_cluster_refuses_what_is_no_worker(monkeypatch, task, index, jobs, said)
 def test_cluster_that_cannot_be_read_is_an_error(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ConfigError, match="TF_CONFIG in the environment cannot be used"):
-        cluster()
+        read_tf_config()
 
 
 @pytest.mark.parametrize(
     ("wanted", "devices", "said"),
     [
-        ("workers", None, "launch --workers 2 run"),
+        ("multi-worker", None, "launch --workers 2 run"),
         ("mirrored", None, "mirrored needs several devices, and there is one, CPU:0"),
         ("auto", "0", "there is no GPU 0; TensorFlow sees none"),
         ("auto", "0,0", "give numbers of GPUs"),
@@ -76,35 +82,35 @@ def test_strategy_without_its_devices_is_an_error(monkeypatch, wanted, devices, 
     monkeypatch.delenv("TF_CONFIG", raising=False)
     tf.config.list_logical_devices()  # TensorFlow begins with those that there are
     with pytest.raises(ConfigError, match=said):
-        strategy(wanted, devices)
+        create_strategy(wanted, devices)
 
 
-@pytest.mark.parametrize("wanted", ["one", "mirrored"])
+@pytest.mark.parametrize("wanted", ["one-device", "mirrored"])
 def test_strategy_of_one_process_is_refused_in_a_cluster(monkeypatch, wanted):
     names_cluster(monkeypatch, "worker", 0, worker=["a:1", "b:1"])
     with pytest.raises(ConfigError, match=f"--strategy {wanted} trains in one process"):
-        strategy(wanted)
+        create_strategy(wanted)
 
 
 def test_virtual_devices_are_not_for_workers(monkeypatch):
     names_cluster(monkeypatch, "worker", 0, worker=["a:1", "b:1"])
     with pytest.raises(ConfigError, match="Start more workers instead"):
-        strategy("auto", "cpu:2")
+        create_strategy("auto", "cpu:2")
 
 
 def test_strategy_of_one_device_says_why(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert strategy()[1] == "the only device is CPU:0"
-    assert strategy("one") == (tf.distribute.get_strategy(), "as asked for")
-    assert distributed.described(tf.distribute.get_strategy()) == "one device"
+    assert create_strategy()[1] == "the only device is CPU:0"
+    assert create_strategy("one-device") == (tf.distribute.get_strategy(), "as asked for")
+    assert distributed.describe_strategy(tf.distribute.get_strategy()) == "one device"
 
 
 @pytest.mark.parametrize(
     ("name", "instead"),
     [
-        ("tpu", "--strategy mirrored or workers"),
-        ("parameter-server", "--strategy workers"),
-        ("PS", "--strategy workers"),
+        ("tpu", "--strategy mirrored or multi-worker"),
+        ("parameter-server", "--strategy multi-worker"),
+        ("PS", "--strategy multi-worker"),
         ("central_storage", "--strategy mirrored"),
     ],
 )
@@ -132,7 +138,7 @@ def drawn(replicas, times=2):
         generator = keras.random.SeedGenerator()
         layer = keras.layers.Dropout(0.5)
         layer.build([8])
-    spread_random_states(replicas, [generator.state, layer.seed_generator.state])
+    offset_replica_seeds(replicas, [generator.state, layer.seed_generator.state])
 
     @tf.function
     def draw():
@@ -163,15 +169,19 @@ def test_first_replica_draws_what_one_device_does(three_replicas):
 
 
 def test_items_are_spread_over_replicas_in_order(three_replicas):
-    peers = Peers(three_replicas)
+    workers = WorkerGroup(three_replicas)
     asked = []
 
     def squares(items):
         asked.append(items)
-        found = tf.function(lambda *values: peers.on_replicas(lambda one: one * one, values))(*map(tf.constant, items))
+        found = tf.function(lambda *values: workers.run_on_replicas(lambda value: value * value, values))(
+            *map(tf.constant, items)
+        )
         return [[one.numpy()] for one in found]
 
-    assert [(item, int(found)) for item, (found,) in peers.spread(range(7), squares)] == [(n, n * n) for n in range(7)]
+    assert [(item, int(found)) for item, (found,) in workers.map_over_replicas(range(7), squares)] == [
+        (n, n * n) for n in range(7)
+    ]
     assert asked == [[0, 1, 2], [3, 4, 5], [6, 6, 6]]
 
 
@@ -179,13 +189,13 @@ def test_items_are_spread_over_replicas_in_order(three_replicas):
 
 
 def test_a_process_alone_is_told_what_it_tells():
-    peers = Peers(tf.distribute.get_strategy())
-    assert peers.chief and (peers.index, peers.count, peers.local) == (0, 1, 1)
-    assert peers.agreed(1.5, 2) == (1.5, 2)
-    assert peers.exchanged(b"mine") == [b"mine"]
-    assert peers.told(["a", None]) == ["a", None]
-    assert peers.any(True) and not peers.any(False)
-    peers.check_alike({"seed": "1"})
+    workers = WorkerGroup(tf.distribute.get_strategy())
+    assert workers.is_chief and (workers.index, workers.count, workers.local) == (0, 1, 1)
+    assert workers.broadcast_floats(1.5, 2) == (1.5, 2)
+    assert workers.all_gather_bytes(b"own") == [b"own"]
+    assert workers.broadcast_json(["a", None]) == ["a", None]
+    assert workers.any_worker(True) and not workers.any_worker(False)
+    workers.assert_identical({"seed": "1"})
 
 
 TEXTS = st.lists(st.binary(max_size=9), max_size=4).map(lambda texts: np.array(texts, object))
@@ -197,7 +207,7 @@ NUMBERS = st.sampled_from([np.float32, np.int64, np.int32, np.bool_]).flatmap(
 @settings(deadline=None)
 @given(st.lists(st.lists(st.one_of(NUMBERS, TEXTS), max_size=3), max_size=3))
 def test_arrays_are_unpacked_as_they_were_packed(groups):
-    found = list(unpacked(packed(groups)))
+    found = list(deserialize_arrays(serialize_arrays(groups)))
     assert [len(group) for group in found] == [len(group) for group in groups]
     for one, other in zip(chain(*groups), chain(*found), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -10,7 +10,7 @@ import pytest
 from common import discovery
 from common.errors import DataError, RunError
 from common.training import encoded_cache, encoded_dataset
-from common.training.encoded_dataset import prepared
+from common.training.encoded_dataset import prepare_run
 from tests.helpers.cli_calls import SMALL, call, good, tiny_texts, write
 
 VERSIONS = {"tensorflow": "1"}
@@ -29,8 +29,8 @@ def data(tmp_path):
     return write(tmp_path / "reviews.csv", tiny_texts(80))
 
 
-def ready(data, versions=VERSIONS, going_on=(), **values):
-    return prepared(NAME, discovery.load_config(NAME).Config(data=(str(data),), **values), versions, *going_on)
+def ready(data, versions=VERSIONS, resumed=(), **values):
+    return prepare_run(NAME, discovery.load_recipe_config(NAME).Config(data=(str(data),), **values), versions, *resumed)
 
 
 def taken(capsys):
@@ -46,8 +46,8 @@ def alike(one, other):
             same = other.stores[name].columns[key]
             assert column.values.dtype == same.values.dtype
             assert np.array_equal(column.values, same.values)
-            assert (column.starts is None) == (same.starts is None)
-            assert column.starts is None or np.array_equal(column.starts, same.starts)
+            assert (column.row_splits is None) == (same.row_splits is None)
+            assert column.row_splits is None or np.array_equal(column.row_splits, same.row_splits)
     return True
 
 
@@ -63,7 +63,7 @@ def test_next_run_takes_over_the_same_assets_and_columns(cache, data, capsys, mo
     assert alike(first, second)
     first.close()
     second.close()
-    assert alike(ready(data, keep_encoded=False), ready(data))  # after both are gone
+    assert alike(ready(data, cache_encoded=False), ready(data))  # after both are gone
 
 
 def test_settings_that_encoding_does_not_look_at_may_differ(cache, data, capsys):
@@ -75,10 +75,17 @@ def test_settings_that_encoding_does_not_look_at_may_differ(cache, data, capsys)
 
 @pytest.mark.parametrize(
     "other",
-    [{"max_length": 5}, {"min_count": 1}, {"vocabulary": 3}, {"split": "60,20,20"}, {"limit": 40}, {"strict": True},
-     {"affix_buckets": 9}],
+    [
+        {"max_length": 5},
+        {"min_count": 1},
+        {"vocabulary_size": 3},
+        {"split": "60,20,20"},
+        {"limit": 40},
+        {"strict": True},
+        {"affix_buckets": 9},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_settings_that_matter_may_not_differ(cache, data, capsys, other):
     ready(data)
     capsys.readouterr()
@@ -151,7 +158,7 @@ def test_broken_rows_are_told_each_time(cache, data, capsys):
 
 
 def test_nothing_is_kept_where_it_may_not_be(cache, data):
-    found = ready(data, keep_encoded=False)
+    found = ready(data, cache_encoded=False)
     assert len(found.stores["train"])
     found.close()
     assert list(cache.iterdir()) == []
@@ -182,13 +189,13 @@ def test_leftovers_of_processes_that_are_gone_are_removed(cache, data):
 def test_run_that_goes_on_keeps_its_assets(cache, data, capsys):
     first = ready(data)
     fingerprint = first.splits.fingerprint
-    assert alike(first, ready(data, going_on=(first.assets, fingerprint), epochs=first.config.epochs))
+    assert alike(first, ready(data, resumed=(first.assets, fingerprint), epochs=first.config.epochs))
     assert taken(capsys)
     other = first.assets | {"words": first.assets["words"][:3]}
-    found = ready(data, going_on=(other, fingerprint), epochs=first.config.epochs)
+    found = ready(data, resumed=(other, fingerprint), epochs=first.config.epochs)
     assert found.assets == other and not taken(capsys)
     with pytest.raises(RunError, match="The data has changed"):
-        ready(data, going_on=(first.assets, "another"))
+        ready(data, resumed=(first.assets, "another"))
 
 
 @pytest.mark.slow
@@ -197,7 +204,7 @@ def test_two_runs_by_the_command_line_share_what_was_encoded(cache, data, tmp_pa
     assert TAKEN not in call(*words, "--run-dir", tmp_path / "a").stderr
     again = call(*words, "--run-dir", tmp_path / "b", "--seed", "1")
     assert TAKEN in again.stderr
-    best = [np.load(tmp_path / run / "best.npz") for run in "ab"]
+    best = [np.load(tmp_path / run / "best_weights.npz") for run in "ab"]
     assert all(np.array_equal(best[0][name], best[1][name]) for name in best[0].files)
-    assert TAKEN not in call(*words, "--run-dir", tmp_path / "c", "--no-keep-encoded").stderr
+    assert TAKEN not in call(*words, "--run-dir", tmp_path / "c", "--no-cache-encoded").stderr
     good("predict", tmp_path / "b", "fine")

@@ -11,16 +11,18 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.training.muon import orthogonalised
-from common.training.optimizer import SCALE_START, SCALE_STEPS, AdamW
-from common.training.schedules import learning_rate
+from common.training.muon import newton_schulz
+from common.training.optimizer import SCALE_START, SCALE_STEPS, AdamWMuon
+from common.training.schedules import learning_rate_at
 
 ROWS, WIDTH = 6, 3
 
 
 def adam(*values, weight_decay=0.0, clip_norm=0.0, average=0.0, scaled=False):
     """The optimizer of new variables."""
-    return AdamW([tf.Variable(tf.constant(v, tf.float32)) for v in values], weight_decay, clip_norm, average, scaled)
+    return AdamWMuon(
+        [tf.Variable(tf.constant(v, tf.float32)) for v in values], weight_decay, clip_norm, average, scaled
+    )
 
 
 def applied(optimizer, gradients, weight=1.0, rate=0.1):
@@ -140,7 +142,7 @@ def test_sparse_first_update_equals_the_dense_one():
     some, all_rows = adam(start), adam(start)
     applied(some, [sparse(rows, gradient)])
     applied(all_rows, [table])
-    for found, expected in zip(some.state().values(), all_rows.state().values(), strict=True):
+    for found, expected in zip(some.variables_by_name().values(), all_rows.variables_by_name().values(), strict=True):
         np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-6)
     np.testing.assert_allclose(some.variables[0].numpy(), all_rows.variables[0].numpy(), atol=1e-6)
 
@@ -330,7 +332,9 @@ def test_replicas_equal_one_with_all_gradients(options, three_replicas):
             weight=sum(weights),
         )
     for ours, expected in zip(
-        [*many.variables, *many.state().values()], [*one.variables, *one.state().values()], strict=True
+        [*many.variables, *many.variables_by_name().values()],
+        [*one.variables, *one.variables_by_name().values()],
+        strict=True,
     ):
         copies = [copy.numpy() for copy in strategy.experimental_local_results(ours)]
         np.testing.assert_array_equal(copies[0], copies[1])
@@ -349,14 +353,14 @@ def test_state_restored_goes_on_to_the_same_weights():
         applied(whole, [SCALE_START * numbers(step, 2, 2)])
         if step < 2:
             applied(first, [SCALE_START * numbers(step, 2, 2)])
-    for name, variable in second.state().items():
-        variable.assign(first.state()[name].numpy())
+    for name, variable in second.variables_by_name().items():
+        variable.assign(first.variables_by_name()[name].numpy())
     second.variables[0].assign(first.variables[0].numpy())
     for step in (2, 3):
         applied(second, [SCALE_START * numbers(step, 2, 2)])
     np.testing.assert_array_equal(second.variables[0].numpy(), whole.variables[0].numpy())
-    for name, variable in whole.state().items():
-        np.testing.assert_array_equal(second.state()[name].numpy(), variable.numpy())
+    for name, variable in whole.variables_by_name().items():
+        np.testing.assert_array_equal(second.variables_by_name()[name].numpy(), variable.numpy())
 
 
 # Muon
@@ -366,7 +370,7 @@ def test_orthogonalised_matrices_have_singular_values_near_to_one():
     random = np.random.default_rng(2)
     for shape in ((4, 9), (9, 4), (6, 6), (5, 7), (300, 20)):
         matrix = random.normal(size=shape).astype(np.float32)
-        found = orthogonalised(tf.constant(matrix)).numpy()
+        found = newton_schulz(tf.constant(matrix)).numpy()
         left, values, right = np.linalg.svd(matrix, full_matrices=False)
         assert found.shape == shape
         turned = left.T @ found @ right.T  # diagonal, since the singular vectors stay
@@ -383,7 +387,7 @@ def test_orthogonalised_in_bfloat16_are_nearly_the_same():
     random = np.random.default_rng(2)
     for shape in ((40, 90), (200, 60), (60, 60)):
         matrix = tf.constant(random.normal(size=shape), tf.float32)
-        exact, found = orthogonalised(matrix).numpy(), orthogonalised(matrix, half=True).numpy()
+        exact, found = newton_schulz(matrix).numpy(), newton_schulz(matrix, half=True).numpy()
         assert found.dtype == np.float32 and (found != exact).any()
         assert np.linalg.norm(found - exact) < 0.06 * np.linalg.norm(exact)
 
@@ -391,13 +395,13 @@ def test_orthogonalised_in_bfloat16_are_nearly_the_same():
 def test_muon_updates_by_the_orthogonal_momentum_in_the_size_of_adam():
     start = numbers(1, 3, 5)
     variable, other = tf.Variable(start), tf.Variable(start)
-    optimizer = AdamW([variable, other], 0.1, 0, 0, False, [variable])
+    optimizer = AdamWMuon([variable, other], 0.1, 0, 0, False, [variable])
     momentum, expected = np.zeros((3, 5), np.float32), start.copy()
     for step in range(3):
         gradient = numbers(step + 2, 3, 5)
         applied(optimizer, [gradient, gradient], rate=0.01)
         momentum = 0.95 * momentum + gradient
-        turned = orthogonalised(tf.constant(gradient + 0.95 * momentum)).numpy()
+        turned = newton_schulz(tf.constant(gradient + 0.95 * momentum)).numpy()
         expected -= 0.01 * (0.2 * 5**0.5 * turned + 0.1 * expected)
         np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-4, atol=1e-6)
     assert np.abs(other.numpy() - expected).max() > 1e-3  # which AdamW updated
@@ -405,7 +409,7 @@ def test_muon_updates_by_the_orthogonal_momentum_in_the_size_of_adam():
 
 def test_muon_takes_the_columns_of_a_convolutions_kernel_for_a_matrix():
     kernel, matrix = tf.Variable(numbers(1, 3, 2, 5, 4)), tf.Variable(numbers(1, 3, 2, 5, 4).reshape(30, 4))
-    optimizer = AdamW([kernel, matrix], 0.1, 0, 0, False, [kernel, matrix])
+    optimizer = AdamWMuon([kernel, matrix], 0.1, 0, 0, False, [kernel, matrix])
     for step in range(2):
         gradient = numbers(step + 2, 3, 2, 5, 4)
         applied(optimizer, [gradient, gradient.reshape(30, 4)], rate=0.01)
@@ -415,14 +419,18 @@ def test_muon_takes_the_columns_of_a_convolutions_kernel_for_a_matrix():
 
 def test_muon_keeps_all_when_float16_overflows():
     variable = tf.Variable(numbers(1, 3, 5))
-    optimizer = AdamW([variable], 0.1, 1.0, 0.9, True, [variable])
+    optimizer = AdamWMuon([variable], 0.1, 1.0, 0.9, True, [variable])
     applied(optimizer, [SCALE_START * numbers(2, 3, 5)])
-    kept = {name: one.numpy() for name, one in optimizer.state().items() if name.split("/")[0] in ("first", "averages")}
+    kept = {
+        name: one.numpy()
+        for name, one in optimizer.variables_by_name().items()
+        if name.split("/")[0] in ("first", "averages")
+    }
     before = variable.numpy()
     applied(optimizer, [np.full((3, 5), np.inf, np.float32)])
     np.testing.assert_array_equal(variable.numpy(), before)
     for name, value in kept.items():
-        np.testing.assert_array_equal(optimizer.state()[name].numpy(), value)
+        np.testing.assert_array_equal(optimizer.variables_by_name()[name].numpy(), value)
 
 
 # The schedule
@@ -431,7 +439,7 @@ SCHEDULES = ["constant", "linear", "cosine", "inverse-sqrt"]
 
 
 def rate_at(progress, warmup, schedule, peak=2.0):
-    return float(learning_rate(tf.constant(progress), peak, warmup, schedule))
+    return float(learning_rate_at(tf.constant(progress), peak, warmup, schedule))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -9,20 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import RunError
-from common.training.base_run import Origin
-from common.training.transfer import Inherited
-from common.training.weights import model_weights
-from common.types import Axis
+from common.training.base_run import BaseRun
+from common.training.transfer import WeightTransferPlan
+from common.training.weights import get_model_weights
+from common.types import NamedAxis
 
 
-class Named:
+class NamedAxes:
     """Of a recipe what transfer asks: what axes stand for."""
 
     def __init__(self, **axes):
-        self.found = {path.replace("__", "/"): named for path, named in axes.items()}
+        self.axes = {path.replace("__", "/"): named for path, named in axes.items()}
 
-    def axes(self):
-        return self.found
+    def get_weight_axes(self):
+        return self.axes
 
 
 def model(words=4, units=3, labels=2, name="table"):
@@ -34,39 +34,41 @@ def model(words=4, units=3, labels=2, name="table"):
 
 def filled(model, start=1.0):
     """Weights with numbers of their own."""
-    found = {}
-    for path, value in model_weights(model).items():
-        found[path] = np.arange(value.size, dtype=np.float32).reshape(value.shape) + start
+    weights = {}
+    for path, value in get_model_weights(model).items():
+        weights[path] = np.arange(value.size, dtype=np.float32).reshape(value.shape) + start
         start += 100 + value.size
-    return found
+    return weights
 
 
-def moved(old, old_axes, new, new_axes, shares=None):
+def transferred(old, old_axes, new, new_axes, shares=None):
     """(the report, the new model's weights, those before) of a transfer."""
-    before = model_weights(new)
-    inherited = Inherited(Origin(Path("runs/old"), old), old_axes and Named(**old_axes).axes())
-    inherited.plan(Named(**new_axes), new)
-    inherited.apply(new, shares)
-    return inherited.report, model_weights(new), before
+    before = get_model_weights(new)
+    transfer_plan = WeightTransferPlan(
+        BaseRun(Path("runs/old"), old), old_axes and NamedAxes(**old_axes).get_weight_axes()
+    )
+    transfer_plan.match_weights(NamedAxes(**new_axes), new)
+    transfer_plan.copy_weights(new, shares)
+    return transfer_plan.report, get_model_weights(new), before
 
 
 def axes(words, labels, like=None):
-    names = Axis(labels, labels=labels)
-    return {"table__embeddings": {0: Axis(words, like)}, "labels__kernel": {1: names}, "labels__bias": {0: names}}
+    names = NamedAxis(labels, labels=labels)
+    return {"table__embeddings": {0: NamedAxis(words, like)}, "labels__kernel": {1: names}, "labels__bias": {0: names}}
 
 
-def test_the_same_network_is_kept_whole():
+def test_the_same_network_is_copied_whole():
     old = filled(model())
-    report, after, _ = moved(old, axes("abcd", ["x", "y"]), model(), axes("abcd", ["x", "y"]))
+    report, after, _ = transferred(old, axes("abcd", ["x", "y"]), model(), axes("abcd", ["x", "y"]))
     for path, value in old.items():
         np.testing.assert_array_equal(after[path], value)
-    assert report.as_json()["weights"] == {"kept": 12 + 6 + 2, "extended": 0, "fresh": 0, "dropped": 0}
-    assert report.kept == set(old)
+    assert report.as_json()["weights"] == {"copied": 12 + 6 + 2, "extended": 0, "initialized": 0, "unused": 0}
+    assert report.copied == set(old)
 
 
 def test_rows_are_found_by_their_names():
     old = filled(model(4, 3, 2))
-    report, after, before = moved(
+    report, after, before = transferred(
         old,
         axes(["?", "a", "b", "c"], ["x", "y"], "?"),
         model(5, 3, 3),
@@ -80,30 +82,30 @@ def test_rows_are_found_by_their_names():
         after["labels/bias"], [old["labels/bias"][1], before["labels/bias"][1], old["labels/bias"][0]]
     )
     assert report.as_json()["extended"] == {
-        "table/embeddings": {"kept": 12, "fresh": 3, "rows": [[4, 1]]},
-        "labels/kernel": {"kept": 6, "fresh": 3, "rows": [[2, 1]]},
-        "labels/bias": {"kept": 2, "fresh": 1, "rows": [[2, 1]]},
+        "table/embeddings": {"copied": 12, "initialized": 3, "rows": [[4, 1]]},
+        "labels/kernel": {"copied": 6, "initialized": 3, "rows": [[2, 1]]},
+        "labels/bias": {"copied": 2, "initialized": 1, "rows": [[2, 1]]},
     }
-    assert report.as_json()["weights"] == {"kept": 0, "extended": 27, "fresh": 0, "dropped": 0}
+    assert report.as_json()["weights"] == {"copied": 0, "extended": 27, "initialized": 0, "unused": 0}
 
 
-def test_what_is_not_used_is_dropped_and_counted():
+def test_what_is_not_used_is_counted():
     old = filled(model(4, 3, 3)) | {"gone/kernel": np.zeros([5, 5], np.float32)}
-    report, after, before = moved(old, axes("abcd", ["x", "y", "z"]), model(2, 3, 2), axes("bd", ["n", "z"]))
+    report, after, before = transferred(old, axes("abcd", ["x", "y", "z"]), model(2, 3, 2), axes("bd", ["n", "z"]))
     np.testing.assert_array_equal(after["table/embeddings"], old["table/embeddings"][[1, 3]])
-    assert report.dropped == {"table/embeddings": 6, "labels/kernel": 6, "labels/bias": 2, "gone/kernel": 25}
+    assert report.unused == {"table/embeddings": 6, "labels/kernel": 6, "labels/bias": 2, "gone/kernel": 25}
     np.testing.assert_array_equal(after["labels/bias"], [before["labels/bias"][0], old["labels/bias"][2]])
-    text = "\n".join(report.lines())
-    assert "labels/kernel (1 kept and 1 new)" in text
-    assert "dropped" in text and " 39 " in text
+    text = "\n".join(report.format_lines())
+    assert "labels/kernel (1 copied and 1 new)" in text
+    assert "unused" in text and " 39 " in text
 
 
-def test_no_shared_label_makes_the_last_layer_fresh():
+def test_no_shared_label_initializes_the_last_layer():
     old = filled(model())
-    report, after, before = moved(old, axes("abcd", ["x", "y"]), model(), axes("abcd", ["p", "q"]))
-    assert report.kinds()["fresh"] == {"labels/kernel": 6, "labels/bias": 2}
+    report, after, before = transferred(old, axes("abcd", ["x", "y"]), model(), axes("abcd", ["p", "q"]))
+    assert report.sizes_by_outcome()["initialized"] == {"labels/kernel": 6, "labels/bias": 2}
     np.testing.assert_array_equal(after["labels/kernel"], before["labels/kernel"])
-    assert report.kept == {"table/embeddings"}
+    assert report.copied == {"table/embeddings"}
 
 
 def test_of_a_row_stays_the_share_that_is_said_and_nothing_of_zeros():
@@ -112,16 +114,16 @@ def test_of_a_row_stays_the_share_that_is_said_and_nothing_of_zeros():
     new = model(4, 2)
     new.get_layer("table").embeddings.assign([[1, 1], [2, 2], [3, 3], [4, 0]])
     shares = {"table/embeddings": np.array([0.25, 0.5, 0.5, 1])}
-    report, after, _ = moved(old, axes("abcd", "xy"), new, axes(["c", "b", "new", "a"], "xy"), shares)
-    # c: 0.25 * (2, 6) + 0.75 * (1, 1). b: the source's is zero. new: not the source's. a: the source's alone.
+    report, after, _ = transferred(old, axes("abcd", "xy"), new, axes(["c", "b", "new", "a"], "xy"), shares)
+    # c: 0.25 * (2, 6) + 0.75 * (1, 1). b: the base run's is zero. new: not the base run's. a: the base run's alone.
     np.testing.assert_allclose(after["table/embeddings"], [[1.25, 2.25], [2, 2], [3, 3], [8, 4]])
     np.testing.assert_array_equal(after["labels/kernel"], old["labels/kernel"])  # no share is said of it
     assert report.as_json()["extended"]["table/embeddings"]["rows"] == [[3, 1]]
 
 
-def test_another_shape_is_fresh():
-    report, _, _ = moved(filled(model(4, 3)), {}, model(4, 3, labels=5), {})
-    assert (report.kinds()["kept"], report.kinds()["fresh"]) == (
+def test_another_shape_is_initialized():
+    report, _, _ = transferred(filled(model(4, 3)), {}, model(4, 3, labels=5), {})
+    assert (report.sizes_by_outcome()["copied"], report.sizes_by_outcome()["initialized"]) == (
         {"table/embeddings": 12},
         {"labels/kernel": 15, "labels/bias": 5},
     )
@@ -129,25 +131,25 @@ def test_another_shape_is_fresh():
 
 def test_rows_without_known_names_are_not_taken():
     """A file of weights does not tell whose its rows are."""
-    report, after, before = moved(filled(model()), None, model(), {"table__embeddings": {0: Axis("abcd")}})
+    report, after, before = transferred(filled(model()), None, model(), {"table__embeddings": {0: NamedAxis("abcd")}})
     np.testing.assert_array_equal(after["table/embeddings"], before["table/embeddings"])
-    assert report.kept == {"labels/kernel", "labels/bias"}
+    assert report.copied == {"labels/kernel", "labels/bias"}
 
 
-def test_nothing_kept_is_an_error():
-    with pytest.raises(RunError, match="Nothing of runs/old could be kept"):
-        moved(filled(model(4, 3, 2)), {}, model(5, 2, 3, name="other"), {})
+def test_nothing_copied_is_an_error():
+    with pytest.raises(RunError, match="Nothing of runs/old could be copied"):
+        transferred(filled(model(4, 3, 2)), {}, model(5, 2, 3, name="other"), {})
 
 
 def test_labels_that_differ_in_spelling_are_told():
     old = filled(model(labels=3))
-    report, _, _ = moved(
+    report, _, _ = transferred(
         old,
         axes("abcd", ["Positive", "negative", "other"]),
         model(labels=3),
         axes("abcd", ["positive", "negativ", "rest"]),
     )
-    assert report.unlike == [("negativ", "negative"), ("positive", "Positive")]
+    assert report.similar_labels == [("negativ", "negative"), ("positive", "Positive")]
 
 
 NAMES = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True)
@@ -158,11 +160,11 @@ NAMES = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=Tru
 def test_every_shared_name_keeps_its_row_and_no_other_changes(old_names, new_names):
     old = {"table/embeddings": np.random.default_rng(1).normal(size=(len(old_names), 2)).astype(np.float32)}
     old |= {"labels/kernel": np.ones([2, 2], np.float32)}
-    report, after, before = moved(
+    report, after, before = transferred(
         old,
-        {"table__embeddings": {0: Axis(old_names)}},
+        {"table__embeddings": {0: NamedAxis(old_names)}},
         model(len(new_names), 2),
-        {"table__embeddings": {0: Axis(new_names)}},
+        {"table__embeddings": {0: NamedAxis(new_names)}},
     )
     for place, name in enumerate(new_names):
         wanted = (
@@ -170,5 +172,5 @@ def test_every_shared_name_keeps_its_row_and_no_other_changes(old_names, new_nam
         )
         np.testing.assert_array_equal(after["table/embeddings"][place], wanted)
     shared = len(set(old_names) & set(new_names))
-    assert report.moved["table/embeddings"].kept == 2 * shared
-    assert report.dropped.get("table/embeddings", 0) == 2 * (len(old_names) - shared)
+    assert report.transfers["table/embeddings"].copied == 2 * shared
+    assert report.unused.get("table/embeddings", 0) == 2 * (len(old_names) - shared)

@@ -13,23 +13,24 @@ import numpy as np
 import pytest
 
 from common import PROJECT_ROOT as ROOT
-from common.commands.launch import cluster, free_addresses, processors
+from common.commands.launch import find_free_addresses, make_tf_config
 from common.commands.process_supervisor import LOST
 from common.inference import served_model
+from common.runtime.parallel import available_cpus
 from tests.helpers.cli_calls import SMALL, fails, good, tiny_texts, write
 from tests.helpers.trainers import SMALL_OF, assert_same_weights, made, made_up, trained
 
 pytestmark = pytest.mark.slow
-SHARED = {"noise": False, "epochs": 2}
+SHARED = {"stochastic_regularization": False, "epochs": 2}
 JOBS = {
     # 53 examples in batches of 18: the last one is not full, and 3 workers do not divide it evenly.
     **{
-        name: {**SHARED, "name": name, "count": 53, "batch_size": 18, "average": 0.9, "weight_decay": 0.01}
+        name: {**SHARED, "name": name, "count": 53, "batch_size": 18, "ema_momentum": 0.9, "weight_decay": 0.01}
         for name in SMALL_OF
     },
     # Which 3 workers fill up, with rows that must not count in the statistics of batches.
     "odd": {**SHARED, "name": "image_classification", "count": 53, "batch_size": 16},
-    "parts": {**SHARED, "name": "ner", "count": 31, "batch_size": 12, "accumulate": 2},
+    "parts": {**SHARED, "name": "ner", "count": 31, "batch_size": 12, "gradient_accumulation_steps": 2},
     "tokens": {**SHARED, "name": "translation", "count": 31, "batch_type": "tokens", "batch_size": 120},
 }
 OF_ONE_POOL = {"odd": 3, "parts": 2, "tokens": 2}  # for each job takes all workers of a pool some seconds
@@ -42,11 +43,16 @@ def jobs_of(workers):
 
 
 def environments(count):
-    addresses = free_addresses(count)
+    addresses = find_free_addresses(count)
     path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
     threads = str(max(1, (os.cpu_count() or 1) // count))
     return [
-        {**os.environ, "TF_CONFIG": cluster(addresses, at), "PYTHONPATH": path, "TF_NUM_INTRAOP_THREADS": threads}
+        {
+            **os.environ,
+            "TF_CONFIG": make_tf_config(addresses, at),
+            "PYTHONPATH": path,
+            "TF_NUM_INTRAOP_THREADS": threads,
+        }
         for at in range(count)
     ]
 
@@ -54,8 +60,8 @@ def environments(count):
 def all_of(commands, environments):
     """(exit status, stderr) of processes that run at the same time."""
     started = [
-        subprocess.Popen(command, cwd=ROOT, env=one, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for command, one in zip(commands, environments, strict=True)
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for command, environment in zip(commands, environments, strict=True)
     ]
     try:
         return [(process.communicate(timeout=TIMEOUT)[1], process.returncode) for process in started]
@@ -78,16 +84,16 @@ def pool(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone():
     """(facts, weights, measures) of a job on one device, each computed once."""
-    kept = {}
+    results = {}
 
     def of(job):
-        if job not in kept:
+        if job not in results:
             trainer = made(**JOBS[job])
             facts = trained(trainer)
-            served = served_model.of_model(trainer.recipe, trainer.model, trainer.config)
-            measured = served.measures(made_up("sentiment", 300)) if JOBS[job]["name"] == "sentiment" else {}
-            kept[job] = facts, trainer.weights(), measured
-        return kept[job]
+            served = served_model.serve_model(trainer.recipe, trainer.model, trainer.config)
+            measured = served.compute_metrics(made_up("sentiment", 300)) if JOBS[job]["name"] == "sentiment" else {}
+            results[job] = facts, trainer.get_weights(), measured
+        return results[job]
 
     return of
 
@@ -104,15 +110,15 @@ def told_by(pool, job, index):
 @pytest.mark.parametrize("job", JOBS)
 def test_workers_give_the_numbers_of_one_device(pool, alone, job):
     count = pool[0]
-    found = [told_by(pool, job, index) for index in range(count)]
+    outcomes = [told_by(pool, job, index) for index in range(count)]
     expected, weights, _ = alone(job)
-    for facts, theirs, _ in found:
+    for facts, worker_weights, _ in outcomes:
         for first, second in zip(expected, facts, strict=True):
             assert first["steps"] == second["steps"]
             assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)  # sums of floats in another order
             # Adam moves a weight by its gradient's sign, however small, so that rounding shows in a few of them.
             assert first["valid_loss"] == pytest.approx(second["valid_loss"], abs=5e-4)
-        assert_same_weights(weights, theirs, tolerance=1e-4)
+        assert_same_weights(weights, worker_weights, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -141,9 +147,9 @@ def test_workers_agree_on_what_they_exchange(pool):
             "any": [False, True],
             "exchanged": ["ab" * at for at in range(count)],
             "large": [100_000 * (at + 1) for at in range(count)],
-            "told": {"path": "runs/0", "old": False},
+            "broadcast": {"path": "runs/0", "old": False},
             "spread": [[item, [str(item), ""]] for item in range(7)],
-            "alike": None,
+            "identical": None,
             "differ": "Worker 1 differs from worker 0 in --epochs: 3, not 2. Start all workers by the same"
             " command, with the same code and data.",
         }
@@ -160,7 +166,7 @@ def training(data, folder):
 
 
 def weights_of(folder):
-    with np.load(folder / "best.npz") as stored:
+    with np.load(folder / "best_weights.npz") as stored:
         return dict(stored)
 
 
@@ -203,7 +209,7 @@ def test_run_that_was_stopped_and_lost_a_worker_ends_as_the_uninterrupted_one(re
     assert (cut / "checkpoint.npz").exists() and not (cut / "metrics.json").exists()
 
     before = len((cut / "history.jsonl").read_text().splitlines())
-    process = launched("--restarts", "1", *words, "--run-dir", cut)
+    process = launched("--max-restarts", "1", *words, "--run-dir", cut)
     wait_for_epochs(cut, before + 2, process)
     os.kill(worker_process(process, 1), signal.SIGKILL)
     shown, told = process.communicate(timeout=TIMEOUT)
@@ -212,9 +218,20 @@ def test_run_that_was_stopped_and_lost_a_worker_ends_as_the_uninterrupted_one(re
     assert "Restart 1 of 1" in told and "[0] Resumed" in told
 
     # The uninterrupted one by a launcher for each of two hosts, with as many threads as workers of one launcher have.
-    hosts, threads = ",".join(free_addresses(2)), {"TF_NUM_INTRAOP_THREADS": str(max(1, processors() // 2))}
+    hosts, threads = ",".join(find_free_addresses(2)), {"TF_NUM_INTRAOP_THREADS": str(max(1, available_cpus() // 2))}
     launchers = [
-        [sys.executable, "cli.py", "launch", "--hosts", hosts, "--index", index, *map(str, words), "--run-dir", whole]
+        [
+            sys.executable,
+            "cli.py",
+            "launch",
+            "--hosts",
+            hosts,
+            "--worker-index",
+            index,
+            *map(str, words),
+            "--run-dir",
+            whole,
+        ]
         for index in "01"
     ]
     for told, status in all_of(launchers, [os.environ | threads] * 2):
@@ -226,8 +243,8 @@ def test_a_worker_that_lost_the_other_one_ends_by_itself_and_can_be_started_anew
     """As a scheduler starts them, without our launcher, which would end it."""
     command = training(reviews, tmp_path / "run")
     started = [
-        subprocess.Popen([*command, "--epochs", "4000"], cwd=ROOT, env=one, stderr=subprocess.PIPE, text=True)
-        for one in environments(2)
+        subprocess.Popen([*command, "--epochs", "4000"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        for environment in environments(2)
     ]
     try:
         wait_for_epochs(tmp_path / "run", 2, started[0])
@@ -253,7 +270,7 @@ def test_workers_that_were_started_otherwise_are_told_how(reviews, tmp_path):
 
 
 def test_virtual_devices_by_a_flag_give_the_numbers_of_one(reviews, tmp_path):
-    words = ("run", "sentiment", "--data", reviews, *SMALL, "--no-noise")
+    words = ("run", "sentiment", "--data", reviews, *SMALL, "--no-stochastic-regularization")
     good(*words, "--run-dir", tmp_path / "one")
     command = [sys.executable, "cli.py", *map(str, words), "--devices", "cpu:2", "--run-dir", tmp_path / "two"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -281,8 +298,8 @@ def test_virtual_devices_by_a_flag_give_the_numbers_of_one(reviews, tmp_path):
 
 
 def test_worker_that_cannot_listen_says_at_which_address(tmp_path):
-    (one, two), (first, _) = free_addresses(2), environments(2)
-    first["TF_CONFIG"] = cluster([one, two], 0)
+    (one, two), (first, _) = find_free_addresses(2), environments(2)
+    first["TF_CONFIG"] = make_tf_config([one, two], 0)
     command = [sys.executable, "cli.py", "run", "sentiment", "--run-dir", tmp_path / "run"]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(one.rpartition(":")[2])))
@@ -293,5 +310,5 @@ def test_worker_that_cannot_listen_says_at_which_address(tmp_path):
 
 
 def test_devices_are_not_for_an_export(trained, tmp_path):
-    good("export", trained, "--to", tmp_path / "sentiment")
+    good("export", trained, "--output-dir", tmp_path / "sentiment")
     assert "runs on one device" in fails("predict", tmp_path / "sentiment", "a text", "--devices", "cpu:2", status=2)

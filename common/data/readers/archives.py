@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, cast
 
 from common.errors import DataError
-from common.runtime.console import display
-from common.runtime.open_file import damaged, opened
+from common.runtime.console import progress_bar
+from common.runtime.open_file import corrupt_file_error, open_compressed
 from common.runtime.user_cache import cache_dir
 
 ZIPS = (b"PK\x03\x04", b"PK\x05\x06")  # the latter is an empty one
@@ -37,7 +37,7 @@ Member = tuple[str, str, Callable[[], IO[bytes]]]  # its name, FOLDER or LINK if
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a zip or tar archive, by its bytes.
+    """Return whether a file is a zip or tar archive, by its bytes.
 
     Raises:
       DataError: it is missing or damaged.
@@ -45,8 +45,8 @@ def is_archive(path: Path) -> bool:
     return _is_zip(path) or _is_tar(path)
 
 
-def unpacked(path: Path, digest: str) -> Path:
-    """The folder that holds what is in an archive; if this is one folder alone with others in it, that one.
+def unpack_to_cache(path: Path, digest: str) -> Path:
+    """Return the folder that holds what is in an archive; if this is one folder alone with others in it, that one.
 
     Args:
       digest: of the archive's bytes, by which it is known.
@@ -97,7 +97,7 @@ def _forget(cache: Path, used: Path) -> None:
 def _find_root(folder: Path) -> Path:
     """The folder, or the only one in it if that is neither a label nor a part."""
     from common.data.readers.image_files import IGNORED
-    from common.data.readers.text_folders import PARTS, sub_folders
+    from common.data.readers.text_folders import PARTS, list_subfolders
 
     while True:
         inside = [
@@ -106,7 +106,7 @@ def _find_root(folder: Path) -> Path:
         only = inside[0] if len(inside) == 1 and inside[0].is_dir() else None
         if only is None or only.name.casefold() in PARTS:
             return folder
-        if not sub_folders(only) and not _holds_data(only):
+        if not list_subfolders(only) and not _holds_data(only):
             return folder
         folder = only
 
@@ -128,7 +128,7 @@ def _unpack(path: Path, folder: Path) -> None:
     count = size = 0
     try:
         with (
-            display(f"Unpacking {path.name}") as shown,
+            progress_bar(f"Unpacking {path.name}") as shown,
             _open_zip(path) if _is_zip(path) else _open_tar(path) as (members, total),
         ):
             for name, special, open_member in members:
@@ -152,11 +152,11 @@ def _unpack(path: Path, folder: Path) -> None:
                     if error.errno is None:  # of reading, where decompressors say so of damage
                         raise
                     raise _write_error(path, error) from None
-                shown.show(count, total, f"{count:,} files")
+                shown.update(count, total, f"{count:,} files")
     except UNREADABLE as error:
         if isinstance(error, DataError):
             raise
-        raise damaged(path, error) from None
+        raise corrupt_file_error(path, error) from None
 
 
 def _copy(path: Path, source: IO[bytes], file: IO[bytes], max_size: int) -> int:
@@ -220,7 +220,7 @@ def _open_tar(path: Path) -> Iterator[tuple[Iterator[Member], int | None]]:
         special = "" if info.isfile() else FOLDER if info.isdir() else LINK
         return info.name, special, cast(Callable[[], IO[bytes]], partial(file.extractfile, info))
 
-    with opened(path) as stream, tarfile.open(fileobj=stream, mode="r|") as file:
+    with open_compressed(path) as stream, tarfile.open(fileobj=stream, mode="r|") as file:
         yield map(member, file), None
 
 
@@ -233,6 +233,6 @@ def _is_zip(path: Path) -> bool:
 
 
 def _is_tar(path: Path) -> bool:
-    with opened(path) as file:
+    with open_compressed(path) as file:
         head = file.read(512)
     return head[257:262] == b"ustar" or (len(head) == 512 and path.suffix.lower() == ".tar")

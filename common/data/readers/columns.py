@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from itertools import islice
 
-from common.errors import ConfigError, DataError, suggestion
-from common.row_errors import Problems
-from common.text import languages
+from common.errors import ConfigError, DataError, did_you_mean
+from common.row_errors import RowErrors
+from common.text.languages import language_code
 from common.types import Example, Field
 
 MOST_LABELS = 50  # a column with more different values is no label, unless it is said to be one
 
 
-def check_fields(columns: Mapping[str, str], fields: Sequence[Field]) -> None:
-    """Refuses columns of fields that there are not.
+def validate_field_names(columns: Mapping[str, str], fields: Sequence[Field]) -> None:
+    """Refuse columns of fields that there are not.
 
     Raises:
       ConfigError: there is one.
@@ -25,14 +25,14 @@ def check_fields(columns: Mapping[str, str], fields: Sequence[Field]) -> None:
     for name in columns:
         if name not in names:
             raise ConfigError(
-                f"--column names the field {name}, but there are only: {', '.join(names)}.{suggestion(name, names)}"
+                f"--column names the field {name}, but there are only: {', '.join(names)}.{did_you_mean(name, names)}"
             )
 
 
-def as_text(value: object) -> str | None:
-    """A cell of a typed table as text, None if it is empty.
+def cell_to_text(value: object) -> str | None:
+    """Return a cell of a typed table as text, None if it is empty.
 
-    >>> as_text(3), as_text(3.0), as_text(True), as_text("3.0"), as_text(None)
+    >>> cell_to_text(3), cell_to_text(3.0), cell_to_text(True), cell_to_text("3.0"), cell_to_text(None)
     ('3', '3', 'true', '3.0', None)
 
     Raises:
@@ -49,8 +49,8 @@ def as_text(value: object) -> str | None:
     raise TypeError(f"holds a {type(value).__name__}, not a text")
 
 
-def example(cells: Mapping[str, str | None], fields: Sequence[Field]) -> tuple[Example, str]:
-    """The example that a row's cells make, labels without surrounding blanks; and what is wrong with it, or "".
+def make_example(cells: Mapping[str, str | None], fields: Sequence[Field]) -> tuple[Example, str]:
+    """Return the example that a row's cells make, labels without surrounding blanks; and what is wrong with it, or "".
 
     Args:
       cells: by field.
@@ -62,16 +62,16 @@ def example(cells: Mapping[str, str | None], fields: Sequence[Field]) -> tuple[E
             cell = (cell or "").strip() or None
         if cell is None:
             return {}, f"has no {field.name}"
-        if wrong := unusable(cell):
+        if wrong := text_error(cell):
             return {}, wrong
         made[field.name] = cell
     return made, ""
 
 
-def usable(
-    location: str, cells: Mapping[str, str | None], wrong: str, fields: Sequence[Field], problems: Problems
+def yield_if_valid(
+    location: str, cells: Mapping[str, str | None], wrong: str, fields: Sequence[Field], row_errors: RowErrors
 ) -> Iterator[tuple[str, Example]]:
-    """(location, example) of a row, or nothing if it cannot be used, of which the problems are told.
+    """Yield (location, example) of a row, or nothing if it cannot be used, of which the problems are told.
 
     Args:
       cells: by field; not looked at if something is wrong already.
@@ -79,17 +79,17 @@ def usable(
     """
     made: Example = {}
     if not wrong:
-        made, wrong = example(cells, fields)
+        made, wrong = make_example(cells, fields)
     if wrong:
-        problems.add(location, wrong)
+        row_errors.add(location, wrong)
     else:
         yield location, made
 
 
-def unusable(cell: str) -> str:
-    r"""Why a text cannot be used, or "".
+def text_error(cell: str) -> str:
+    r"""Return why a text cannot be used, or "".
 
-    >>> unusable("fine"), unusable("half of \ud83d")
+    >>> text_error("fine"), text_error("half of \ud83d")
     ('', 'holds half a character (a lone surrogate)')
     """
     if "\0" in cell:
@@ -101,34 +101,37 @@ def unusable(cell: str) -> str:
     return ""
 
 
-def are_texts(fields: Sequence[Field]) -> bool:
-    """Whether an example is several texts, which files may keep together: {"translation": {"en": ..., "de": ...}}."""
+def all_text_fields(fields: Sequence[Field]) -> bool:
+    """Return whether an example is several texts, which files may keep together.
+
+    A row is then such as {"translation": {"en": ..., "de": ...}}.
+    """
     return len(fields) > 1 and all(field.kind == "text" for field in fields)
 
 
-def is_paired(fields: Sequence[Field]) -> bool:
-    """Whether examples are two texts, such as a sentence and its translation."""
+def is_text_pair(fields: Sequence[Field]) -> bool:
+    """Return whether examples are two texts, such as a sentence and its translation."""
     return [field.kind for field in fields] == ["text", "text"]
 
 
 def is_other_language(column: str, field: Field) -> bool:
-    """Whether a column is named as a language, and the field's names say that it holds another.
+    """Return whether a column is named as a language, and the field's names say that it holds another.
 
     >>> is_other_language("fr", Field("target", "text", ("de", "german")))
     True
     >>> is_other_language("fr", Field("target", "text", ("rendering",)))
     False
     """
-    meant = {code for name in field.names if (code := languages.code(name))}
-    return bool(meant) and languages.code(column) is not None and languages.code(column) not in meant
+    meant = {code for name in field.aliases if (code := language_code(name))}
+    return bool(meant) and language_code(column) is not None and language_code(column) not in meant
 
 
-def listed(cells: Iterable[str]) -> str:
+def quote_list(cells: Iterable[str]) -> str:
     short = [cell if len(cell) <= 30 else cell[:29] + "…" for cell in islice(cells, 31)]
     return ", ".join(f'"{cell}"' for cell in short[:30]) + (", …" if len(short) > 30 else "")
 
 
-def positions(
+def match_columns(
     name: str,
     first: Sequence[str],
     header: Sequence[str] | None,
@@ -137,7 +140,7 @@ def positions(
     rows: Iterable[Sequence[str]] = (),
     advice: str = "name another file",
 ) -> dict[str, int]:
-    """The column of each field: as given, else by name, else by what is left or what the rows hold.
+    """Return the column of each field: as given, else by name, else by what is left or what the rows hold.
 
     Args:
       name: of the file, for messages.
@@ -151,7 +154,7 @@ def positions(
       ConfigError: `columns` name what there is not.
       DataError: a field's column cannot be told.
     """
-    check_fields(columns, fields)
+    validate_field_names(columns, fields)
     matcher = _ColumnMatcher(name, first, header, fields)
     matcher.take_chosen(columns)
     if matcher.width < len(fields):
@@ -169,7 +172,7 @@ class _ColumnMatcher:
     """Finds the column of each field, step by step, the surest way first.
 
     Args:
-      name, first, header, fields: as those of `positions`.
+      name, first, header, fields: as those of `match_columns`.
       taken: columns by field.
     """
 
@@ -187,18 +190,18 @@ class _ColumnMatcher:
     @property
     def description(self) -> str:
         """The columns that there are, for messages."""
-        return f"{'Its columns are' if self.header else 'It has no header, its first row is'}: {listed(self.first)}"
+        return f"{'Its columns are' if self.header else 'It has no header, its first row is'}: {quote_list(self.first)}"
 
     def missing(self) -> list[Field]:
-        """The fields without a column."""
+        """Return the fields without a column."""
         return [field for field in self.fields if field.name not in self.taken]
 
     def free(self) -> list[int]:
-        """The columns that are no field's."""
+        """Return the columns that are no field's."""
         return [index for index in range(self.width) if index not in self.taken.values()]
 
     def take_chosen(self, columns: Mapping[str, str]) -> None:
-        """Takes the columns that the user named or numbered."""
+        """Take the columns that the user named or numbered."""
         self.taken = {field: self._find_chosen(field, column) for field, column in columns.items()}
         if len(set(self.taken.values())) < len(self.taken):
             flags = " ".join(f"--column {field}={column}" for field, column in columns.items())
@@ -213,21 +216,21 @@ class _ColumnMatcher:
             return folded.index(column.casefold())
         if column.isdecimal() and len(column) < 10 and 1 <= int(column) <= self.width:
             return int(column) - 1
-        remedy = f"Name one, or give its number from 1 to {self.width}.{suggestion(column, self.header or ())}"
+        remedy = f"Name one, or give its number from 1 to {self.width}.{did_you_mean(column, self.header or ())}"
         raise ConfigError(f"--column {field}={column}: {self.name} has no such column. {self.description}. {remedy}")
 
     def take_named(self) -> None:
-        """Takes columns that are named as their fields, or by another name that a field is known by."""
+        """Take columns that are named as their fields, or by another name that a field is known by."""
         folded = self._folded_header()
         for field in self.missing():
-            names = [name.casefold() for name in (field.name, *field.names)]
+            names = [name.casefold() for name in (field.name, *field.aliases)]
             fitting = (index for name in names for index, cell in enumerate(folded) if cell == name)
             index = next((index for index in fitting if index not in self.taken.values()), None)
             if index is not None:
                 self.taken[field.name] = index
 
     def take_remaining(self, rows: Iterable[Sequence[str]]) -> None:
-        """Takes columns by what the first rows hold; or the only one that is left, if it has a name."""
+        """Take columns by what the first rows hold; or the only one that is left, if it has a name."""
         missing, free = self.missing(), self.free()
         if self.header is None:
             self.taken |= _guess_columns(missing, free, rows)
@@ -235,9 +238,9 @@ class _ColumnMatcher:
             self.taken[missing[0].name] = free[0]
 
     def missing_error(self, missing: Sequence[Field]) -> DataError:
-        """That some fields have no column."""
-        names = (missing[0].name, *missing[0].names)
-        near = next(filter(None, (suggestion(name, self.header or ()) for name in names)), "")
+        """Return the error that some fields have no column."""
+        names = (missing[0].name, *missing[0].aliases)
+        near = next(filter(None, (did_you_mean(name, self.header or ()) for name in names)), "")
         flags = " ".join(f"--column {field.name}=NAME" for field in missing)
         numbers = "its number" if len(missing) == 1 else "their numbers"
         remedy = f"Say so by {flags}, or by {numbers} from 1 to {self.width}."
@@ -252,7 +255,7 @@ def _guess_columns(fields: Sequence[Field], free: Sequence[int], rows: Iterable[
 
     Where there is just a column for each of several texts, they stand in the order of the fields.
     """
-    if len(fields) == len(free) and (len(fields) == 1 or are_texts(fields)):
+    if len(fields) == len(free) and (len(fields) == 1 or all_text_fields(fields)):
         return {field.name: index for field, index in zip(fields, free, strict=True)}
     kinds = {field.kind: field.name for field in fields}
     if not fields or len(kinds) < len(fields) or not set(kinds) <= {"text", "label"}:

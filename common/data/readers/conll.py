@@ -11,11 +11,12 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from common.data.readers.columns import listed
-from common.data.readers.tagged import Sentence, Tagged, tagged, tagged_fields
+from common.data.readers.columns import quote_list
+from common.data.readers.raw_sentence import RawSentence
+from common.data.readers.tagged import TaggedReader, open_tagged, tag_field_names
 from common.errors import ConfigError, DataError
-from common.row_errors import Problems
-from common.runtime.open_file import damage, opened_text, sample, suffix
+from common.row_errors import RowErrors
+from common.runtime.open_file import open_text, read_head, suffix, text_damage
 from common.text.tag_schemes import NONE, PREFIXED
 from common.types import Field
 
@@ -27,7 +28,7 @@ LONG, LONGEST = 20_000, 50_000  # tokens without a blank line, that are taken as
 
 
 @dataclass(frozen=True)
-class Layout:
+class ConllLayout:
     """How the lines of a file are to be read.
 
     Args:
@@ -59,7 +60,7 @@ class Layout:
         return f"{self.path.name}: CoNLL, {'tab' if self.tabs else 'blank'}-separated, {self.encoding}; {columns}"
 
     def is_comment(self, line: str, cells: Sequence[str], first: bool) -> bool:
-        """Whether a line is a comment: it begins like one and has not the columns of a token.
+        """Return whether a line is a comment: it begins like one and has not the columns of a token.
 
         Args:
           first: no token of the sentence precedes.
@@ -72,9 +73,9 @@ class Layout:
         tag = cells[self.tags]
         return first and self.width > 2 and not self.tabs and tag not in NONE and not PREFIXED.fullmatch(tag)
 
-    def wrong(self, line: str, cells: Sequence[str]) -> str:
-        """Why a line is no token with a tag, or ""."""
-        if what := damage(line, self.encoding):
+    def line_error(self, line: str, cells: Sequence[str]) -> str:
+        """Return why a line is no token with a tag, or ""."""
+        if what := text_damage(line, self.encoding):
             return what
         count = len(cells)
         if count < self.needed or (count > self.width and not self.ragged):
@@ -82,22 +83,22 @@ class Layout:
             return f"has {count} {'column' if count == 1 else 'columns'} where {wanted}"
         return "has an empty token" if not cells[self.tokens] else "has an empty tag" if not cells[self.tags] else ""
 
-    def sentences(self) -> Iterator[Sentence]:
-        """Every sentence; one with a line that cannot be used says so, and is to be skipped whole."""
+    def sentences(self) -> Iterator[RawSentence]:
+        """Yield every sentence; one with a line that cannot be used says so, and is to be skipped whole."""
         tokens: list[str] = []
         tags: list[str] = []
         lines: list[int] = []
         wrong: tuple[str, str] | None = None
         name, header = self.path.name, self.header
-        with opened_text(self.path, self.encoding, "\n") as file:
+        with open_text(self.path, self.encoding, "\n") as file:
             for number, line in enumerate(chain(file, [""]), 1):  # the end of the file ends a sentence
                 row = line.lstrip("\ufeff").rstrip(" \t\r\n") if number == 1 else line.rstrip(" \t\r\n")
                 apart = not row or row.isspace() or row.startswith(DOCUMENT)
                 if apart or len(tokens) >= LONGEST or (len(tokens) >= LONG and tags[-1] in NONE):
                     if wrong:
-                        yield Sentence(*wrong)
+                        yield RawSentence(*wrong)
                     elif tokens:
-                        yield Sentence(f"{name}:{lines[0]}", "", tokens, tags, lines)
+                        yield RawSentence(f"{name}:{lines[0]}", "", tokens, tags, lines)
                     tokens, tags, lines, wrong = [], [], [], None
                 if apart:
                     continue
@@ -107,7 +108,7 @@ class Layout:
                 if header:
                     header = False
                     continue
-                if what := self.wrong(row, cells):
+                if what := self.line_error(row, cells):
                     wrong = wrong or (f"{name}:{number}", what)
                     continue
                 tokens.append(cells[self.tokens])
@@ -116,7 +117,7 @@ class Layout:
 
 
 def split(line: str, tabs: bool) -> list[str]:
-    r"""The columns of a line.
+    r"""Return the columns of a line.
 
     >>> split("New York\tNNP\tB-LOC", True), split("York  NNP\tI-LOC", False)
     (['New York', 'NNP', 'B-LOC'], ['York', 'NNP', 'I-LOC'])
@@ -126,15 +127,15 @@ def split(line: str, tabs: bool) -> list[str]:
     return [cell for cell in line.replace("\t", " ").split(" ") if cell]
 
 
-def conll(
+def open_conll(
     path: Path,
     fields: Sequence[Field],
     columns: Mapping[str, str],
     encoding: str | None,
     names: Mapping[str, str],
-    problems: Problems,
-) -> Tagged:
-    """A CoNLL file, its layout and scheme found from what it holds.
+    row_errors: RowErrors,
+) -> TaggedReader:
+    """Open a CoNLL file, its layout and scheme found from what it holds.
 
     Args:
       columns: by field a column's number from 1, where the user gave one; else the first one and the last.
@@ -146,15 +147,17 @@ def conll(
     """
     layout = _detect_layout(path, fields, columns, encoding)
     read = layout.sentences
-    if all(sentence.wrong for sentence in read()):
+    if all(sentence.error for sentence in read()):
         first = next(read(), None)
-        reason = f"{first.location} {first.wrong}" if first else "it has no line of a token and a tag"
+        reason = f"{first.location} {first.error}" if first else "it has no line of a token and a tag"
         raise DataError(f"{path} holds no sentence that can be used ({reason}): mend it, or name another.")
-    return tagged(path.name, layout.description, read, names, problems)
+    return open_tagged(path.name, layout.description, read, names, row_errors)
 
 
-def _detect_layout(path: Path, fields: Sequence[Field], columns: Mapping[str, str], encoding: str | None) -> Layout:
-    encoding, text = sample(path, encoding)
+def _detect_layout(
+    path: Path, fields: Sequence[Field], columns: Mapping[str, str], encoding: str | None
+) -> ConllLayout:
+    encoding, text = read_head(path, encoding)
     rows = [line.rstrip(" \t\r") for line in text.removeprefix("\ufeff").split("\n")]
     if len(rows) > 100:  # the last line may be cut
         rows.pop()
@@ -171,9 +174,9 @@ def _detect_layout(path: Path, fields: Sequence[Field], columns: Mapping[str, st
     chosen = {name: _find_chosen(path, name, column, max(widths), names) for name, column in columns.items()}
     if len(set(chosen.values())) < len(chosen):
         raise ConfigError(f"--column names one column of {path.name} twice: give the tokens and the tags their own.")
-    _check_table(path, cells, widths, width, tabs, set(chosen) == set(tagged_fields(fields)))
+    _check_table(path, cells, widths, width, tabs, set(chosen) == set(tag_field_names(fields)))
     numbered = width > 2 and _is_numbered(rows, tabs)
-    name_of_tokens, name_of_tags = tagged_fields(fields)
+    name_of_tokens, name_of_tags = tag_field_names(fields)
     positions = header | chosen
     if name_of_tags not in positions and numbered and tabs and width == 10:
         remedy = "say which column holds the tags by --column tags=10, or by another number"
@@ -184,7 +187,7 @@ def _detect_layout(path: Path, fields: Sequence[Field], columns: Mapping[str, st
         raise ConfigError(f"Column {tags + 1} of {path.name} cannot hold both tokens and tags: give both by --column.")
     if numbered and width == 10:
         _check_features(path, cells, tags)
-    return Layout(path, encoding, tabs, width, numbered, tokens, tags, name_of_tags in chosen, bool(header))
+    return ConllLayout(path, encoding, tabs, width, numbered, tokens, tags, name_of_tags in chosen, bool(header))
 
 
 def _check_features(path: Path, cells: Sequence[Sequence[str]], tags: int) -> None:
@@ -199,7 +202,7 @@ def _find_header(first: Sequence[str], fields: Sequence[Field]) -> dict[str, int
     folded = [cell.casefold() for cell in first]
     positions = {}
     for field in fields:
-        at = next((folded.index(name) for name in (field.name, *field.names) if name in folded), None)
+        at = next((folded.index(name) for name in (field.name, *field.aliases) if name in folded), None)
         if at is None:
             return {}
         positions[field.name] = at
@@ -213,7 +216,7 @@ def _find_chosen(path: Path, name: str, column: str, width: int, header: Sequenc
         return header.index(column)
     if column.isdecimal() and len(column) < 6 and 1 <= int(column) <= width:
         return int(column) - 1
-    has = f"columns {listed(header)}" if header else f"{width} columns, without names"
+    has = f"columns {quote_list(header)}" if header else f"{width} columns, without names"
     raise ConfigError(f"--column {name}={column}: {path.name} has {has}: give a number from 1 to {width}.")
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from common.data.readers.columns import are_texts, positions, usable
+from common.data.readers.columns import all_text_fields, match_columns, yield_if_valid
 from common.data.readers.reader import Reader
 from common.errors import DataError
-from common.row_errors import Problems
-from common.runtime.open_file import damage, opened_text, sample, suffix
-from common.text.languages import code
+from common.row_errors import RowErrors
+from common.runtime.open_file import open_text, read_head, suffix, text_damage
+from common.text.languages import language_code
 from common.types import Example, Field
 
 DELIMITER_ROWS, GUESS_ROWS = 50, 1000
@@ -31,14 +31,14 @@ Row = tuple[int, list[str], str]  # line where it starts, cells, what is wrong w
 
 
 @dataclass(frozen=True)
-class Table(Reader):
+class CsvReader(Reader):
     """A file whose layout is known; its rows can be read as often as one likes.
 
     Args:
       header: the first row's cells without surrounding blanks, or None if that row is an example.
       positions: column of each field, from 0, in the fields' order.
       width: number of columns.
-      problems: is told of every row that cannot be used.
+      row_errors: is told of every row that cannot be used.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Table(Reader):
     positions: dict[str, int]
     width: int
     fields: tuple[Field, ...] = field(repr=False)
-    problems: Problems = field(repr=False, compare=False)
+    row_errors: RowErrors = field(repr=False, compare=False)
 
     @property
     def description(self) -> str:
@@ -60,57 +60,57 @@ class Table(Reader):
         return f"{self.path.name}: {layout}, {self.encoding}, {'header' if self.header else 'no header'}; {taken}"
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(location, example) of every row that can be used, such as ("a.csv:2", {"text": "fine", "label": "pos"}).
+        """Yield (location, example) of every sound row, such as ("a.csv:2", {"text": "fine", "label": "pos"}).
 
         Raises:
-          DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
+          DataError: the file cannot be read to its end, or a row is broken and `row_errors` is strict.
         """
         with _open_rows(self.path, self.encoding, self.delimiter) as rows:
             if self.header is not None:
                 next(rows, None)
             for number, cells, wrong in rows:
                 location = f"{self.path.name}:{number}"
-                wrong = wrong or damage("".join(cells), self.encoding)
+                wrong = wrong or text_damage("".join(cells), self.encoding)
                 if not wrong and len(cells) != self.width:
                     cell = "cell" if len(cells) == 1 else "cells"
                     wrong = f"has {len(cells)} {cell} where the first row has {self.width}"
                 named = {} if wrong else {name: cells[at] for name, at in self.positions.items()}
-                yield from usable(location, named, wrong, self.fields, self.problems)
+                yield from yield_if_valid(location, named, wrong, self.fields, self.row_errors)
 
     __iter__ = rows
 
 
-def table(
-    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], encoding: str | None, problems: Problems
-) -> Table:
-    """A CSV or TSV file, plain or compressed by gzip or xz, its layout found from its bytes.
+def open_csv(
+    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], encoding: str | None, row_errors: RowErrors
+) -> CsvReader:
+    """Open a CSV or TSV file, plain or compressed by gzip or xz, its layout found from its bytes.
 
     Args:
       fields: all that an example must hold.
       columns: by field a column's name or its number from 1, where the user gave one.
       encoding: as the user gave it; None finds it.
-      problems: is told of broken rows when the table is read.
+      row_errors: is told of broken rows when the table is read.
 
     Raises:
       ConfigError: `columns` or `encoding` name what there is not.
       DataError: the file is missing, damaged, empty or no such table.
     """
-    encoding, text = sample(path, encoding)
+    encoding, text = read_head(path, encoding)
     delimiter = _detect_delimiter(path, text)
     with _open_rows(path, encoding, delimiter) as rows:
         first = next(rows, None)
         if first is None:
             raise DataError(f"{path} is empty: name a file with a row for each example.")
         number, cells, wrong = first
-        if wrong := wrong or damage("".join(cells), encoding):
+        if wrong := wrong or text_damage("".join(cells), encoding):
             remedy = "Mend that row, or say by --encoding NAME how the file is written."
             raise DataError(f"{path.name}:{number} {wrong}, so the columns cannot be known. {remedy}")
-        known = {name.casefold() for field in fields for name in (field.name, *field.names)}
+        known = {name.casefold() for field in fields for name in (field.name, *field.aliases)}
         # A number is no name: the first row of examples may well hold the label 2.
         known |= {given.strip().casefold() for given in columns.values() if not given.strip().isdecimal()}
         named = any(cell.strip().casefold() in known for cell in cells)
-        if not named and are_texts(fields):  # but "en" and "de" are none
-            named = all(code(cell) for cell in cells)
+        if not named and all_text_fields(fields):  # but "en" and "de" are none
+            named = all(language_code(cell) for cell in cells)
         header = tuple(cell.strip() for cell in cells) if named else None
         start = first if header is None else next(rows, None)
         if start is None:
@@ -124,11 +124,11 @@ def table(
                     yield row
 
         advice = "separate cells by commas (.csv) or tabs (.tsv)"
-        indices = positions(path.name, cells, header, fields, columns, sound(), advice)
+        indices = match_columns(path.name, cells, header, fields, columns, sound(), advice)
         if counts[False] > counts[True]:  # such as prose whose first line holds a comma
             few = f"only {counts[True]:,} of its first {counts.total():,} rows have {len(cells)} cells as the first one"
             raise DataError(f"{path} is no table, for {few}: {advice}.")
-    return Table(path, delimiter, encoding, header, indices, len(cells), fields, problems)
+    return CsvReader(path, delimiter, encoding, header, indices, len(cells), fields, row_errors)
 
 
 # Rows and cells
@@ -136,7 +136,7 @@ def table(
 
 @contextmanager
 def _open_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Iterator[Row]]:
-    with opened_text(path, encoding, "\n" if delimiter == "\t" else "") as lines:
+    with open_text(path, encoding, "\n" if delimiter == "\t" else "") as lines:
         yield _read_rows(lines, delimiter)
 
 
@@ -155,15 +155,15 @@ def _read_tab_rows(lines: Iterable[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         if line.endswith("\n"):
             line = line[:-2] if line.endswith("\r\n") else line[:-1]
-        yield number, tab_cells(line) if line else [], ""
+        yield number, split_tsv_line(line) if line else [], ""
 
 
-def tab_cells(line: str) -> list[str]:
-    r"""The cells of a line of a tab file, where a quote is most often just a quote.
+def split_tsv_line(line: str) -> list[str]:
+    r"""Return the cells of a line of a tab file, where a quote is most often just a quote.
 
-    >>> tab_cells('"Not "bad"\t1')
+    >>> split_tsv_line('"Not "bad"\t1')
     ['"Not "bad"', '1']
-    >>> tab_cells('"A ""bad"" film"\t1')
+    >>> split_tsv_line('"A ""bad"" film"\t1')
     ['A "bad" film', '1']
     """
     if '"' not in line:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from common.data.readers.columns import usable
+from common.data.readers.columns import yield_if_valid
 from common.data.readers.reader import Reader
 from common.errors import DataError
-from common.row_errors import Problems
-from common.runtime.open_file import BOMS, damage, decoding, opened, suffix
+from common.row_errors import RowErrors
+from common.runtime.open_file import BOMS, detect_encoding, open_compressed, suffix, text_damage
 from common.types import Example, Field
 
 if TYPE_CHECKING:  # imported where it is used, for most runs need none
@@ -31,54 +31,54 @@ CHARSET = re.compile(rb"Content-Type:[^\n]*?charset=([\w.:-]+)")
 
 
 @dataclass(frozen=True)
-class Catalogue(Reader):
+class GettextReader(Reader):
     """The translated messages of a file.
 
     Args:
       pairs: location, message and translation.
-      left_out: how many entries are untranslated, fuzzy or obsolete.
+      filtered: how many entries are untranslated, fuzzy or obsolete.
       language: as the file's head names it, or "".
-      problems: is told of every pair that cannot be used.
+      row_errors: is told of every pair that cannot be used.
     """
 
     path: Path
     encoding: str
     language: str
     pairs: tuple[tuple[str, str, str], ...] = field(repr=False)
-    left_out: Counter[str]
+    filtered: Counter[str]
     fields: tuple[Field, ...] = field(repr=False)
-    problems: Problems = field(repr=False, compare=False)
+    row_errors: RowErrors = field(repr=False, compare=False)
 
     @property
     def description(self) -> str:
         source, target = self.fields
         language = f' in "{self.language}"' if self.language else ""
         taken = f"{source.name} = messages, {target.name} = translations{language}"
-        left = ", ".join(f"{count:,} {why}" for why, count in self.left_out.most_common())
+        left = ", ".join(f"{count:,} {why}" for why, count in self.filtered.most_common())
         return f"{self.path.name}: gettext, {self.encoding}; {taken}{f'; left out: {left}' if left else ''}"
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(location, example) of every pair that can be used, such as ("de.po:12", {"source": "No", "target": "Nein"}).
+        """Yield (location, example) of every sound pair, such as ("de.po:12", {"source": "No", "target": "Nein"}).
 
         Raises:
-          DataError: a pair is broken and `problems` is strict.
+          DataError: a pair is broken and `row_errors` is strict.
         """
         source, target = self.fields
         for location, message, translation in self.pairs:
             cells: dict[str, str | None] = {source.name: message, target.name: translation}
-            wrong = damage(message + translation, self.encoding)
-            yield from usable(location, cells, wrong, self.fields, self.problems)
+            wrong = text_damage(message + translation, self.encoding)
+            yield from yield_if_valid(location, cells, wrong, self.fields, self.row_errors)
 
 
-def is_catalogue(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` is a PO or MO file, by its suffix or its content."""
+def is_gettext(path: Path, head: bytes) -> bool:
+    """Return whether a file that begins with `head` is a PO or MO file, by its suffix or its content."""
     if head[:4] in MO or suffix(path) in (".mo", *PO_SUFFIXES):
         return True
-    return not head.startswith(b"\0") and PO.match(decoding(head, False, None)[1]) is not None
+    return not head.startswith(b"\0") and PO.match(detect_encoding(head, False, None)[1]) is not None
 
 
-def catalogue(path: Path, fields: tuple[Field, ...], encoding: str | None, problems: Problems) -> Catalogue:
-    """A PO or MO file. Each plural form makes a pair; the header, contexts and comments do not count.
+def open_gettext(path: Path, fields: tuple[Field, ...], encoding: str | None, row_errors: RowErrors) -> GettextReader:
+    """Open a PO or MO file. Each plural form makes a pair; the header, contexts and comments do not count.
 
     The first form belongs to the message in the singular and all others to that in the plural; where a language has one
     form only, it belongs to both.
@@ -91,7 +91,7 @@ def catalogue(path: Path, fields: tuple[Field, ...], encoding: str | None, probl
       ConfigError: `encoding` is none.
       DataError: the file is missing, damaged, or holds no translation.
     """
-    file, encoding = entries(path, encoding)
+    file, encoding = read_entries(path, encoding)
     pairs: list[tuple[str, str, str]] = []
     left_out: Counter[str] = Counter()
     for number, entry in enumerate(file, 1):
@@ -108,12 +108,12 @@ def catalogue(path: Path, fields: tuple[Field, ...], encoding: str | None, probl
         reasons = ", ".join(f"{count:,} {why}" for why, count in left_out.most_common()) or "nothing at all"
         raise DataError(f"{path} holds no translated message ({reasons}): name a catalogue with translations.")
     language = " ".join(str(file.metadata.get("Language", "")).split())
-    return Catalogue(path, encoding, language, tuple(pairs), left_out, fields, problems)
+    return GettextReader(path, encoding, language, tuple(pairs), left_out, fields, row_errors)
 
 
-def entries(path: Path, encoding: str | None) -> tuple[Entries, str]:
-    """polib's file, and its encoding."""
-    with opened(path) as file:
+def read_entries(path: Path, encoding: str | None) -> tuple[Entries, str]:
+    """Return polib's file, and its encoding."""
+    with open_compressed(path) as file:
         data = file.read()
     if not data:
         raise DataError(f"{path} is empty: name another file.")
@@ -150,7 +150,7 @@ def _read_po(path: Path, data: bytes, requested: str | None) -> tuple[Entries, s
 
     if requested is None and not any(data.startswith(mark) for mark, _ in BOMS):
         requested = _find_charset(data)
-    encoding, text = decoding(data, True, requested)
+    encoding, text = detect_encoding(data, True, requested)
     text = text.lstrip("\ufeff").replace("\r\n", "\n")
     for number, line in enumerate(text.split("\n"), 1):
         line = line.strip()
@@ -171,7 +171,7 @@ def _read_mo(path: Path, data: bytes, requested: str | None) -> tuple[Entries, s
     import polib
 
     encoding = requested or _find_charset(data) or "utf-8"
-    decoding(b"", True, encoding)  # refuses what is none
+    detect_encoding(b"", True, encoding)  # refuses what is none
     try:
         if not _is_whole(data):
             raise EOFError("it ends before its last message")

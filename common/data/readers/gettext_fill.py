@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.data.readers.columns import usable
-from common.data.readers.gettext import entries
+from common.data.readers.columns import yield_if_valid
+from common.data.readers.gettext import read_entries
 from common.errors import DataError
-from common.row_errors import Problems
-from common.runtime.open_file import damage
+from common.row_errors import RowErrors
+from common.runtime.open_file import text_damage
 from common.types import Example, Field
 
 if TYPE_CHECKING:  # imported where it is used, for most runs need none
@@ -26,7 +26,7 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True)
-class Messages:
+class GettextMessages:
     """The messages of a catalogue that are not obsolete.
 
     Args:
@@ -49,18 +49,20 @@ class Messages:
         )
         return [(location, entry) for location, entry in locations if entry.msgid and not entry.obsolete]
 
-    def rows(self, field: Field, problems: Problems) -> Iterator[tuple[str, Example]]:
-        """(location, example) of each message, translated or not, its plural after the singular.
+    def rows(self, field: Field, row_errors: RowErrors) -> Iterator[tuple[str, Example]]:
+        """Yield (location, example) of each message, translated or not, its plural after the singular.
 
         Args:
-          problems: is told of those that cannot be used.
+          row_errors: is told of those that cannot be used.
         """
         for location, entry in self._list_current():
             for text in _get_messages(entry):
-                yield from usable(location, {field.name: text}, damage(text, self.encoding), (field,), problems)
+                yield from yield_if_valid(
+                    location, {field.name: text}, text_damage(text, self.encoding), (field,), row_errors
+                )
 
-    def filled(self, translate: Callable[[list[str]], Sequence[str]]) -> tuple[str, int]:
-        """The catalogue as a PO file in UTF-8, and how many of its entries were filled in; they are marked fuzzy.
+    def fill_translations(self, translate: Callable[[list[str]], Sequence[str]]) -> tuple[str, int]:
+        """Return the catalogue as a PO file in UTF-8, and how many of its entries were filled in and marked fuzzy.
 
         Those are the entries that are fuzzy already, or lack a translation or a plural form. The first of several
         forms is that of the singular, the others are that of the plural, as is a single one.
@@ -75,8 +77,8 @@ class Messages:
 
         if not isinstance(self.entries, polib.POFile):
             raise DataError(f"{self.path} is compiled, so that nothing can be filled in: name its PO file.")
-        if wrong := damage(str(self.entries), self.encoding):
-            locations = (location for location, entry in self._list_current() if damage(str(entry), self.encoding))
+        if wrong := text_damage(str(self.entries), self.encoding):
+            locations = (location for location, entry in self._list_current() if text_damage(str(entry), self.encoding))
             at = next(locations, str(self.path))
             raise DataError(f"{at} {wrong}: mend it, or say by --encoding NAME how the file is written.")
         count = self._count_plural_forms()
@@ -106,8 +108,8 @@ class Messages:
         return (text if self.entries.header else text.removeprefix("#\n")).rstrip("\n")
 
 
-def messages(path: Path, encoding: str | None) -> Messages:
-    """The messages of a PO or MO file.
+def open_messages(path: Path, encoding: str | None) -> GettextMessages:
+    """Open the messages of a PO or MO file.
 
     Args:
       encoding: as the user gave it; None takes it from the file's head.
@@ -116,8 +118,8 @@ def messages(path: Path, encoding: str | None) -> Messages:
       ConfigError: `encoding` is none.
       DataError: the file is missing or damaged.
     """
-    file, known = entries(path, encoding)
-    return Messages(path, known, file)
+    file, known = read_entries(path, encoding)
+    return GettextMessages(path, known, file)
 
 
 def _get_messages(entry: polib.POEntry) -> list[str]:

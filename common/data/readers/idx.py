@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.readers.image_bytes import png, too_large
-from common.data.readers.image_files import named
+from common.data.readers.image_bytes import encode_png, size_error
+from common.data.readers.image_files import image_field_names
 from common.data.readers.reader import Reader
-from common.data.readers.text_folders import PARTS, listed
+from common.data.readers.text_folders import PARTS, list_folder
 from common.errors import DataError
-from common.row_errors import Problems
-from common.runtime.open_file import opened
+from common.row_errors import RowErrors
+from common.runtime.open_file import open_compressed
 from common.types import Example, Field
 
 IMAGES, LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"  # bytes in three dimensions and in one
@@ -28,7 +28,7 @@ REMEDY = "copy or download both again"
 
 
 @dataclass(frozen=True)
-class Idx(Reader):
+class IdxReader(Reader):
     """A file of images and one of their labels, "0" to "255".
 
     Args:
@@ -41,7 +41,7 @@ class Idx(Reader):
     count: int
     shape: tuple[int, int]
     fields: tuple[Field, ...] = field(repr=False)
-    problems: Problems = field(repr=False, compare=False)
+    row_errors: RowErrors = field(repr=False, compare=False)
 
     @property
     def description(self) -> str:
@@ -49,16 +49,16 @@ class Idx(Reader):
         return f"{self.images.name}, {self.labels.name}: {self.count:,} IDX images of {width} x {height}"
 
     def files(self) -> Iterator[tuple[str, Path]]:
-        """(name, path) of both."""
+        """Yield (name, path) of both."""
         return ((path.name, path) for path in (self.images, self.labels))
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(location, example) of every image, as PNG, such as ("train-images-idx3-ubyte:1", {"image": ..., ...}).
+        """Yield (location, example) of every image, as PNG, such as ("train-images-idx3-ubyte:1", {"image": ..., ...}).
 
         Raises:
           DataError: a file holds less or more than its head says.
         """
-        image, label = named(self.fields)
+        image, label = image_field_names(self.fields)
         number, size = 0, self.shape[0] * self.shape[1]
         pairs = zip_longest(_read_records(self.images, 16, size), _read_records(self.labels, 8, 1), fillvalue=b"")
         for number, (pixels, code) in enumerate(pairs, 1):
@@ -66,7 +66,7 @@ class Idx(Reader):
                 raise self._length_error(self.images if pixels else self.labels, "more")
             if len(pixels) < size or not code:
                 raise self._length_error(self.images if len(pixels) < size else self.labels, "less")
-            data = png(np.frombuffer(pixels, np.uint8).reshape(self.shape))
+            data = encode_png(np.frombuffer(pixels, np.uint8).reshape(self.shape))
             yield f"{self.images.name}:{number}", {image: data} | ({label: str(code[0])} if label else {})
         if number < self.count:
             raise self._length_error(self.images, "less")
@@ -77,14 +77,14 @@ class Idx(Reader):
         return DataError(f"{path} {promised}: {REMEDY}.")
 
 
-def idx(paths: Sequence[Path], fields: Sequence[Field], problems: Problems) -> Idx:
-    """A file of images and one of labels, in either order; or the images alone, if the labels lie beside them.
+def open_idx(paths: Sequence[Path], fields: Sequence[Field], row_errors: RowErrors) -> IdxReader:
+    """Open a file of images and one of labels, in either order; or the images alone, if the labels lie beside them.
 
     Raises:
       DataError: a file is missing, damaged, of another kind, or their counts differ.
     """
     if len(paths) == 1:
-        beside = labels_of(paths[0])
+        beside = find_label_file(paths[0])
         if not beside.is_file():
             raise DataError(
                 f"{paths[0]} needs a file of labels beside it, {beside.name}: give both, joined by a comma."
@@ -103,19 +103,19 @@ def idx(paths: Sequence[Path], fields: Sequence[Field], problems: Problems) -> I
     others = int.from_bytes(heads[1 - first][4:8], "big")
     if count != others:
         raise DataError(f"{images} holds {count:,} images, but {labels} {others:,} labels: {REMEDY}.")
-    if not height * width * count or too_large(width, height):
+    if not height * width * count or size_error(width, height):
         raise DataError(f"{images} with {labels} holds {count:,} images of {width:,} x {height:,} pixels: {REMEDY}.")
-    return Idx(images, labels, count, (height, width), tuple(fields), problems)
+    return IdxReader(images, labels, count, (height, width), tuple(fields), row_errors)
 
 
-def idx_folder(folder: Path, fields: Sequence[Field], strict: bool) -> dict[str, Idx]:
-    """Pairs of IDX files in a folder by part, "" for one of no known name; nothing if there are none.
+def open_idx_folder(folder: Path, fields: Sequence[Field], strict: bool) -> dict[str, IdxReader]:
+    """Open pairs of IDX files in a folder by part, "" for one of no known name; nothing if there are none.
 
     Raises:
-      DataError: as `idx`, or two pairs are the same part.
+      DataError: as `open_idx`, or two pairs are the same part.
     """
-    readers: dict[str, Idx] = {}
-    for path in listed(folder):
+    readers: dict[str, IdxReader] = {}
+    for path in list_folder(folder):
         if not NAME.fullmatch(path.name) or path.name.startswith(".") or not path.is_file():
             continue
         word = PART.search(path.name)
@@ -123,21 +123,21 @@ def idx_folder(folder: Path, fields: Sequence[Field], strict: bool) -> dict[str,
         if part in readers:
             pair = f"{readers[part].images.name} and {path.name}"
             raise DataError(f"{folder} has two IDX files of one part, {pair}: name one, or move it out.")
-        readers[part] = idx([path], fields, Problems(strict))
+        readers[part] = open_idx([path], fields, RowErrors(strict))
     if "" in readers and len(readers) > 1:
         raise DataError(f"{folder} has IDX files of named parts and {readers[''].images.name}: move that out.")
     return readers
 
 
 def is_idx(head: bytes) -> bool:
-    """Whether a file of images or of labels begins so."""
+    """Return whether a file of images or of labels begins so."""
     return head[:4] in MAGICS
 
 
-def labels_of(images: Path) -> Path:
-    """Where the labels of a file of images are by custom, packed or not.
+def find_label_file(images: Path) -> Path:
+    """Return where the labels of a file of images are by custom, packed or not.
 
-    >>> labels_of(Path("train-images-idx3-ubyte.gz")).name
+    >>> find_label_file(Path("train-images-idx3-ubyte.gz")).name
     'train-labels-idx1-ubyte.gz'
     """
     match = NAME.fullmatch(images.name)
@@ -149,13 +149,13 @@ def labels_of(images: Path) -> Path:
 
 def _read_records(path: Path, head: int, size: int) -> Iterator[bytes]:
     """What follows a file's head, in pieces; opened here, so that what is wrong with it names it and not the other."""
-    with opened(path) as file:
+    with open_compressed(path) as file:
         file.read(head)
         yield from iter(partial(file.read, size), b"")
 
 
 def _read_head(path: Path) -> bytes:
-    with opened(path) as file:
+    with open_compressed(path) as file:
         head = file.read(16)
     return bytes(head).ljust(16, b"\0") if head[:4] in MAGICS and len(head) >= 8 else bytes(head[:4])
 

@@ -27,21 +27,21 @@ warnings.filterwarnings("ignore", module=r"PIL\b")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-class Unusable(ValueError):
+class InvalidImage(ValueError):
     """Why a file cannot be used, as the rest of a sentence about it: "is empty"."""
 
 
-def kind(data: bytes) -> str:
-    """What a file's first bytes say: "JPEG", "PNG", "GIF", "BMP" or "".
+def sniff_image_format(data: bytes) -> str:
+    """Return what a file's first bytes say: "JPEG", "PNG", "GIF", "BMP" or "".
 
-    >>> kind(b"GIF89a...")
+    >>> sniff_image_format(b"GIF89a...")
     'GIF'
     """
     return next((name for magic, name in MAGICS.items() if data.startswith(magic)), "")
 
 
-def facts(data: bytes) -> tuple[int, int, str]:
-    """Width and height in pixels, upright, and the mode as Pillow names it (L, RGB, P, CMYK, ...), by a file's head.
+def image_size_and_mode(data: bytes) -> tuple[int, int, str]:
+    """Return width and height in pixels, upright, and the mode as Pillow names it (L, RGB, ...), by a file's head.
 
     Raises:
       Unusable: it is no image, or too large.
@@ -52,8 +52,8 @@ def facts(data: bytes) -> tuple[int, int, str]:
         return (height, width, image.mode) if lying else (width, height, image.mode)
 
 
-def usable(data: bytes, verify: bool = True) -> bytes:
-    """The same bytes if TensorFlow decodes them as people see them, else the image as PNG.
+def to_tf_decodable(data: bytes, verify: bool = True) -> bytes:
+    """Return the same bytes if TensorFlow decodes them as people see them, else the image as PNG.
 
     Converted are WebP, TIFF and whatever else Pillow reads; CMYK; 16 bits a channel; BMP of other than 24 bits, which
     TensorFlow takes for grey or transparent; GIF, of which it decodes all frames and shows what is transparent; PNG
@@ -63,19 +63,19 @@ def usable(data: bytes, verify: bool = True) -> bytes:
       verify: decodes files that stay as they are, to find those that are cut off or damaged.
 
     Raises:
-      Unusable: it is no image, is broken, or is `too_large`, by its head.
+      Unusable: it is no image, is broken, or is `size_error`, by its head.
     """
-    file_kind = kind(data)
+    file_kind = sniff_image_format(data)
     with _open_image(data) as image:
         if not _is_readable(file_kind, image, data):
             return _convert(image)
-    if verify and (wrong := broken([data])[0]):
-        raise Unusable(wrong)
+    if verify and (wrong := find_decode_errors([data])[0]):
+        raise InvalidImage(wrong)
     return data
 
 
-def broken(files: Sequence[bytes]) -> list[str]:
-    """Why TensorFlow cannot decode a file, or "", of each.
+def find_decode_errors(files: Sequence[bytes]) -> list[str]:
+    """Return why TensorFlow cannot decode a file, or "", of each.
 
     Many files at once are decoded by all processors, without Python between them.
     """
@@ -85,8 +85,8 @@ def broken(files: Sequence[bytes]) -> list[str]:
         _make_decoder()(tf.constant(files, tf.string))
     except (tf.errors.OpError, ValueError):
         if len(files) == 1:
-            return [f"is a broken {kind(files[0])} file (cut off or damaged)"]
-        return [wrong for file in files for wrong in broken([file])]
+            return [f"is a broken {sniff_image_format(files[0])} file (cut off or damaged)"]
+        return [wrong for file in files for wrong in find_decode_errors([file])]
     return [""] * len(files)
 
 
@@ -107,13 +107,13 @@ def _make_decoder() -> Callable[[tf.Tensor], tf.Tensor]:
     return decode
 
 
-def png(array: np.ndarray) -> bytes:
-    """Pixels as a PNG file.
+def encode_png(array: np.ndarray) -> bytes:
+    """Return pixels as a PNG file.
 
     Args:
       array: uint8 [height, width] of grey, or [height, width, 3] of colour.
 
-    >>> facts(png(np.zeros([2, 3], np.uint8)))
+    >>> image_size_and_mode(encode_png(np.zeros([2, 3], np.uint8)))
     (3, 2, 'L')
     """
     from PIL import Image
@@ -121,8 +121,8 @@ def png(array: np.ndarray) -> bytes:
     return _write_png(Image.fromarray(array))
 
 
-def too_large(width: int, height: int) -> str:
-    """Why an image of so many pixels cannot be used, or ""."""
+def size_error(width: int, height: int) -> str:
+    """Return why an image of so many pixels cannot be used, or ""."""
     from common.data.image_decoding import MOST_PIXELS, MOST_SIDE  # imports TensorFlow
 
     if width * height > MOST_PIXELS:
@@ -149,17 +149,19 @@ def _open_image(data: bytes) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     if not data:
-        raise Unusable("is empty")
+        raise InvalidImage("is empty")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        raise Unusable(f"is a broken {kind(data)} file (its head)" if kind(data) else "is no image") from None
+        raise InvalidImage(
+            f"is a broken {sniff_image_format(data)} file (its head)" if sniff_image_format(data) else "is no image"
+        ) from None
     except Image.DecompressionBombError:  # Pillow's own limit is above ours
-        raise Unusable(too_large(2**32, 2**32)) from None
+        raise InvalidImage(size_error(2**32, 2**32)) from None
     except Exception as error:  # its readers raise many kinds for damaged files
-        raise Unusable(_broken_error(data, error)) from None
-    if large := too_large(image.width, image.height):
-        raise Unusable(large)
+        raise InvalidImage(_broken_error(data, error)) from None
+    if large := size_error(image.width, image.height):
+        raise InvalidImage(large)
     return image
 
 
@@ -193,7 +195,7 @@ def _convert(image: Image.Image) -> bytes:
             image = image.convert("L" if image.mode == "1" else "RGB")
         return _write_png(image)
     except Exception as error:  # as above, and of sizes that no memory holds
-        raise Unusable(_broken_error(b"", error, format)) from None
+        raise InvalidImage(_broken_error(b"", error, format)) from None
 
 
 def _write_png(image: Image.Image) -> bytes:
@@ -220,5 +222,5 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 def _broken_error(data: bytes, error: Exception, format: str | None = None) -> str:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:120]
-    name = kind(data) or format
+    name = sniff_image_format(data) or format
     return f"is a broken {name} file ({reason})" if name else f"is a broken image ({reason})"

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from common.data.readers import columns
-from common.data.readers.image_files import OTHERS, Entry, Images, named
-from common.data.readers.parquet import MAGIC, ImageRow, image_rows
-from common.row_errors import Problems
-from common.runtime.open_file import opened
+from common.data.readers.columns import make_example
+from common.data.readers.image_files import OTHERS, ImageEntry, ImageReader, image_field_names
+from common.data.readers.parquet import MAGIC, ImageRow, open_image_parquet
+from common.row_errors import RowErrors
+from common.runtime.open_file import open_compressed
 from common.types import Example, Field
 
 
-class Rows(Protocol):
+class TableReader(Protocol):
     """A reader of tables (see reader.Reader)."""
 
     @property
@@ -23,15 +23,15 @@ class Rows(Protocol):
     def rows(self) -> Iterator[tuple[str, Example]]: ...
 
 
-def image_table(
+def open_table_of_images(
     path: Path,
     fields: Sequence[Field],
     chosen: Mapping[str, str],
-    texts: Callable[[tuple[Field, ...], Problems], Rows],
-    problems: Problems,
+    texts: Callable[[tuple[Field, ...], RowErrors], TableReader],
+    row_errors: RowErrors,
     within: Path | None = None,
-) -> Images:
-    """The images that a table names by their paths, or holds as bytes if it is a Parquet file.
+) -> ImageReader:
+    """Open the images that a table names by their paths, or holds as bytes if it is a Parquet file.
 
     Paths are relative to the table's folder. In Parquet, an image may also be a struct of bytes and path, as the
     library `datasets` writes it.
@@ -45,22 +45,22 @@ def image_table(
       ConfigError: `chosen` names what there is not.
       DataError: the table is missing, damaged or empty, or lacks a column.
     """
-    image, _ = named(fields)
+    image, _ = image_field_names(fields)
     others = [field for field in fields if field.kind != "image"]
-    with opened(path) as file:
+    with open_compressed(path) as file:
         packed = file.read(len(MAGIC)) == MAGIC
     if packed:
-        note, rows = image_rows(path, tuple(fields), chosen)
+        note, rows = open_image_parquet(path, tuple(fields), chosen)
     else:
         note, rows = _open_text_rows(image, fields, texts)
 
-    def entries() -> Iterator[Entry]:
+    def entries() -> Iterator[ImageEntry]:
         for location, value, cells, wrong in rows():
-            rest, lacks = columns.example(cells, others) if not wrong else ({}, "")
+            rest, lacks = make_example(cells, others) if not wrong else ({}, "")
             wrong = wrong or lacks
             if isinstance(value, bytes) or wrong or not (value and value.strip()):
                 content = value if isinstance(value, bytes) else b""
-                yield Entry(
+                yield ImageEntry(
                     location, content, rest, wrong=wrong or ("" if value is not None and content else f"has no {image}")
                 )
                 continue
@@ -70,18 +70,18 @@ def image_table(
                 wrong = f"names {value}, which is outside of the archive"
             elif target.suffix.lower() in OTHERS:
                 wrong = f"names {value}, which is no image"
-            yield Entry(location, target, rest, value, wrong)
+            yield ImageEntry(location, target, rest, value, wrong)
 
-    return Images(note, image, entries, problems)
+    return ImageReader(note, image, entries, row_errors)
 
 
 def _open_text_rows(
-    image: str, fields: Sequence[Field], texts: Callable[[tuple[Field, ...], Problems], Rows]
+    image: str, fields: Sequence[Field], texts: Callable[[tuple[Field, ...], RowErrors], TableReader]
 ) -> tuple[str, Callable[[], Iterator[ImageRow]]]:
     """A table's note and what reads its rows, the broken ones in their places."""
     broken: list[tuple[str, str]] = []
-    as_texts = tuple(Field(field.name, "text", field.names) if field.kind == "image" else field for field in fields)
-    table = texts(as_texts, Problems(tell=lambda location, what: broken.append((location, what))))
+    as_texts = tuple(Field(field.name, "text", field.aliases) if field.kind == "image" else field for field in fields)
+    table = texts(as_texts, RowErrors(on_error=lambda location, what: broken.append((location, what))))
 
     def take_broken() -> Iterator[ImageRow]:
         while broken:

@@ -16,18 +16,18 @@ CUT = 16  # an error so near to the end of what was read may be the cut's, as in
 
 
 def is_array(file: TextIO) -> bool:
-    """Whether a file that was just opened holds a JSON array, by its first character that is no blank."""
+    """Return whether a file that was just opened holds a JSON array, by its first character that is no blank."""
     while block := file.read(BLOCK):
         if block := block.lstrip(BLANKS):
             return block.startswith("[")
     return False
 
 
-def elements(name: str, file: TextIO) -> Iterator[tuple[object, str]]:
-    """(element, how it is written) of each element of the array that a file holds.
+def iter_json_array(name: str, file: TextIO) -> Iterator[tuple[object, str]]:
+    """Yield (element, how it is written) of each element of the array that a file holds.
 
     >>> import io
-    >>> [value for value, _ in elements("a.json", io.StringIO('[{"a": 1}, 2]'))]
+    >>> [value for value, _ in iter_json_array("a.json", io.StringIO('[{"a": 1}, 2]'))]
     [{'a': 1}, 2]
 
     Args:
@@ -67,21 +67,21 @@ class _ArrayText:
         self.decoder = json.JSONDecoder()
 
     def read_more(self) -> bool:
-        """Forgets what stands before the position and reads a block; whether there was one."""
+        """Forget what stands before the position and read a block; return whether there was one."""
         block = self.file.read(max(BLOCK, len(self.text) - self.position))
         self.lines += self.text.count("\n", 0, self.position)
         self.text, self.position = self.text[self.position :] + block, 0
         return bool(block)
 
     def next_character(self) -> str:
-        """The next character that is no blank, to which the position goes; or "" at the end."""
+        """Return the next character that is no blank, to which the position goes; or "" at the end."""
         while True:
             self.position = _skip_blanks(self.text, self.position)
             if self.position < len(self.text) or not self.read_more():
                 return self.text[self.position : self.position + 1]
 
     def decode_element(self) -> tuple[object, str]:
-        """The element at the position and how it is written; the position goes behind it.
+        """Return the element at the position and how it is written; the position goes behind it.
 
         Raises:
           DataError: it is damaged.
@@ -104,7 +104,7 @@ class _ArrayText:
                     return value, written
 
     def damage_error(self, what: str, line: int = 0) -> DataError:
-        """What is wrong, and where."""
+        """Return what is wrong, and where."""
         line = line or self.lines + 1 + self.text.count("\n", 0, self.position)
         return DataError(f"{self.name}:{line} {what}: mend the file, or write it again.")
 

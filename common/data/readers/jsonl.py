@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from common.data.readers.columns import are_texts, as_text, listed, positions, usable
-from common.data.readers.json_array import BLANKS, elements, is_array
+from common.data.readers.columns import all_text_fields, cell_to_text, match_columns, quote_list, yield_if_valid
+from common.data.readers.json_array import BLANKS, is_array, iter_json_array
 from common.data.readers.reader import Reader
 from common.errors import DataError
-from common.row_errors import Problems
-from common.runtime.open_file import BROKEN, opened_text, sample, suffix
+from common.row_errors import RowErrors
+from common.runtime.open_file import BROKEN, open_text, read_head, suffix
 from common.types import Example, Field, JsonObject
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -29,31 +29,31 @@ Rows = Iterator[tuple[str, JsonObject, str]]
 
 
 @dataclass(frozen=True)
-class JsonLines(Reader):
+class JsonLinesReader(Reader):
     """A file whose keys are known.
 
     Args:
       summary: how the file was understood, for people.
       read: starts a pass.
       keys: by field.
-      problems: is told of every row that cannot be used, and of those without a label, which are left out.
+      row_errors: is told of every row that cannot be used, and of those without a label, which are left out.
     """
 
     summary: str
     read: Callable[[], Rows] = field(repr=False)
     keys: dict[str, str]
     fields: tuple[Field, ...] = field(repr=False)
-    problems: Problems = field(repr=False, compare=False)
+    row_errors: RowErrors = field(repr=False, compare=False)
 
     @property
     def description(self) -> str:
         return self.summary
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(location, example) of every row that can be used, such as ("a.jsonl:2", {"text": "fine", "label": "pos"}).
+        """Yield (location, example) of every sound row, such as ("a.jsonl:2", {"text": "fine", "label": "pos"}).
 
         Raises:
-          DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
+          DataError: the file cannot be read to its end, or a row is broken and `row_errors` is strict.
         """
         labels = {self.keys[field.name] for field in self.fields if field.kind == "label"}
         for location, value, wrong in self.read():
@@ -65,17 +65,17 @@ class JsonLines(Reader):
                     if key in labels and (choices := _get_choices(cell)) is not None:
                         labelled = bool(choices)
                         cell = _get_only_label(choices) if choices else None
-                    cells[name] = as_text(cell)
+                    cells[name] = cell_to_text(cell)
                 except TypeError as error:
                     wrong = wrong or f'"{key}" {error}'
             if labelled:
-                yield from usable(location, cells, wrong, self.fields, self.problems)
+                yield from yield_if_valid(location, cells, wrong, self.fields, self.row_errors)
             else:
-                self.problems.leave_out(NOT_LABELLED)
+                self.row_errors.count_filtered(NOT_LABELLED)
 
 
 def is_json_lines(path: Path, text: str) -> bool:
-    """Whether a file that begins with `text` holds JSON lines (or an array), by its suffix or its first line."""
+    """Return whether a file that begins with `text` holds JSON lines (or an array), by its suffix or its first line."""
     if suffix(path) in SUFFIXES:
         return True
     text = text.lstrip(BLANKS)
@@ -86,10 +86,10 @@ def is_json_lines(path: Path, text: str) -> bool:
     return bool(ARRAY.match(text) or cut or isinstance(_parse_line(first), dict))
 
 
-def json_lines(
-    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], encoding: str | None, problems: Problems
-) -> JsonLines:
-    """A file of JSON lines or with an array of objects, its keys found from the first ones.
+def open_json_lines(
+    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], encoding: str | None, row_errors: RowErrors
+) -> JsonLinesReader:
+    """Open a file of JSON lines or with an array of objects, its keys found from the first ones.
 
     Args: as those of `tables.table`.
 
@@ -97,12 +97,12 @@ def json_lines(
       ConfigError: `columns` or `encoding` name what there is not.
       DataError: the file is missing, damaged, empty or holds no objects.
     """
-    encoding, text = sample(path, encoding)
+    encoding, text = read_head(path, encoding)
     names: dict[str, str] = {}  # by key what it is called; a key in an object that stands under another is "outer.key"
     first_wrong = ""
-    for location, value, wrong in islice(objects(path, encoding), KEY_ROWS):
+    for location, value, wrong in islice(iter_json_objects(path, encoding), KEY_ROWS):
         for key, inner in value.items():
-            if isinstance(inner, dict) and are_texts(fields):
+            if isinstance(inner, dict) and all_text_fields(fields):
                 names |= {f"{key}.{inner_key}": inner_key for inner_key in inner}
             else:
                 names[key] = key
@@ -111,14 +111,14 @@ def json_lines(
         reason = f" ({first_wrong})" if first_wrong else ""
         raise DataError(f"{path} holds no JSON objects{reason}: write one on each line, or name another file.")
     keys = tuple(names)
-    indices = positions(
+    indices = match_columns(
         path.name, keys, tuple(names.values()), fields, columns, advice="give each object a key for each"
     )
     taken = ", ".join(f'{name} = "{keys[at]}"' for name, at in indices.items())
     layout = "JSON array" if text.lstrip(BLANKS).startswith("[") else "JSON lines"
     note = f"{path.name}: {layout}, {encoding}; {taken}"
     by_field = {name: keys[at] for name, at in indices.items()}
-    return JsonLines(note, lambda: objects(path, encoding), by_field, tuple(fields), problems)
+    return JsonLinesReader(note, lambda: iter_json_objects(path, encoding), by_field, tuple(fields), row_errors)
 
 
 def _get_cell(value: Mapping[str, object], key: str) -> object:
@@ -139,21 +139,21 @@ def _get_only_label(labels: list[object]) -> object:
     if any(isinstance(label, list | dict) for label in labels):
         raise TypeError("holds a list of spans or of other things, where one label is wanted")
     if len(labels) > 1:
-        raise TypeError(f"holds {len(labels):,} labels ({listed(map(str, labels))}), where one is wanted")
+        raise TypeError(f"holds {len(labels):,} labels ({quote_list(map(str, labels))}), where one is wanted")
     return labels[0]
 
 
-def objects(path: Path, encoding: str) -> Rows:
-    """The object on every line but blank ones, lines ending at LF only; or every element of an array.
+def iter_json_objects(path: Path, encoding: str) -> Rows:
+    """Yield the object on every line but blank ones, lines ending at LF only; or every element of an array.
 
     Raises:
       DataError: the file cannot be read to its end.
     """
-    with opened_text(path, encoding, "\n") as file:
+    with open_text(path, encoding, "\n") as file:
         in_array = is_array(file)
-    with opened_text(path, encoding, "\n") as file:
+    with open_text(path, encoding, "\n") as file:
         if in_array:
-            for number, (value, written) in enumerate(elements(path.name, file), 1):
+            for number, (value, written) in enumerate(iter_json_array(path.name, file), 1):
                 yield _make_row(f"{path.name}: row {number}", value, written, encoding)
             return
         for number, line in enumerate(file, 1):

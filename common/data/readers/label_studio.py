@@ -13,12 +13,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from common.data.readers.columns import positions
-from common.data.readers.jsonl import NOT_LABELLED, JsonLines, Rows, objects
-from common.data.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
+from common.data.readers.columns import match_columns
+from common.data.readers.jsonl import NOT_LABELLED, JsonLinesReader, Rows, iter_json_objects
+from common.data.readers.raw_sentence import RawSentence, make_sentence
+from common.data.readers.tagged import TaggedReader, open_tagged, tag_field_names
 from common.errors import DataError
-from common.row_errors import Problems
-from common.runtime.open_file import sample
+from common.row_errors import RowErrors
+from common.runtime.open_file import read_head
 from common.types import Field, JsonObject
 
 CHOICES, SPANS, PLAIN = "choices", "labels", ""  # kinds of results, as Label Studio names them; a value by itself
@@ -29,7 +30,7 @@ ABOUT_ROWS = {"id", "annotator", "annotation_id", "created_at", "updated_at", "l
 Annotation = Mapping[tuple[str, str], object]
 
 
-class Task(NamedTuple):
+class LabelStudioTask(NamedTuple):
     """A task of an export.
 
     Args:
@@ -60,7 +61,7 @@ class _ExportStats:
     given: Counter[tuple[str, str]] = field(default_factory=Counter)
     disagreeing: Counter[str] = field(default_factory=Counter)
 
-    def add(self, task: Task) -> None:
+    def add(self, task: LabelStudioTask) -> None:
         self.tasks += 1
         self.columns |= dict.fromkeys(task.data)
         keys = dict.fromkeys(key for annotation in task.annotations for key in annotation)
@@ -69,27 +70,27 @@ class _ExportStats:
             self.disagreeing[name] += len({_make_comparable(annotation, name) for annotation in task.annotations}) > 1
 
     def named(self, *kinds: str) -> list[str]:
-        """What was annotated in one of these ways."""
+        """Return what was annotated in one of these ways."""
         return [name for name, kind in self.given if kind in kinds]
 
 
-def is_export(path: Path, encoding: str) -> bool:
-    """Whether the first object of a JSON file is a task, or a row of JSON-MIN.
+def is_label_studio_export(path: Path, encoding: str) -> bool:
+    """Return whether the first object of a JSON file is a task, or a row of JSON-MIN.
 
     Raises:
       DataError: the file is damaged.
     """
-    first = next((value for _, value, _ in objects(path, encoding)), {})
+    first = next((value for _, value, _ in iter_json_objects(path, encoding)), {})
     is_task = isinstance(first.get("data"), dict) and (
         "annotations" in first or "predictions" in first or set(first) <= {"data", "id"}
     )
     return is_task or {"id", "annotation_id"} <= set(first)
 
 
-def annotated(
-    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], encoding: str | None, problems: Problems
-) -> JsonLines:
-    """The texts of an export with their labels, or alone where the fields have no label.
+def open_labeled_tasks(
+    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], encoding: str | None, row_errors: RowErrors
+) -> JsonLinesReader:
+    """Open the texts of an export with their labels, or alone where the fields have no label.
 
     Args: as those of `tables.table`; a column is one of the tasks' data, or the name of what was annotated.
 
@@ -97,7 +98,7 @@ def annotated(
       ConfigError: `columns` or `encoding` name what there is not.
       DataError: the file is damaged, holds no annotation of the wanted kind, or it is not clear which is meant.
     """
-    encoding, _ = sample(path, encoding)
+    encoding, _ = read_head(path, encoding)
     stats = _collect_stats(path, encoding)
     wanted = next((field for field in fields if field.kind in WANTED), None)
     kind = WANTED[wanted.kind] if wanted else None
@@ -106,7 +107,7 @@ def annotated(
         columns = {**columns, **_choose_annotation(path, stats, wanted)}
     plain = [name for name in stats.named(PLAIN) if name not in names]
     keys = [*names, *(name for name in stats.columns if name not in names), *plain]
-    indices = positions(path.name, keys, keys, fields, columns, advice="name another export")
+    indices = match_columns(path.name, keys, keys, fields, columns, advice="name another export")
     by_field = {name: keys[index] for name, index in indices.items()}
     target = by_field[wanted.name] if wanted else ""
 
@@ -123,7 +124,7 @@ def annotated(
     taken = {name: f'"{key}"' for name, key in by_field.items()}
     if target in names and wanted:
         taken[wanted.name] = f'{kind} of "{target}"'
-    return JsonLines(_describe_export(path, taken, stats.disagreeing[target]), read, by_field, fields, problems)
+    return JsonLinesReader(_describe_export(path, taken, stats.disagreeing[target]), read, by_field, fields, row_errors)
 
 
 def _describe_export(path: Path, taken: Mapping[str, str], disagreeing: int) -> str:
@@ -140,41 +141,41 @@ def _describe_export(path: Path, taken: Mapping[str, str], disagreeing: int) -> 
     return note
 
 
-def tagged_annotations(
+def open_span_tasks(
     path: Path,
     fields: tuple[Field, ...],
     columns: Mapping[str, str],
     encoding: str | None,
     names: Mapping[str, str],
-    problems: Problems,
-) -> Tagged:
-    """The texts of an export with the spans that were labelled in them.
+    row_errors: RowErrors,
+) -> TaggedReader:
+    """Open the texts of an export with the spans that were labelled in them.
 
-    Args: as those of `annotated` and `tagged.tagged`.
+    Args: as those of `open_labeled_tasks` and `tagged.tagged`.
     """
-    texts = annotated(path, fields, columns, encoding, problems)
-    text_key, spans_key = (texts.keys[name] for name in tagged_fields(fields))
+    texts = open_labeled_tasks(path, fields, columns, encoding, row_errors)
+    text_key, spans_key = (texts.keys[name] for name in tag_field_names(fields))
 
-    def read() -> Iterator[Sentence]:
+    def read() -> Iterator[RawSentence]:
         for location, row, wrong in texts.read():
             text, spans = row.get(text_key), row.get(spans_key)
             if isinstance(text, str) and isinstance(spans, list):
-                spans = [in_characters(text, span) for span in spans]
+                spans = [span_in_characters(text, span) for span in spans]
             if spans is None and not wrong:
-                yield Sentence(location, left_out=NOT_LABELLED)
+                yield RawSentence(location, left_out=NOT_LABELLED)
             else:
-                yield sentence(location, text, spans, wrong)
+                yield make_sentence(location, text, spans, wrong)
 
-    return tagged(path.name, texts.description, read, names, problems)
+    return open_tagged(path.name, texts.description, read, names, row_errors)
 
 
-def in_characters(text: str, span: object) -> object:
-    """A span of Label Studio whose places count characters.
+def span_in_characters(text: str, span: object) -> object:
+    """Return a span of Label Studio whose places count characters.
 
     It counts code points, as Python does. Its old versions counted UTF-16 units, as JavaScript does, of which an emoji
     has two; by the text that it writes beside the places the two are told apart.
 
-    >>> in_characters("😀 Ann", {"start": 3, "end": 6, "text": "Ann", "labels": ["PER"]})
+    >>> span_in_characters("😀 Ann", {"start": 3, "end": 6, "text": "Ann", "labels": ["PER"]})
     {'start': 2, 'end': 5, 'text': 'Ann', 'labels': ['PER']}
     """
     if not isinstance(span, dict):
@@ -210,7 +211,7 @@ def _choose_annotation(path: Path, stats: _ExportStats, wanted: Field) -> dict[s
         listed = " and ".join(f'"{name}"' for name in names)
         raise DataError(f"{path.name} has {kind} of {listed}: say which by --column {wanted.name}={names[0]}.")
     plain = [name.casefold() for name in stats.named(PLAIN)]
-    if kind == CHOICES and plain and (not others or {wanted.name, *wanted.names} & {*plain}):
+    if kind == CHOICES and plain and (not others or {wanted.name, *wanted.aliases} & {*plain}):
         return {}
     if others:
         kinds = " and ".join(f'{of} of "{name}"' for name, of in stats.given if of not in (kind, PLAIN))
@@ -223,21 +224,21 @@ def _choose_annotation(path: Path, stats: _ExportStats, wanted: Field) -> dict[s
     raise DataError(f"{path.name} holds {tasks}, none of them annotated: annotate some, and export it again.")
 
 
-def _read_tasks(path: Path, encoding: str) -> Iterator[Task]:
+def _read_tasks(path: Path, encoding: str) -> Iterator[LabelStudioTask]:
     """The tasks of an export; rows of JSON-MIN that follow each other are one task if they have one number."""
 
     def number(row: tuple[str, JsonObject, str]) -> object:
         location, value, _ = row
         return value["id"] if "annotation_id" in value and "id" in value else location
 
-    for _, group in groupby(objects(path, encoding), number):
+    for _, group in groupby(iter_json_objects(path, encoding), number):
         rows = list(group)
         location, value, wrong = rows[0]
         if isinstance(value.get("id"), int | str):
             location = f"{path.name}: task {value['id']}"
         if "annotation_id" in value:
             latest = sorted((row for _, row, _ in rows), key=_get_update_time)
-            yield Task(location, wrong, {}, [_group_row(row) for row in latest])
+            yield LabelStudioTask(location, wrong, {}, [_group_row(row) for row in latest])
             continue
         data = value.get("data")
         if not isinstance(data, dict):
@@ -247,7 +248,9 @@ def _read_tasks(path: Path, encoding: str) -> Iterator[Task]:
         latest = sorted(
             valid, key=lambda annotation: (bool(annotation.get("ground_truth")), _get_update_time(annotation))
         )
-        yield Task(location, wrong, data, [_group_results(_as_list(annotation.get("result"))) for annotation in latest])
+        yield LabelStudioTask(
+            location, wrong, data, [_group_results(_as_list(annotation.get("result"))) for annotation in latest]
+        )
 
 
 def _get_update_time(annotation: Mapping[str, object]) -> str:

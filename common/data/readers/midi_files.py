@@ -8,8 +8,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.data.readers.note_grid import Quantised, Unusable, check_steps, key_number, quantised
-from common.data.readers.note_grid import piece as example
+from common.data.readers.note_grid import QuantizationStats, UnreadablePiece, check_piece_length, key_id, quantize_notes
+from common.data.readers.note_grid import make_piece_example as example
 from common.types import Example
 
 if TYPE_CHECKING:  # imported where it is used, for most runs need none
@@ -23,8 +23,8 @@ KEY_SIGNATURE = re.compile(rb"\xff\x59\x02([\x00-\xff]{2})")
 OTHER = b"\xff\x7f\x02"  # a meta event that every reader passes over
 
 
-def piece(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
-    """The piece in a file of type 0 or 1, and what became of its notes.
+def read_midi(data: bytes | Path, steps_per_beat: int) -> tuple[Example, QuantizationStats]:
+    """Return the piece in a file of type 0 or 1, and what became of its notes.
 
     All tracks and channels are one; the tenth channel, of drums, is left out. The bar is that of the first time
     signature, the key that of the first key signature, and the tempo the first one; the grid is of beats. A note of no
@@ -41,11 +41,13 @@ def piece(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
     file = _parse(data)
     if file.type not in (0, 1):
         why = "whose tracks do not sound together" if file.type == 2 else "which there is not"
-        raise Unusable(f"is a MIDI file of type {file.type}, {why}: save it as type 1")
+        raise UnreadablePiece(f"is a MIDI file of type {file.type}, {why}: save it as type 1")
     if file.ticks_per_beat < 0:
-        raise Unusable("counts time in frames of film (SMPTE), not in beats: save it with ticks per quarter note")
+        raise UnreadablePiece(
+            "counts time in frames of film (SMPTE), not in beats: save it with ticks per quarter note"
+        )
     if file.ticks_per_beat == 0:
-        raise Unusable("is a damaged MIDI file (it has 0 ticks a beat)")
+        raise UnreadablePiece("is a damaged MIDI file (it has 0 ticks a beat)")
     scale = steps_per_beat, file.ticks_per_beat
     notes: list[tuple[float, float, int]] = []
     tempos: list[tuple[int, float]] = []  # (tick, quarter notes a minute)
@@ -55,7 +57,7 @@ def piece(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
     for track in file.tracks:
         end = sum(message.time for message in track)
         last = max(last, end)
-        check_steps(_to_steps(last, *scale))
+        check_piece_length(_to_steps(last, *scale))
         played, beaten = _read_notes(track, end)
         notes += [(_to_steps(start, *scale), _to_steps(stop, *scale), pitch) for start, stop, pitch in played]
         drums += beaten
@@ -68,7 +70,7 @@ def piece(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
                 keys.append((tick, _parse_key(message.key)))
             elif message.type == "set_tempo":
                 tempos.append((tick, MINUTE / max(message.tempo, 1)))
-    events, stats = quantised(notes, drums)
+    events, stats = quantize_notes(notes, drums)
     bar = min(meters, key=lambda event: event[0])[1] if meters else 0
     key = min(keys, key=lambda event: event[0])[1] if keys else 0
     tempo = min(tempos, key=lambda event: event[0])[1] if tempos else 0
@@ -80,21 +82,21 @@ def _parse(data: bytes) -> mido.MidiFile:
     import mido
 
     if not data.startswith(MAGIC):
-        raise Unusable(
+        raise UnreadablePiece(
             f"is no MIDI file (it begins with {data[:4].decode('latin-1')!a}, not MThd)" if data else "is empty"
         )
     if LONGEST_NUMBER.search(data):
-        raise Unusable("is a damaged MIDI file (a number in it has no end)")
+        raise UnreadablePiece("is a damaged MIDI file (a number in it has no end)")
     try:
         try:
             return mido.MidiFile(file=io.BytesIO(data))
         except mido.KeySignatureError:  # one wrong key is no reason to lose the notes
             return mido.MidiFile(file=io.BytesIO(KEY_SIGNATURE.sub(_remove_odd_key, data)))
     except EOFError:
-        raise Unusable("is a damaged MIDI file (it ends too early)") from None
+        raise UnreadablePiece("is a damaged MIDI file (it ends too early)") from None
     except Exception as error:  # mido lets pass whatever goes wrong in what it calls
         reason = str(error).strip() or type(error).__name__
-        raise Unusable(f"is a damaged MIDI file ({reason[0].lower()}{reason[1:]})") from None
+        raise UnreadablePiece(f"is a damaged MIDI file ({reason[0].lower()}{reason[1:]})") from None
 
 
 def _remove_odd_key(match: re.Match[bytes]) -> bytes:
@@ -144,4 +146,4 @@ def _parse_key(name: str) -> int:
     minor = name.endswith("m")
     letter, accidentals = name[0], name[1:].removesuffix("m")
     tonic = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}[letter]
-    return key_number(tonic + accidentals.count("#") - accidentals.count("b"), "minor" if minor else "major")
+    return key_id(tonic + accidentals.count("#") - accidentals.count("b"), "minor" if minor else "major")

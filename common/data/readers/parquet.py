@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.data.readers.columns import are_texts, as_text, positions, usable
+from common.data.readers.columns import all_text_fields, cell_to_text, match_columns, yield_if_valid
+from common.data.readers.raw_sentence import RawSentence, make_sentence
 from common.data.readers.reader import Reader
-from common.data.readers.tagged import Sentence, Tagged, sentence, tagged, tagged_fields
+from common.data.readers.tagged import TaggedReader, open_tagged, tag_field_names
 from common.errors import DataError
-from common.row_errors import Problems
-from common.runtime.open_file import damaged, unreadable
+from common.row_errors import RowErrors
+from common.runtime.open_file import corrupt_file_error, permission_error
 from common.types import Example, Field
 
 if TYPE_CHECKING:  # imported where it is used, for most runs need none
@@ -31,20 +32,20 @@ ImageRow = tuple[str, bytes | str | None, dict[str, str | None], str]
 
 
 @dataclass(frozen=True)
-class Parquet(Reader):
+class ParquetReader(Reader):
     """A file whose columns are known.
 
     Args:
       columns: by field.
       names: by column the names of labels that are kept as numbers from 0.
-      problems: is told of every row that cannot be used.
+      row_errors: is told of every row that cannot be used.
     """
 
     path: Path
     columns: dict[str, str]
     names: dict[str, list[str]]
     fields: tuple[Field, ...] = field(repr=False)
-    problems: Problems = field(repr=False, compare=False)
+    row_errors: RowErrors = field(repr=False, compare=False)
 
     @property
     def description(self) -> str:
@@ -53,10 +54,10 @@ class Parquet(Reader):
         return f"{self.path.name}: Parquet; {taken}"
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(location, example) of every row that can be used; the location counts rows from 1, such as "a.parquet:2".
+        """Yield (location, example) of every sound row; the location counts rows from 1, such as "a.parquet:2".
 
         Raises:
-          DataError: the file cannot be read to its end, or a row is broken and `problems` is strict.
+          DataError: the file cannot be read to its end, or a row is broken and `row_errors` is strict.
         """
         number = 0
         with _open_file(self.path) as file:
@@ -71,17 +72,19 @@ class Parquet(Reader):
                         except (TypeError, UnicodeDecodeError) as error:
                             broken = isinstance(error, UnicodeDecodeError)
                             wrong = wrong or ("is not valid utf-8" if broken else f'"{column}" {error}')
-                    yield from usable(f"{self.path.name}:{number}", cells, wrong, self.fields, self.problems)
+                    yield from yield_if_valid(f"{self.path.name}:{number}", cells, wrong, self.fields, self.row_errors)
 
     def _to_text(self, column: str, value: object) -> str | None:
         names = self.names.get(column)
         if names and isinstance(value, int):
             return names[value] if 0 <= value < len(names) else None  # -1 means that there is none
-        return as_text(value.decode("utf-8") if isinstance(value, bytes) else value)
+        return cell_to_text(value.decode("utf-8") if isinstance(value, bytes) else value)
 
 
-def parquet(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], problems: Problems) -> Parquet:
-    """A Parquet file, its columns found by name.
+def open_parquet(
+    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], row_errors: RowErrors
+) -> ParquetReader:
+    """Open a Parquet file, its columns found by name.
 
     Args: as those of `tables.table`.
 
@@ -94,23 +97,23 @@ def parquet(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], p
         if not _is_plain(type):
             held = f'The column "{taken[name]}" of {path} holds {type}, not texts or numbers'
             raise DataError(f"{held}: name another by --column {name}=NAME.")
-    return Parquet(path, taken, _read_label_names(metadata), tuple(fields), problems)
+    return ParquetReader(path, taken, _read_label_names(metadata), tuple(fields), row_errors)
 
 
-def tagged_parquet(
-    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], names: Mapping[str, str], problems: Problems
-) -> Tagged:
-    """A Parquet file whose rows hold lists of tokens and of tags, or a text and its spans.
+def open_tagged_parquet(
+    path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], names: Mapping[str, str], row_errors: RowErrors
+) -> TaggedReader:
+    """Open a Parquet file whose rows hold lists of tokens and of tags, or a text and its spans.
 
     Args:
       names: of types, as for `tagged.tagged`.
 
-    Raises: as `parquet` does.
+    Raises: as `open_parquet` does.
     """
     from pyarrow import types as kinds
 
     taken, types, metadata = _match_columns(path, fields, columns)
-    tokens, tags = tagged_fields(fields)
+    tokens, tags = tag_field_names(fields)
     is_list = {
         name: kinds.is_list(type) or kinds.is_large_list(type) or kinds.is_fixed_size_list(type)
         for name, type in types.items()
@@ -128,7 +131,7 @@ def tagged_parquet(
             return values
         return [(classes[tag] if 0 <= tag < len(classes) else None) if isinstance(tag, int) else tag for tag in values]
 
-    def read() -> Iterator[Sentence]:
+    def read() -> Iterator[RawSentence]:
         number = 0
         with _open_file(path) as file:
             for batch in file.iter_batches(ROWS, columns=sorted(set(taken.values()))):
@@ -138,23 +141,23 @@ def tagged_parquet(
                     try:
                         row = {name: batch.column(column)[index].as_py() for name, column in taken.items()}
                     except UnicodeDecodeError:
-                        yield sentence(location, None, None, "is not valid utf-8")
+                        yield make_sentence(location, None, None, "is not valid utf-8")
                     else:
-                        yield sentence(location, row[tokens], name_tags(row[tags]))
+                        yield make_sentence(location, row[tokens], name_tags(row[tags]))
 
     named = {name: " (named)" if name == tags and classes else "" for name in taken}
     note = ", ".join(f'{name} = "{column}"{named[name]}' for name, column in taken.items())
-    return tagged(path.name, f"{path.name}: Parquet; {note}", read, names, problems)
+    return open_tagged(path.name, f"{path.name}: Parquet; {note}", read, names, row_errors)
 
 
-def image_rows(
+def open_image_parquet(
     path: Path, fields: tuple[Field, ...], columns: Mapping[str, str]
 ) -> tuple[str, Callable[[], Iterator[ImageRow]]]:
-    """A note on a Parquet file of images, and what reads its rows.
+    """Return a note on a Parquet file of images, and what reads its rows.
 
     An image is bytes, a path, or a struct of both, of which the bytes are taken if there are any.
 
-    Raises: as `parquet` does.
+    Raises: as `open_parquet` does.
     """
     from pyarrow import types as kinds
 
@@ -165,7 +168,7 @@ def image_rows(
         if not (_is_plain(type) or (struct and name == image)):
             held = f'The column "{taken[name]}" of {path} holds {type}, not {"images" if name == image else "labels"}'
             raise DataError(f"{held}: name another by --column {name}=NAME.")
-    table = Parquet(path, taken, _read_label_names(metadata), fields, Problems())
+    table = ParquetReader(path, taken, _read_label_names(metadata), fields, RowErrors())
 
     def read() -> Iterator[ImageRow]:
         number = 0
@@ -182,7 +185,7 @@ def image_rows(
                             elif isinstance(cell, dict):
                                 value = cell.get("bytes") or cell.get("path")
                             else:
-                                value = cell if isinstance(cell, bytes) else as_text(cell)
+                                value = cell if isinstance(cell, bytes) else cell_to_text(cell)
                         except (TypeError, UnicodeDecodeError) as error:
                             broken = isinstance(error, UnicodeDecodeError)
                             wrong = wrong or ("is not valid utf-8" if broken else f'"{column}" {error}')
@@ -200,10 +203,10 @@ def _match_columns(
             raise DataError(f"{path} holds no row: name another file.")
         schema = file.schema_arrow
     there = [(column.name, column.name, column.type) for column in schema]
-    if are_texts(fields):
+    if all_text_fields(fields):
         there = [text for column in schema for text in _list_texts(column)]
     names = [name for name, _, _ in there]
-    indices = positions(path.name, names, [short for _, short, _ in there], fields, columns)
+    indices = match_columns(path.name, names, [short for _, short, _ in there], fields, columns)
     taken = {name: names[at] for name, at in indices.items()}
     for column in taken.values():
         if names.count(column) > 1:
@@ -294,6 +297,6 @@ def _open_file(path: Path) -> Iterator[ParquetFile]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: check the path, or name another file.") from None
     except PermissionError:
-        raise unreadable(path) from None
+        raise permission_error(path) from None
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of names of columns
-        raise damaged(path, error) from None
+        raise corrupt_file_error(path, error) from None

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.types import Example
 
 
@@ -16,7 +16,7 @@ class Reader(Protocol):
     if TYPE_CHECKING:  # when it runs, this is a field of the dataclasses that are readers
 
         @property
-        def problems(self) -> Problems:
+        def row_errors(self) -> RowErrors:
             """Is told of every row that cannot be used."""
 
     @property
@@ -26,4 +26,4 @@ class Reader(Protocol):
 
     @abstractmethod
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(location, example) of every row that can be used."""
+        """Yield (location, example) of every row that can be used."""

@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.data.readers.archives import UNREADABLE
-from common.data.readers.note_grid import Found, Quantised, Unusable, key_number, key_of_signature, piece, quantised
-from common.runtime.open_file import decoding
+from common.data.readers.note_grid import (
+    PieceResult,
+    QuantizationStats,
+    UnreadablePiece,
+    key_from_signature,
+    key_id,
+    make_piece_example,
+    quantize_notes,
+)
+from common.runtime.open_file import detect_encoding
 from common.types import Example
 
 if TYPE_CHECKING:  # music21 is slow to import
@@ -32,8 +40,8 @@ MANY_BEATS = re.compile(r"\d{4}")  # in a time signature; music21 counts them on
 METER = re.compile(r"(?m)(?:^|\[)M:([^\n\]]*)")
 
 
-def score(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
-    """The piece in a MusicXML file, plain or packed (.mxl), and what became of its notes.
+def read_musicxml(data: bytes | Path, steps_per_beat: int) -> tuple[Example, QuantizationStats]:
+    """Return the piece in a MusicXML file, plain or packed (.mxl), and what became of its notes.
 
     Tied notes are one. Grace notes and chord symbols are left out, repeats are played once, and transposing instruments
     give what they sound. The first bar is filled up from its start with empty steps.
@@ -58,8 +66,8 @@ def score(data: bytes | Path, steps_per_beat: int) -> tuple[Example, Quantised]:
         return _read_stream(importer.stream, steps_per_beat, name)
 
 
-def parts(data: bytes | Path) -> int:
-    """How many parts a MusicXML file has.
+def count_musicxml_parts(data: bytes | Path) -> int:
+    """Return how many parts a MusicXML file has.
 
     Raises:
       Unusable: it is no such file, or damaged.
@@ -68,29 +76,31 @@ def parts(data: bytes | Path) -> int:
     return len(_parse_root(_unpack(data) if data.startswith(ZIP) else data).findall("part"))
 
 
-def tunes(data: bytes | Path, steps_per_beat: int) -> Iterator[Found]:
-    """The tunes in an ABC file, or why they cannot be used; a tune begins at each line with "X:". Else as `score`.
+def read_abc(data: bytes | Path, steps_per_beat: int) -> Iterator[PieceResult]:
+    """Yield the tunes in an ABC file, or why they cannot be used; see `read_musicxml`.
+
+    A tune begins at each line with "X:".
 
     Raises:
       Unusable: it is no text, or holds no tune.
     """
     data = data.read_bytes() if isinstance(data, Path) else data
     if b"\0" in data or len(data) > MOST_BYTES:
-        raise Unusable("is no ABC but binary data" if b"\0" in data else f"has over {MOST_BYTES:,} bytes")
-    text = decoding(data, True, None)[1].lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        raise UnreadablePiece("is no ABC but binary data" if b"\0" in data else f"has over {MOST_BYTES:,} bytes")
+    text = detect_encoding(data, True, None)[1].lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     starts = [match.start() for match in TUNE.finditer(text)]
     if not starts and not re.search(r"(?m)^K:", text):
-        raise Unusable('is no ABC (it has no line that begins with "X:")' if data else "is empty")
+        raise UnreadablePiece('is no ABC (it has no line that begins with "X:")' if data else "is empty")
     head, starts = (text[: starts[0]], starts) if starts else ("", [0])
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True), 1):
         location = f"tune {number}" if len(starts) > 1 else ""
         try:
-            yield Found(location, "", *_read_tune(head + text[start:end], steps_per_beat))
-        except Unusable as error:
-            yield Found(location, "", None, Quantised(), str(error))
+            yield PieceResult(location, "", *_read_tune(head + text[start:end], steps_per_beat))
+        except UnreadablePiece as error:
+            yield PieceResult(location, "", None, QuantizationStats(), str(error))
 
 
-def _read_tune(text: str, steps_per_beat: int) -> tuple[Example, Quantised]:
+def _read_tune(text: str, steps_per_beat: int) -> tuple[Example, QuantizationStats]:
     for meter in METER.findall(text):
         _check_meter(meter)
     if not re.search("(?m)^[LM]:", text):  # then notes are eighths, says the standard
@@ -103,7 +113,7 @@ def _read_tune(text: str, steps_per_beat: int) -> tuple[Example, Quantised]:
 
 def _check_meter(beats: str) -> None:
     if MANY_BEATS.search(beats):
-        raise Unusable(f"has a time signature of too many beats ({beats.strip()[:40]})")
+        raise UnreadablePiece(f"has a time signature of too many beats ({beats.strip()[:40]})")
 
 
 @contextmanager
@@ -113,13 +123,15 @@ def _silence(kind: str) -> Iterator[None]:
         with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except Unusable:
+    except UnreadablePiece:
         raise
     except ImportError as error:
-        raise Unusable(f"needs music21 to be read ({error}): run make setup") from None
+        raise UnreadablePiece(f"needs music21 to be read ({error}): run make setup") from None
     except Exception as error:  # of damaged files music21 raises whatever went wrong in it
         reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise Unusable(f"cannot be read as {kind} ({type(error).__name__}{': ' * bool(reason)}{reason})") from None
+        raise UnreadablePiece(
+            f"cannot be read as {kind} ({type(error).__name__}{': ' * bool(reason)}{reason})"
+        ) from None
 
 
 def _unpack(data: bytes) -> bytes:
@@ -134,19 +146,19 @@ def _unpack(data: bytes) -> bytes:
                 scores = (name for name in names if name.lower().endswith((".xml", ".musicxml")))
                 path = next((name for name in scores if not name.startswith(("META-INF", "__MACOSX"))), None)
             if path is None:
-                raise Unusable("is an archive without a score in it")
+                raise UnreadablePiece("is an archive without a score in it")
             return _read_member(archive, path)
     except BROKEN as error:
-        if isinstance(error, Unusable):
+        if isinstance(error, UnreadablePiece):
             raise
-        raise Unusable(f"is a damaged archive ({error})") from None
+        raise UnreadablePiece(f"is a damaged archive ({error})") from None
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     with archive.open(name) as file:
         data = file.read(MOST_BYTES + 1)  # counted rather than believed
     if len(data) > MOST_BYTES:
-        raise Unusable(f"unpacks to over {MOST_BYTES:,} bytes")
+        raise UnreadablePiece(f"unpacks to over {MOST_BYTES:,} bytes")
     return data
 
 
@@ -158,21 +170,21 @@ def _parse_root(data: bytes) -> Element:
     from defusedxml.ElementTree import fromstring
 
     if len(data) > MOST_BYTES:
-        raise Unusable(f"has over {MOST_BYTES:,} bytes")
+        raise UnreadablePiece(f"has over {MOST_BYTES:,} bytes")
     try:
         root = fromstring(data, forbid_dtd=False, forbid_entities=True, forbid_external=True)
     except DefusedXmlException:
-        raise Unusable("declares entities, which could fill the memory: take its DOCTYPE out") from None
+        raise UnreadablePiece("declares entities, which could fill the memory: take its DOCTYPE out") from None
     except ParseError as error:
-        raise Unusable(f"is not well-formed XML ({error})" if data else "is empty") from None
+        raise UnreadablePiece(f"is not well-formed XML ({error})" if data else "is empty") from None
     except (LookupError, ValueError) as error:  # such as an encoding that there is not
-        raise Unusable(f"cannot be read as XML ({error})") from None
+        raise UnreadablePiece(f"cannot be read as XML ({error})") from None
     if root.tag not in ("score-partwise", "container") and not root.tag.endswith("}container"):
-        raise Unusable(f"is no MusicXML with the root <score-partwise>, for its root is <{root.tag[:100]}>")
+        raise UnreadablePiece(f"is no MusicXML with the root <score-partwise>, for its root is <{root.tag[:100]}>")
     return root
 
 
-def _read_stream(whole: stream.Score, steps_per_beat: int, name: str) -> tuple[Example, Quantised]:
+def _read_stream(whole: stream.Score, steps_per_beat: int, name: str) -> tuple[Example, QuantizationStats]:
     """The piece in a music21 score."""
     from music21 import key, meter
 
@@ -202,16 +214,16 @@ def _read_stream(whole: stream.Score, steps_per_beat: int, name: str) -> tuple[E
     def steps(quarters: Fraction) -> float:
         return float((quarters + lacking) * steps_per_beat)
 
-    events, stats = quantised([(steps(start), steps(end), pitch) for start, end, pitch in notes], drums)
+    events, stats = quantize_notes([(steps(start), steps(end), pitch) for start, end, pitch in notes], drums)
     signature = next((element for _, flat in flats for element in flat.getElementsByClass(key.KeySignature)), None)
     if isinstance(signature, key.Key):
-        number = key_number(signature.tonic.pitchClass, signature.mode)
+        number = key_id(signature.tonic.pitchClass, signature.mode)
     else:
         sharps = signature.sharps if signature is not None else None
-        number = 0 if sharps is None else key_of_signature(sharps, events)
+        number = 0 if sharps is None else key_from_signature(sharps, events)
     marks = (mark.getQuarterBPM() for _, flat in flats for mark in flat.getElementsByClass("MetronomeMark"))
     tempo = next((bpm for bpm in marks if bpm), 0)
-    return piece(events, steps(length), float(bar * steps_per_beat), number, name, tempo), stats
+    return make_piece_example(events, steps(length), float(bar * steps_per_beat), number, name, tempo), stats
 
 
 def _measure_first_bar(part: stream.Stream) -> tuple[OffsetQL, OffsetQL]:

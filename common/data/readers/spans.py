@@ -6,14 +6,14 @@ import json
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
 
-from common.data.readers.columns import listed, unusable
+from common.data.readers.columns import quote_list, text_error
 from common.text.tag_schemes import Span
 
 STARTS, ENDS, TYPES = ("start", "start_offset"), ("end", "end_offset"), ("label", "type", "labels")
 
 
-def spans_of(text: str, values: object) -> list[Span]:
-    """The different spans of a text, without blanks at their ends."""
+def parse_spans(text: str, values: object) -> list[Span]:
+    """Return the different spans of a text, without blanks at their ends."""
     if isinstance(values, dict) and values and all(isinstance(column, list) for column in values.values()):
         # As `datasets` writes a list of objects: {"start": [0], "end": [4], "label": ["PER"]}.
         values = [dict(zip(values, row, strict=False)) for row in zip(*values.values(), strict=False)]
@@ -41,23 +41,23 @@ def _parse_span(value: object) -> Span:
         if isinstance(label, list) and len(label) == 1:  # as Label Studio has it
             label = label[0]
         numbers = all(isinstance(number, int | float) and number == number // 1 for number in (start, end))
-        if numbers and isinstance(label, str | int) and (name := str(label).strip()) and not unusable(name):
+        if numbers and isinstance(label, str | int) and (name := str(label).strip()) and not text_error(name):
             return int(start), int(end), name
     shown = json.dumps(value, ensure_ascii=True, default=str)
     raise ValueError(f"has the span {shown[:60]}{'…' * (len(shown) > 60)}, which is no [start, end, label]")
 
 
-def beside(
+def align_spans_to_tokens(
     text: str, spans: Sequence[Span], tokens: Sequence[str], starts: Sequence[int], ends: Sequence[int]
 ) -> tuple[list[Span], list[tuple[int, Span]], list[str]]:
-    """Spans of whole tokens, none over another; (first token, span) of each that is kept; and what was mended.
+    """Return spans of whole tokens, none over another; (first token, span) of each that is kept; and what was mended.
 
     Args:
       starts, ends: of the tokens, in characters.
     """
 
     def shown(span: Span) -> str:
-        return f"{listed([text[span[0] : span[1]]])} [{span[0]}, {span[1]}]"
+        return f"{quote_list([text[span[0] : span[1]]])} [{span[0]}, {span[1]}]"
 
     mended = []
     separate, lost = _remove_overlaps([(span[0], span[1], span) for span in spans])
@@ -71,7 +71,7 @@ def beside(
         placed.append((first, last, span))
         if starts[first] < start or ends[last - 1] > end:
             what, are = ("token", "token is") if last - first == 1 else ("tokens", "tokens are")
-            whole = listed([text[starts[first] : ends[last - 1]]])
+            whole = quote_list([text[starts[first] : ends[last - 1]]])
             mended.append((span, f"is part of the {what} {whole}; the whole {are} taken"))
     tagged, lost = _remove_overlaps(placed)
     mended += [(span, f"shares a token with {shown(winner)}; the latter is taken") for span, winner in lost]
@@ -100,13 +100,13 @@ def _remove_overlaps(
     return separate, lost
 
 
-def cut_texts(texts: Sequence[str]) -> Iterator[tuple[list[str], list[int], list[int]]]:
-    """Tokens, where they start and where they end, of each text."""
+def tokenize_examples(texts: Sequence[str]) -> Iterator[tuple[list[str], list[int], list[int]]]:
+    """Yield tokens, where they start and where they end, of each text."""
     if texts:
         import tensorflow as tf  # here, for most files need none
 
-        from common.text.tokenizer import tokenised
+        from common.text.tokenizer import tokenize_with_offsets
 
-        tokens, starts, ends = (ragged.to_list() for ragged in tokenised(tf.constant(texts)))
+        tokens, starts, ends = (ragged.to_list() for ragged in tokenize_with_offsets(tf.constant(texts)))
         for words, left, right in zip(tokens, starts, ends, strict=True):
             yield [word.decode() for word in words], left, right

@@ -10,15 +10,24 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
-from common.data.readers.columns import as_text, listed, unusable
-from common.data.readers.jsonl import json_lines
+from common.data.readers.columns import quote_list
+from common.data.readers.jsonl import open_json_lines
+from common.data.readers.raw_sentence import RawSentence, make_sentence
 from common.data.readers.reader import Reader
-from common.data.readers.spans import beside, cut_texts, spans_of
+from common.data.readers.spans import align_spans_to_tokens, tokenize_examples
 from common.errors import DataError
-from common.row_errors import Problems
-from common.text.tag_schemes import NONE, Scheme, Span, Tally, entities, faults, iob2, pieces
+from common.row_errors import RowErrors
+from common.text.tag_schemes import (
+    NONE,
+    Scheme,
+    SchemeDetector,
+    Span,
+    find_illegal_tags,
+    spans_to_iob2,
+    split_long_sentence,
+    tags_to_spans,
+)
 from common.types import Example, Field
 
 LONGEST = 1300  # tokens of a sentence; longer ones are cut
@@ -27,108 +36,89 @@ FEW_TAGS, MOST_TAGS, MOST_PAIRS = 30, 1000, 50_000  # different ones; words have
 REVERSED = re.compile(r".+-[BILESU]")  # PER-B
 
 
-class Sentence(NamedTuple):
-    """What a file says of a sentence: tokens and tags as written, or a text and its spans.
-
-    Args:
-      location: such as "notes.jsonl:3".
-      wrong: why it cannot be used, or "".
-      lines: of each token, where a line holds one.
-      spans: of characters, within the text, none empty.
-      left_out: why it is not wanted though it is sound, or "".
-    """
-
-    location: str
-    wrong: str = ""
-    tokens: Sequence[str] = ()
-    tags: Sequence[str] = ()
-    lines: Sequence[int] = ()
-    text: str | None = None
-    spans: Sequence[Span] = ()
-    left_out: str = ""
-
-    def at(self, token: int) -> str:
-        """The location of a token."""
-        return f"{self.location.rpartition(':')[0]}:{self.lines[token]}" if self.lines else self.location
-
-
 @dataclass(frozen=True)
-class Tagged(Reader):
+class TaggedReader(Reader):
     """A file whose scheme is known.
 
     Args:
       summary: how the file was understood, for people.
       read: starts a pass.
       scheme: of the tags.
-      faulty: it does not allow all of them.
+      has_illegal_tags: it does not allow all of them.
       names: by type or tag, where the user gave them.
-      named_tags: they are names of tags such as 3, not of types.
-      problems: is told of every sentence that cannot be used.
+      names_are_tags: they are names of tags such as 3, not of types.
+      row_errors: is told of every sentence that cannot be used.
       repairs: is told of every tag or span that was mended.
     """
 
     summary: str
-    read: Callable[[], Iterator[Sentence]] = field(repr=False)
+    read: Callable[[], Iterator[RawSentence]] = field(repr=False)
     scheme: Scheme
-    faulty: bool
+    has_illegal_tags: bool
     names: Mapping[str, str] = field(repr=False)
-    named_tags: bool
-    problems: Problems = field(repr=False, compare=False)
-    repairs: Problems = field(repr=False, compare=False)
+    names_are_tags: bool
+    row_errors: RowErrors = field(repr=False, compare=False)
+    repairs: RowErrors = field(repr=False, compare=False)
 
     @property
     def description(self) -> str:
         return self.summary
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(location, example) of every sentence that can be used, or of every piece of one that is too long.
+        """Yield (location, example) of every sentence that can be used, or of every piece of one that is too long.
 
         Raises:
-          DataError: the file cannot be read to its end, or a sentence is broken and `problems` is strict.
+          DataError: the file cannot be read to its end, or a sentence is broken and `row_errors` is strict.
         """
         self.repairs.clear()
         for batch in _batch_sentences(self.read()):
-            cut = iter(cut_texts([sentence.text for sentence in batch if sentence.text is not None]))
+            cut = iter(tokenize_examples([sentence.text for sentence in batch if sentence.text is not None]))
             for sentence in batch:
                 try:
                     if sentence.left_out:
-                        self.problems.leave_out(sentence.left_out)
-                    elif sentence.wrong:
-                        self.problems.add(sentence.location, sentence.wrong)
+                        self.row_errors.count_filtered(sentence.left_out)
+                    elif sentence.error:
+                        self.row_errors.add(sentence.location, sentence.error)
                     elif sentence.text is None:
                         yield from self._read_tags(sentence)
                     else:
                         yield from self._read_text(sentence, sentence.text, *next(cut))
                 except _Unusable as error:
-                    self.problems.add(error.location, error.what)
+                    self.row_errors.add(error.location, error.what)
 
-    def _read_tags(self, sentence: Sentence) -> Iterator[tuple[str, Example]]:
+    def _read_tags(self, sentence: RawSentence) -> Iterator[tuple[str, Example]]:
         tags = sentence.tags
-        if self.named_tags:
+        if self.names_are_tags:
             if unknown := [at for at, tag in enumerate(tags) if tag not in self.names]:
-                raise _Unusable(sentence.at(unknown[0]), f'has the tag "{tags[unknown[0]]}", which --label-names lacks')
+                raise _Unusable(
+                    sentence.location_of(unknown[0]), f'has the tag "{tags[unknown[0]]}", which --label-names lacks'
+                )
             tags = [self.names[tag] for tag in tags]
-        if (foreign := self.scheme.foreign(tags)) is not None:
-            raise _Unusable(sentence.at(foreign), f'has the tag "{tags[foreign]}", which is none of {self.scheme.name}')
-        spans = self._rename(entities(tags, self.scheme), sentence)
-        for at, what in faults(tags, self.scheme) if self.faulty else ():
-            self.repairs.add(sentence.at(at), what)
-        made = iob2(spans, len(tags))
-        for start, end in pieces(made, LONGEST):
+        if (foreign := self.scheme.first_invalid(tags)) is not None:
+            raise _Unusable(
+                sentence.location_of(foreign), f'has the tag "{tags[foreign]}", which is none of {self.scheme.name}'
+            )
+        spans = self._rename(tags_to_spans(tags, self.scheme), sentence)
+        for at, what in find_illegal_tags(tags, self.scheme) if self.has_illegal_tags else ():
+            self.repairs.add(sentence.location_of(at), what)
+        made = spans_to_iob2(spans, len(tags))
+        for start, end in split_long_sentence(made, LONGEST):
             tokens = list(sentence.tokens[start:end])
-            yield sentence.at(start), {"text": " ".join(tokens), "tokens": tokens, "tags": made[start:end]}
+            yield sentence.location_of(start), {"text": " ".join(tokens), "tokens": tokens, "tags": made[start:end]}
 
     def _read_text(
-        self, sentence: Sentence, text: str, tokens: list[str], starts: list[int], ends: list[int]
+        self, sentence: RawSentence, text: str, tokens: list[str], starts: list[int], ends: list[int]
     ) -> Iterator[tuple[str, Example]]:
         if not tokens:
             raise _Unusable(sentence.location, "holds no token")
 
-        tagged, placed, mended = beside(text, self._rename(sentence.spans, sentence), tokens, starts, ends)
+        tagged, placed, mended = align_spans_to_tokens(
+            text, self._rename(sentence.spans, sentence), tokens, starts, ends
+        )
         for what in mended:
             self.repairs.add(sentence.location, what)
-        tags = iob2(tagged, len(tokens))
-        cuts = pieces(tags, LONGEST)
+        tags = spans_to_iob2(tagged, len(tokens))
+        cuts = split_long_sentence(tags, LONGEST)
         for first, last in cuts:
             left, right = (0, len(text)) if len(cuts) == 1 else (starts[first], ends[last - 1])
             within = [span for at, span in placed if first <= at < last]
@@ -136,9 +126,9 @@ class Tagged(Reader):
             example = {"text": text[left:right], "tokens": tokens[first:last], "tags": tags[first:last]}
             yield sentence.location, example | {"entities": sorted(spans)}
 
-    def _rename(self, spans: Sequence[Span], sentence: Sentence) -> Sequence[Span]:
+    def _rename(self, spans: Sequence[Span], sentence: RawSentence) -> Sequence[Span]:
         """Entities under the names of their types; those of a type whose name is O are none."""
-        if not self.names or (self.named_tags and sentence.text is None):
+        if not self.names or (self.names_are_tags and sentence.text is None):
             return spans
         for _, _, type in spans:
             if type not in self.names:
@@ -146,10 +136,10 @@ class Tagged(Reader):
         return [(start, end, name) for start, end, type in spans if (name := self.names[type]) not in NONE]
 
 
-def tagged(
-    name: str, layout: str, read: Callable[[], Iterator[Sentence]], names: Mapping[str, str], problems: Problems
-) -> Tagged:
-    """A reader of sentences, its scheme found in a pass over all of them.
+def open_tagged(
+    name: str, layout: str, read: Callable[[], Iterator[RawSentence]], names: Mapping[str, str], row_errors: RowErrors
+) -> TaggedReader:
+    """Open a reader of sentences, its scheme found in a pass over all of them.
 
     Args:
       name: of the file.
@@ -165,20 +155,20 @@ def tagged(
     _check_tags(name, tally, numbers and not names)
     named_tags = bool(names) and (numbers or (bool(counts) and set(counts) <= set(names)))
     if named_tags:
-        tally = tally.renamed(names)
-    scheme = tally.scheme()
-    if scheme.form == "bare" and all(REVERSED.fullmatch(tag) for tag in set(tally.tags()) - set(NONE)):
+        tally = tally.rename(names)
+    scheme = tally.detect()
+    if scheme.style == "bare" and all(REVERSED.fullmatch(tag) for tag in set(tally.tags()) - set(NONE)):
         raise DataError(
             f"The tags of {name} have their letter last ({_list_few(tally.tags())}): write B-PER for PER-B."
         )
     layout += f"; scheme {scheme}" if counts else ""
     if survey.long:  # most often a file whose sentences are not parted
         layout += f"; {survey.long:,} {'sentence' if survey.long == 1 else 'sentences'} of over {LONGEST:,} tokens cut"
-    faulty = tally.faults(scheme) > 0
-    reader = Tagged(layout, read, scheme, faulty, names, named_tags, Problems(), Problems())
+    faulty = tally.count_illegal(scheme) > 0
+    reader = TaggedReader(layout, read, scheme, faulty, names, named_tags, RowErrors(), RowErrors())
     if survey.has_spans or faulty:
         layout += _describe_repairs(reader, "entity" if not counts else "illegal tag")
-    return replace(reader, summary=layout, problems=problems, repairs=Problems())
+    return replace(reader, summary=layout, row_errors=row_errors, repairs=RowErrors())
 
 
 @dataclass
@@ -191,25 +181,25 @@ class _TagSurvey:
       long: sentences that are cut.
     """
 
-    tally: Tally
+    tally: SchemeDetector
     has_spans: bool = False
     long: int = 0
 
 
-def _survey_tags(read: Callable[[], Iterator[Sentence]]) -> _TagSurvey:
+def _survey_tags(read: Callable[[], Iterator[RawSentence]]) -> _TagSurvey:
     """Counts the tags of a file; stops where there are too many different ones."""
-    survey = _TagSurvey(Tally())
+    survey = _TagSurvey(SchemeDetector())
     for sentence in read():
         survey.has_spans |= sentence.text is not None
         survey.long += len(sentence.tags) > LONGEST
-        if not (sentence.wrong or sentence.left_out) and sentence.text is None:
+        if not (sentence.error or sentence.left_out) and sentence.text is None:
             survey.tally.add(sentence.tags)
             if len(survey.tally.pairs) > MOST_PAIRS:
                 break
     return survey
 
 
-def _check_tags(name: str, tally: Tally, unnamed: bool) -> None:
+def _check_tags(name: str, tally: SchemeDetector, unnamed: bool) -> None:
     """Refuses tags that are words, or numbers without names.
 
     Args:
@@ -227,7 +217,7 @@ def _check_tags(name: str, tally: Tally, unnamed: bool) -> None:
         raise DataError(f"The tags of {name} are numbers ({_list_few(counts)}): {remedy}.")
 
 
-def _describe_repairs(reader: Tagged, kind: str) -> str:
+def _describe_repairs(reader: TaggedReader, kind: str) -> str:
     """What a pass mends, to stand at the end of a note; "" if it is nothing.
 
     Args:
@@ -237,7 +227,7 @@ def _describe_repairs(reader: Tagged, kind: str) -> str:
         pass
     if not (count := reader.repairs.count):
         return ""
-    first = reader.repairs.lines()[0]
+    first = reader.repairs.first_errors()[0]
     if kind == "entity":
         kinds = kind if count == 1 else "entities"
     else:
@@ -245,75 +235,32 @@ def _describe_repairs(reader: Tagged, kind: str) -> str:
     return f"; {count:,} {kinds} repaired, first {first}"
 
 
-def tagged_json_lines(
+def open_tagged_jsonl(
     path: Path,
     fields: tuple[Field, ...],
     columns: Mapping[str, str],
     encoding: str | None,
     names: Mapping[str, str],
-    problems: Problems,
-) -> Tagged:
-    """A file of JSON objects that hold lists of tokens and of tags, or a text and its spans.
+    row_errors: RowErrors,
+) -> TaggedReader:
+    """Open a file of JSON objects that hold lists of tokens and of tags, or a text and its spans.
 
-    Args: as those of `tagged` and `jsonl.json_lines`.
+    Args: as those of `open_tagged` and `jsonl.json_lines`.
     """
-    rows = json_lines(path, fields, columns, encoding, problems)
-    tokens, tags = (rows.keys[name] for name in tagged_fields(fields))
+    rows = open_json_lines(path, fields, columns, encoding, row_errors)
+    tokens, tags = (rows.keys[name] for name in tag_field_names(fields))
 
-    def read() -> Iterator[Sentence]:
+    def read() -> Iterator[RawSentence]:
         for location, value, wrong in rows.read():
-            yield sentence(location, value.get(tokens), value.get(tags), wrong)
+            yield make_sentence(location, value.get(tokens), value.get(tags), wrong)
 
-    return tagged(path.name, rows.description, read, names, problems)
+    return open_tagged(path.name, rows.description, read, names, row_errors)
 
 
-def tagged_fields(fields: Iterable[Field]) -> tuple[str, str]:
-    """The names of the fields of tokens and of tags."""
+def tag_field_names(fields: Iterable[Field]) -> tuple[str, str]:
+    """Return the names of the fields of tokens and of tags."""
     kinds = {field.kind: field.name for field in fields}
     return kinds["tokens"], kinds["tags"]
-
-
-def sentence(location: str, tokens: object, tags: object, wrong: str = "") -> Sentence:
-    """A sentence of two values: a list of tokens and one of tags, or a text and a list of spans.
-
-    >>> sentence("a.jsonl:1", "Ann slept", [[0, 3, "PER"]]).spans
-    [(0, 3, 'PER')]
-    >>> sentence("a.jsonl:2", ["Ann", "slept"], ["B-PER"]).wrong
-    'has 2 tokens, but 1 tags'
-
-    Args:
-      wrong: what is wrong already, or "".
-    """
-    if wrong:
-        return Sentence(location, wrong)
-    try:
-        if isinstance(tokens, str):
-            if why := unusable(tokens):
-                raise ValueError(why)
-            return Sentence(location, text=tokens, spans=spans_of(tokens, tags))
-        token_texts, tag_texts = _to_strings(tokens, "token"), _to_strings(tags, "tag")
-        if len(token_texts) != len(tag_texts):
-            raise ValueError(f"has {len(token_texts):,} tokens, but {len(tag_texts):,} tags")
-    except ValueError as error:
-        return Sentence(location, str(error))
-    return Sentence(location, "", token_texts, tag_texts)
-
-
-def _to_strings(values: object, what: str) -> list[str]:
-    if values is None or (isinstance(values, list) and not values):
-        raise ValueError(f"has no {what}s")
-    if not isinstance(values, list):
-        raise ValueError(f"has {what}s that are no list")
-    texts = []
-    for number, value in enumerate(values, 1):
-        try:
-            text = (as_text(value) or "").strip()
-        except TypeError as error:
-            raise ValueError(f"has a {what} (number {number:,}) that {error}") from None
-        if wrong := unusable(text) or ("" if text else f"has an empty {what} (number {number:,})"):
-            raise ValueError(wrong)
-        texts.append(text)
-    return texts
 
 
 class _Unusable(Exception):
@@ -321,7 +268,7 @@ class _Unusable(Exception):
         self.location, self.what = location, what
 
 
-def _batch_sentences(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
+def _batch_sentences(sentences: Iterable[RawSentence]) -> Iterator[list[RawSentence]]:
     """Lists of sentences, many where they hold texts, which are best tokenised together."""
     batch = []
     for sentence in sentences:
@@ -334,4 +281,4 @@ def _batch_sentences(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
 
 
 def _list_few(tags: Iterable[str]) -> str:
-    return listed(sorted(tags)[:5])
+    return quote_list(sorted(tags)[:5])

@@ -11,12 +11,12 @@ from xml.sax import SAXException, SAXParseException
 from xml.sax.handler import ContentHandler
 from xml.sax.xmlreader import AttributesImpl
 
-from common.data.readers.columns import check_fields, is_other_language, usable
+from common.data.readers.columns import is_other_language, validate_field_names, yield_if_valid
 from common.data.readers.reader import Reader
 from common.errors import ConfigError, DataError
-from common.row_errors import Problems
-from common.runtime.open_file import opened, suffix
-from common.text import languages
+from common.row_errors import RowErrors
+from common.runtime.open_file import open_compressed, suffix
+from common.text.languages import base_language, normalize_language_tag
 from common.types import Example, Field
 
 BLOCK = 2**16  # bytes at a time
@@ -26,18 +26,18 @@ Unit = tuple[int, list[tuple[str, str]]]  # line where it starts, (language, tex
 
 
 @dataclass(frozen=True)
-class Memory(Reader):
+class TmxReader(Reader):
     """A file whose languages are known.
 
     Args:
       languages: by field.
-      problems: is told of every unit that cannot be used.
+      row_errors: is told of every unit that cannot be used.
     """
 
     path: Path
     languages: dict[str, str]
     fields: tuple[Field, ...] = dataclass_field(repr=False)
-    problems: Problems = dataclass_field(repr=False, compare=False)
+    row_errors: RowErrors = dataclass_field(repr=False, compare=False)
 
     @property
     def description(self) -> str:
@@ -46,36 +46,36 @@ class Memory(Reader):
         )
 
     def rows(self) -> Iterator[tuple[str, Example]]:
-        """(location, example) of every unit that can be used; units that lack one of the languages are left out.
+        """Yield (location, example) of every unit that can be used; units that lack one of the languages are left out.
 
         Raises:
-          DataError: the file is damaged, or a unit is broken and `problems` is strict.
+          DataError: the file is damaged, or a unit is broken and `row_errors` is strict.
         """
         for line, texts in _read_units(self.path, {}):
             cells = {name: _find_text(texts, language) for name, language in self.languages.items()}
             if lacking := next((name for name, cell in cells.items() if cell is None), None):
-                self.problems.leave_out(f'with no text in "{self.languages[lacking]}"')
+                self.row_errors.count_filtered(f'with no text in "{self.languages[lacking]}"')
                 continue
-            yield from usable(f"{self.path.name}:{line}", cells, "", self.fields, self.problems)
+            yield from yield_if_valid(f"{self.path.name}:{line}", cells, "", self.fields, self.row_errors)
 
 
-def is_memory(path: Path, head: bytes) -> bool:
-    """Whether a file that begins with `head` is TMX, by its suffix or its content, which may be UTF-16."""
+def is_tmx(path: Path, head: bytes) -> bool:
+    """Return whether a file that begins with `head` is TMX, by its suffix or its content, which may be UTF-16."""
     plain = head.replace(b"\0", b"")
     return suffix(path) == ".tmx" or (plain.lstrip(b"\xef\xbb\xbf\xff\xfe \r\n").startswith(b"<") and b"<tmx" in plain)
 
 
-def memory(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], problems: Problems) -> Memory:
-    """A TMX file; which of its languages is which field is told by `columns`, else by the fields' names, else by what
-    is left and by the file's own `srclang`.
+def open_tmx(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], row_errors: RowErrors) -> TmxReader:
+    """Open a TMX file.
 
-    A language is meant by its tag or by the first part of it: "en" means "en-US" too.
+    Which of its languages is which field is told by `columns`, else by the fields' names, else by what is left and by
+    the file's own `srclang`. A language is meant by its tag or by the first part of it: "en" means "en-US" too.
 
     Raises:
       ConfigError: `columns` name a language that there is not.
       DataError: the file is missing, damaged, declares entities, or it cannot be told which language is which field.
     """
-    check_fields(columns, fields)
+    validate_field_names(columns, fields)
     own, spellings = _survey_languages(path)
     holds = f"{path.name} holds {_list_languages(spellings)}"
     if len(spellings) < len(fields):
@@ -83,17 +83,17 @@ def memory(path: Path, fields: tuple[Field, ...], columns: Mapping[str, str], pr
     taken: dict[str, str] = {}
     for field in fields:
         if (chosen := columns.get(field.name)) is not None:
-            if languages.base(chosen) not in spellings:
+            if base_language(chosen) not in spellings:
                 raise ConfigError(f"--column {field.name}={chosen}: {holds}. Name one of these.")
             taken[field.name] = chosen
-        elif named := next((name for name in field.names if languages.base(name) in spellings), None):
+        elif named := next((name for name in field.aliases if base_language(name) in spellings), None):
             taken[field.name] = named
     taken |= _match_remaining([field for field in fields if field.name not in taken], taken, spellings, own)
-    same = len({languages.base(language) for language in taken.values()}) < len(taken)
+    same = len({base_language(language) for language in taken.values()}) < len(taken)
     if len(taken) < len(fields) or same:
         flags = " and ".join(f"--column {field.name}=LANGUAGE" for field in fields)
         raise DataError(f"{holds}: say by {flags} which are meant.")
-    return Memory(path, {field.name: taken[field.name] for field in fields}, fields, problems)
+    return TmxReader(path, {field.name: taken[field.name] for field in fields}, fields, row_errors)
 
 
 def _survey_languages(path: Path) -> tuple[str, dict[str, str]]:
@@ -103,8 +103,8 @@ def _survey_languages(path: Path) -> tuple[str, dict[str, str]]:
     for _, texts in islice(_read_units(path, head), UNITS):
         for language, _ in texts:
             if language:
-                spellings.setdefault(languages.base(language), language)
-    return languages.base(head.get("srclang", "")), spellings
+                spellings.setdefault(base_language(language), language)
+    return base_language(head.get("srclang", "")), spellings
 
 
 def _match_remaining(
@@ -115,14 +115,18 @@ def _match_remaining(
     Args:
       own: the file's own source language.
     """
-    used = {languages.base(language) for language in taken.values()}
+    used = {base_language(language) for language in taken.values()}
     left = [spelling for base, spelling in spellings.items() if base not in used]
     if len(fields) == len(left) == 2 and own in spellings:  # neither is known, so the file's own direction
-        left.sort(key=lambda language: languages.base(language) != own)
+        left.sort(key=lambda language: base_language(language) != own)
     elif len(fields) != 1 or len(left) != 1:
         left = []
     pairs = zip(fields, left, strict=False)
-    return {field.name: languages.tag(language) for field, language in pairs if not is_other_language(language, field)}
+    return {
+        field.name: normalize_language_tag(language)
+        for field, language in pairs
+        if not is_other_language(language, field)
+    }
 
 
 def _list_languages(spellings: Mapping[str, str]) -> str:
@@ -133,8 +137,8 @@ def _list_languages(spellings: Mapping[str, str]) -> str:
 
 def _find_text(texts: list[tuple[str, str]], wanted: str) -> str | None:
     """The text of a unit in a language: of its exact tag, else the first one of its first part."""
-    exact = (text for language, text in texts if languages.tag(language) == languages.tag(wanted))
-    like = (text for language, text in texts if language and languages.base(language) == languages.base(wanted))
+    exact = (text for language, text in texts if normalize_language_tag(language) == normalize_language_tag(wanted))
+    like = (text for language, text in texts if language and base_language(language) == base_language(wanted))
     return next(exact, None) or next(like, None)
 
 
@@ -192,7 +196,7 @@ def _read_units(path: Path, head: dict[str, str]) -> Iterator[Unit]:
     parser.forbid_dtd, parser.forbid_entities, parser.forbid_external = False, True, False
     parser.setContentHandler(handler)
     try:
-        with opened(path) as file:
+        with open_compressed(path) as file:
             while block := file.read(BLOCK):
                 parser.feed(block)
                 if handler.root and handler.root != "tmx":

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.errors import DataError
-from common.runtime.open_file import SAMPLE, BinaryFile, opened
+from common.runtime.open_file import SAMPLE, BinaryFile, open_compressed
 
 BLOCK = 2**20  # bytes read at once
 WIDEST = 10_000  # numbers a word; a first line that says more is no header
@@ -27,7 +27,7 @@ _AGAIN = "download the file again"
 Found = dict[bytes, np.ndarray]  # vectors of words, in the order of the file
 
 
-class Vectors(NamedTuple):
+class WordVectors(NamedTuple):
     """What was found in a file.
 
     matrix: float32 [found, dim].
@@ -42,7 +42,7 @@ class Vectors(NamedTuple):
     dim: int
 
 
-class Layout(NamedTuple):
+class VectorFileLayout(NamedTuple):
     """How a file is written.
 
     dim: numbers a word.
@@ -59,8 +59,8 @@ class Layout(NamedTuple):
     binary: bool
 
 
-def read(path: Path, wanted: Collection[str], first: int = 0) -> Vectors:
-    r"""The vectors of wanted words and those of the first rows, which are frequent words; memory grows with these only.
+def load_word_vectors(path: Path, wanted: Collection[str], first: int = 0) -> WordVectors:
+    r"""Return the vectors of wanted words and of the first rows, which are frequent words; memory grows with both.
 
     The format is told by content: text of word2vec and fastText (.vec), text of GloVe, binary of word2vec; any of them
     compressed. A word must be equal to be found: to fall back on another, such as its lower case, want that one too.
@@ -72,21 +72,21 @@ def read(path: Path, wanted: Collection[str], first: int = 0) -> Vectors:
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "tiny.vec"
     >>> _ = path.write_text("3 2\nthe 0.5 1\ncat -1 0.25\nsat 0 0\n")
-    >>> read(path, ["sat", "the", "mat"]).words
+    >>> load_word_vectors(path, ["sat", "the", "mat"]).words
     ['the', 'sat']
     """
-    with opened(path) as file:
+    with open_compressed(path) as file:
         layout = _detect_layout(path, file.read(SAMPLE))
     spelt = {word.encode("utf-8", "surrogatepass"): word for word in wanted if word}  # bytes: not all files are UTF-8
-    with opened(path) as file:
+    with open_compressed(path) as file:
         file.read(layout.start)
         vectors, rows = (_read_binary if layout.binary else _read_text)(path, file, layout, spelt.keys(), first)
     matrix = np.stack(list(vectors.values())) if vectors else np.zeros((0, layout.dim), np.float32)
     words = [spelt.get(word) or word.decode("utf-8", "replace") for word in vectors]
-    return Vectors(matrix, words, rows, layout.dim)
+    return WordVectors(matrix, words, rows, layout.dim)
 
 
-def _detect_layout(path: Path, head: bytes) -> Layout:
+def _detect_layout(path: Path, head: bytes) -> VectorFileLayout:
     """How a file is written that begins with `head`."""
     if not head:
         raise DataError(f"{path} is empty: name a file of word vectors.")
@@ -107,7 +107,7 @@ def _detect_layout(path: Path, head: bytes) -> Layout:
     if total is None and (binary or dim < 2):  # any text may have one number after its first word
         what = 'neither "count dimension" nor a word and its numbers'
         raise DataError(f"{path} holds no word vectors (its first line is {what}): name a .vec, .txt or .bin file.")
-    return Layout(dim, total, start, separator, binary)
+    return VectorFileLayout(dim, total, start, separator, binary)
 
 
 def _is_text(rows: bytes, separator: bytes, dim: int) -> bool:
@@ -142,7 +142,9 @@ def _is_number(cell: bytes) -> bool:
     return True
 
 
-def _read_text(path: Path, file: BinaryFile, layout: Layout, wanted: Set[bytes], first_rows: int) -> tuple[Found, int]:
+def _read_text(
+    path: Path, file: BinaryFile, layout: VectorFileLayout, wanted: Set[bytes], first_rows: int
+) -> tuple[Found, int]:
     """Vectors of wanted words and of the first rows, and the number of rows."""
     vectors: Found = {}
     first_cells = {word.partition(b" ")[0] for word in wanted} - {b""}  # words of GloVe may hold blanks
@@ -183,13 +185,13 @@ def _parse_vector(path: Path, number: int, cells: Sequence[bytes]) -> np.ndarray
     return vector
 
 
-def _width_error(path: Path, number: int, have: int, layout: Layout) -> DataError:
+def _width_error(path: Path, number: int, have: int, layout: VectorFileLayout) -> DataError:
     whole = "the first row has" if layout.total is None else "the first line says"
     return DataError(f"{path}:{number} has {have} numbers where {whole} {layout.dim}: {_AGAIN}, or take the row out.")
 
 
 def _read_binary(
-    path: Path, file: BinaryFile, layout: Layout, wanted: Set[bytes], first_rows: int
+    path: Path, file: BinaryFile, layout: VectorFileLayout, wanted: Set[bytes], first_rows: int
 ) -> tuple[Found, int]:
     """Vectors of wanted words and of the first rows, and the number of rows."""
     assert layout.total is not None

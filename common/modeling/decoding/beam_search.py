@@ -10,14 +10,14 @@ import tensorflow as tf
 from common.modeling.decoding.ops import (
     NEVER,
     SCALAR,
-    Decoded,
     DecodingConfig,
+    DecodingResult,
     Nest,
     Step,
     any_rows_shapes,
     call_step,
+    find_top_k,
     gather_attention,
-    largest,
     length_norm,
     loose_shapes,
     make_attention_array,
@@ -102,7 +102,7 @@ def beam_search(
     *,
     source_mask: tf.Tensor | None = None,
     memory: Nest = None,
-) -> Decoded:
+) -> DecodingResult:
     """Return the `n_best` best hypotheses that a beam finds for each row.
 
     At each step the `num_beams` most probable continuations of the row's hypotheses stay. Those that end are finished,
@@ -142,14 +142,14 @@ def beam_search(
     begin = (tf.constant(0), state, active, finished)
     if memory is not None and not config.return_attention:
         finished = _search_packed(step, config, time, rows, *begin)
-        return Decoded(finished.tokens, finished.lengths, finished.scores, finished.log_probs)
+        return DecodingResult(finished.tokens, finished.lengths, finished.scores, finished.log_probs)
 
     steps, _, _, finished, attentions = _BeamLoop(step, config, rows, time).run(*begin, min_active=0.0)
     first_beams = tf.range(batch)[:, None, None] * beams
     attention = None
     if config.return_attention:
         attention = gather_attention(attentions, steps, first_beams + finished.origins, finished.lengths)
-    return Decoded(finished.tokens, finished.lengths, finished.scores, finished.log_probs, attention)
+    return DecodingResult(finished.tokens, finished.lengths, finished.scores, finished.log_probs, attention)
 
 
 def _search_packed(
@@ -274,7 +274,7 @@ class _BeamLoop:
             past = tf.reshape(active.tokens, [batch * beams, self.time])
             logits = mask_repeated_ngrams(logits, past, position, size)
         count = min(beams, logits.shape[1]) if logits.shape[1] else tf.minimum(beams, tf.shape(logits)[1])
-        values, tokens = largest(logits, count)  # [batch * beams, count]
+        values, tokens = find_top_k(logits, count)  # [batch * beams, count]
         forced = tf.repeat(position >= self.rows.max_length, beams)[:, None]
         only_end = tf.where(tf.range(count) == 0, end_logits[:, None], NEVER)
         values = replace_nan(tf.where(forced, only_end, values) - log_sum[:, None])
@@ -339,7 +339,7 @@ def _keep_best(finished: _FinishedBeams, new: _FinishedBeams, count: int) -> _Fi
 
 
 def _coverage(attended: tf.Tensor, source_mask: tf.Tensor | None) -> tf.Tensor:
-    """The sum over the source of log(min(attention, 1)), [batch, beams]; finite even where none fell on a position."""
+    """Sum log(min(attention, 1)) over the source, [batch, beams]; finite even where none fell on a position."""
     logs = tf.math.log(tf.clip_by_value(attended, TINY, 1.0))
     if source_mask is not None:
         logs = tf.where(tf.cast(source_mask, tf.bool)[:, None], logs, 0.0)

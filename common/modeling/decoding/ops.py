@@ -6,7 +6,7 @@ The loops know nothing of the model. They call a step, and whatever the model re
 
 - state: any structure of tensors with the axis of rows first. Other axes may grow from step to step where their size
   is not known when the graph is made. Beam search reorders it. What does not change, such as the encoder's memory, is
-  captured by the function: `repeated` for each beam, or once, for the beams of a row follow each other.
+  captured by the function: `repeat_rows` for each beam, or once, for the beams of a row follow each other.
 - tokens: int32 [rows], the last ones; position: int32 scalar, from 0. It reaches `max_length`, where the end's
   probability is asked for; so a cache of a size of its own needs `max_length` + 1 places.
 - logits: floats [rows, vocabulary]; -inf is a token that may not come.
@@ -69,7 +69,7 @@ class DecodingConfig:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodingResult:
     """Hypotheses, best first. One that is not there has the score -inf, the length 0 and no tokens.
 
     Args:
@@ -87,10 +87,10 @@ class Decoded:
     attention: tf.Tensor | None = None
 
 
-def repeated(nest: Nest, times: int) -> Nest:
+def repeat_rows(nest: Nest, times: int) -> Nest:
     """Repeat each row of the tensors of a structure, [batch, ...], in succession: [batch * times, ...].
 
-    >>> repeated({"memory": tf.constant([[1], [2]])}, 2)["memory"].numpy().tolist()
+    >>> repeat_rows({"memory": tf.constant([[1], [2]])}, 2)["memory"].numpy().tolist()
     [[1], [1], [2], [2]]
     """
     return tf.nest.map_structure(lambda tensor: tf.repeat(tensor, times, axis=0), nest)
@@ -179,7 +179,7 @@ def replace_nan(values: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.math.is_nan(values), NEVER, values)
 
 
-def largest(values: tf.Tensor, count: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def find_top_k(values: tf.Tensor, count: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return (values, places), [rows, count] each: those of `tf.math.top_k`, several times as fast.
 
     It sorts whole rows. Here rows are cut to pieces, and only those pieces are sorted that have the largest maxima: of
@@ -189,7 +189,7 @@ def largest(values: tf.Tensor, count: int | tf.Tensor) -> tuple[tf.Tensor, tf.Te
     Args:
       values: float32 [rows, columns].
 
-    >>> largest(tf.constant([[3.0, 1.0, 2.0, 3.0]]), 3)[1].numpy().tolist()
+    >>> find_top_k(tf.constant([[3.0, 1.0, 2.0, 3.0]]), 3)[1].numpy().tolist()
     [[0, 3, 2]]
     """
     columns = values.shape[1]

@@ -14,14 +14,14 @@ import tensorflow as tf
 from common.modeling.decoding.ops import (
     NEVER,
     SCALAR,
-    Decoded,
     DecodingConfig,
+    DecodingResult,
     Nest,
     Step,
     any_rows_shapes,
     call_step,
+    find_top_k,
     gather_attention,
-    largest,
     length_norm,
     loose_shapes,
     make_attention_array,
@@ -72,7 +72,7 @@ class _ActiveRows(NamedTuple):
     log_probs: tf.Tensor  # [batch]
 
 
-def greedy(step: Step, state: Nest, batch: int | tf.Tensor, config: GreedyConfig) -> Decoded:
+def greedy(step: Step, state: Nest, batch: int | tf.Tensor, config: GreedyConfig) -> DecodingResult:
     """Return the hypothesis of each row whose every token is the most probable one: that of a beam of 1.
 
     Args:
@@ -99,7 +99,7 @@ def greedy(step: Step, state: Nest, batch: int | tf.Tensor, config: GreedyConfig
     )
 
 
-def sample(step: Step, state: Nest, batch: int | tf.Tensor, config: SamplingConfig) -> Decoded:
+def sample(step: Step, state: Nest, batch: int | tf.Tensor, config: SamplingConfig) -> DecodingResult:
     """Draw a hypothesis of each row; the same for the same seed, to the bit on the same kind of device.
 
     A token is where a random number falls among the summed probabilities. The log probabilities that are returned are
@@ -141,7 +141,7 @@ class _SingleSearch:
         self.step, self.config, self.choose = step, config, choose
         self.length_penalty, self.return_attention, self.strict = length_penalty, return_attention, strict
 
-    def run(self, state: Nest, batch: int | tf.Tensor) -> Decoded:
+    def run(self, state: Nest, batch: int | tf.Tensor) -> DecodingResult:
         """Return the hypotheses, [batch, 1, ...]."""
         end = self.config.end
         start, max_length, time = self.config.expand_rows(batch)
@@ -166,7 +166,7 @@ class _SingleSearch:
         scores = log_probs / length_norm(lengths + (end is not None), self.length_penalty)
         places = tf.range(batch)[:, None, None] + tf.zeros_like(tokens)
         attention = gather_attention(attentions, steps, places, lengths) if self.return_attention else None
-        return Decoded(tokens, lengths, scores, log_probs, attention)
+        return DecodingResult(tokens, lengths, scores, log_probs, attention)
 
     def _advance(
         self,
@@ -247,4 +247,4 @@ def _draw_tokens(
 
 def _most_likely(logits: tf.Tensor) -> tf.Tensor:
     # Of equal ones the first, which argmax does not promise.
-    return largest(logits, 1)[1][:, 0]
+    return find_top_k(logits, 1)[1][:, 0]

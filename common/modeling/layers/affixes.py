@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from common.modeling.layers.embedding import Embedding
+from common.types import JsonObject
 
 Shape = tuple[int | None, ...]
 
@@ -28,7 +27,7 @@ class AffixEmbedding(keras.layers.Layer):
     Returns: [batch, time, units].
     """
 
-    def __init__(self, buckets: int, units: int, **kwargs: Any):
+    def __init__(self, buckets: int, units: int, **kwargs: object):
         super().__init__(**kwargs)
         self.buckets, self.units = buckets, units
         start = keras.initializers.RandomUniform(-0.1, 0.1)
@@ -47,5 +46,5 @@ class AffixEmbedding(keras.layers.Layer):
     def compute_output_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], self.units)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "buckets": self.buckets, "units": self.units}

@@ -15,7 +15,7 @@ Shape = tuple[int | None, ...]
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Blend(keras.layers.Layer):
+class LogitBlend(keras.layers.Layer):
     """The weighted sum of logits: a logarithmic pool, whose weights also set how sure it is.
 
     The weights are 1 until they are set, and are never trained: on the training part each head is as good as it can
@@ -38,7 +38,7 @@ class Blend(keras.layers.Layer):
         return shapes[0]
 
 
-def fitted_shares(heads: np.ndarray, target: np.ndarray) -> np.ndarray:
+def fit_blend_weights(heads: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return the weights, [heads], none below 0, of the blend that fits the targets best.
 
     Least cross entropy, with a pull towards 1, so that few examples cannot say much: the sum of squared distances from
@@ -50,7 +50,7 @@ def fitted_shares(heads: np.ndarray, target: np.ndarray) -> np.ndarray:
       target: label ids, [examples]; examples with an id below 0 are passed over.
 
     >>> sure, unsure = np.array([[4.0, 0.0], [0.0, 4.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
-    >>> shares = fitted_shares(np.stack([sure, unsure] * 1), np.array([0, 1]))
+    >>> shares = fit_blend_weights(np.stack([sure, unsure] * 1), np.array([0, 1]))
     >>> bool(shares[0] > shares[1])
     True
     """

@@ -23,8 +23,8 @@ import keras
 from keras import ops
 
 from common.modeling.layers.crf_recursions import (
-    Moves,
     Tensor,
+    Transitions,
     compute_expectation,
     compute_gains,
     make_never,
@@ -38,12 +38,12 @@ from common.modeling.layers.crf_recursions import (
 )
 
 
-def _use_gradient_of_weights(moves: Moves, weights: Moves) -> Moves:
+def _use_gradient_of_weights(moves: Transitions, weights: Transitions) -> Transitions:
     """Return the moves, with the gradient of the weights."""
-    return Moves(*(ops.where(m > -float("inf"), w, m) for m, w in zip(moves, weights, strict=True)))
+    return Transitions(*(ops.where(m > -float("inf"), w, m) for m, w in zip(moves, weights, strict=True)))
 
 
-def path_score(emissions: Tensor, tags: Tensor, lengths: Tensor, moves: Moves) -> Tensor:
+def sequence_score(emissions: Tensor, tags: Tensor, lengths: Tensor, moves: Transitions) -> Tensor:
     """Return the unnormalised score of a tagging, [batch]; that of a row without steps is 0.
 
     Args:
@@ -56,7 +56,7 @@ def path_score(emissions: Tensor, tags: Tensor, lengths: Tensor, moves: Moves) -
 
 
 def log_likelihood(
-    emissions: Tensor, tags: Tensor, lengths: Tensor, moves: Moves, weights: Moves | None = None
+    emissions: Tensor, tags: Tensor, lengths: Tensor, moves: Transitions, weights: Transitions | None = None
 ) -> Tensor:
     """Return the log probability of a tagging, [batch]; -inf if it holds a forbidden move, 0 for a row without steps.
 
@@ -64,10 +64,10 @@ def log_likelihood(
     (Rabiner 1989). They are worked out here rather than by taking the gradient of a loop, which would keep every
     intermediate of the loop.
 
-    Args: as those of `path_score`; and
-      weights: finite ones to take the gradient of, where `moves` were made -inf in places.
+    Args: as those of `sequence_score`; and
+      weights: finite ones to take the gradient of, where `transitions` were made -inf in places.
     """
-    fixed = Moves(*(ops.stop_gradient(scores) for scores in moves))
+    fixed = Transitions(*(ops.stop_gradient(scores) for scores in moves))
     emissions, weights = ops.cast(emissions, "float64"), to_float64(weights or moves)
     expected = compute_expectation(ops.stop_gradient(emissions), lengths, fixed)
 
@@ -80,7 +80,7 @@ def log_likelihood(
         :, 0
     ]
     # All steps' moves in one product of matrices; their sum over [tags, tags] is never held for each example.
-    moved = ops.matmul(expected.come, expected.ways * varied(weights.between)) * expected.go
+    moved = ops.matmul(expected.come, expected.ways * varied(weights.matrix)) * expected.go
     varying = (
         ops.sum(expected.tags * varied(emissions), axis=(1, 2))
         + ops.sum(moved, axis=(1, 2))
@@ -92,18 +92,18 @@ def log_likelihood(
     return ops.cast(ops.sum(gains - expected.norms, axis=1) + (end - expected.final) - varying, "float32")
 
 
-def marginals(emissions: Tensor, lengths: Tensor, moves: Moves) -> Tensor:
+def marginals(emissions: Tensor, lengths: Tensor, moves: Transitions) -> Tensor:
     """Return the probability of each tag at each step, [batch, time, tags]; 0 beyond the length."""
     return ops.cast(compute_expectation(emissions, lengths, moves).tags, "float32")
 
 
-def segment_probability(emissions: Tensor, tags: Tensor, begins: Tensor, lengths: Tensor, moves: Moves) -> Tensor:
+def segment_probability(emissions: Tensor, tags: Tensor, begins: Tensor, lengths: Tensor, moves: Transitions) -> Tensor:
     """Return how probable each segment of a tagging is, all its tags together, at each of its steps: [batch, time].
 
     The exact marginal over all taggings of the rest, so for a segment of one step the marginal of its tag. 0 beyond the
     length.
 
-    Args: as those of `path_score`; and
+    Args: as those of `sequence_score`; and
       begins: bool [batch, time], whether a step begins a segment; the first step does in any case.
     """
     gains, _ = compute_gains(emissions, tags, lengths, moves)
@@ -126,13 +126,13 @@ def segment_probability(emissions: Tensor, tags: Tensor, begins: Tensor, lengths
     return ops.cast(ops.where(present, ops.exp(ops.minimum(score, 0.0)), 0.0), "float32")
 
 
-def best_paths(emissions: Tensor, lengths: Tensor, moves: Moves, count: int = 1) -> tuple[Tensor, Tensor]:
+def viterbi_n_best(emissions: Tensor, lengths: Tensor, moves: Transitions, count: int = 1) -> tuple[Tensor, Tensor]:
     """Return the `count` best taggings, best first, int32 [batch, count, time], 0 beyond the length; their scores.
 
     Viterbi's algorithm; with more than one, each tag keeps its `count` best ways so far. Where there are fewer taggings
     than asked for, the rest have the score -inf.
 
-    Args: as those of `path_score`.
+    Args: as those of `sequence_score`.
     """
     emissions, lengths, present = prepare(emissions, lengths, "float32")
     batch, tags = ops.shape(emissions)[0], moves.start.shape[0]
@@ -143,7 +143,7 @@ def best_paths(emissions: Tensor, lengths: Tensor, moves: Moves, count: int = 1)
     own = put_time_first(emissions)
 
     def step(scores: Tensor, at: Tensor) -> Tensor:
-        ways = ops.reshape(scores, [batch, count, tags, 1]) + moves.between  # [batch, way, from, to]
+        ways = ops.reshape(scores, [batch, count, tags, 1]) + moves.matrix  # [batch, way, from, to]
         if count == 1:
             reached = ops.max(ways[:, 0], axis=1)
         else:
@@ -157,7 +157,7 @@ def best_paths(emissions: Tensor, lengths: Tensor, moves: Moves, count: int = 1)
     alone = ops.concatenate([ops.zeros([batch, 1]), make_never([batch, width - 1])], axis=1)  # of a row without steps
     scores = ops.where((lengths > 0)[:, None], scores + ops.tile(moves.end, [count]), alone)
     values, last = ops.top_k(scores, count)
-    come = ops.tile(ops.transpose(moves.between), [1, count])  # [to, from, way by way]
+    come = ops.tile(ops.transpose(moves.matrix), [1, count])  # [to, from, way by way]
 
     def back(place: Tensor, at: Tensor) -> Tensor:
         # Where each path came from is found for the tags on it alone, rather than for all tags on the way there.
@@ -223,23 +223,25 @@ class CRF(keras.layers.Layer):
         return shape
 
     @property
-    def weights_of_moves(self) -> Moves:
+    def transition_weights(self) -> Transitions:
         """The scores as they are learned, all finite."""
-        return Moves(*(ops.convert_to_tensor(v) for v in (self.start_scores, self.between_scores, self.end_scores)))
+        return Transitions(
+            *(ops.convert_to_tensor(v) for v in (self.start_scores, self.between_scores, self.end_scores))
+        )
 
     @property
-    def moves(self) -> Moves:
+    def transitions(self) -> Transitions:
         """The scores of moves, -inf where one is not allowed."""
 
         def mask(weight: Tensor, allowed: Tensor) -> Tensor:
             return weight if allowed is None else ops.where(ops.cast(ops.array(allowed), "bool"), weight, -float("inf"))
 
         allowed = (self.start, self.between, self.end)
-        return Moves(*(mask(w, a) for w, a in zip(self.weights_of_moves, allowed, strict=True)))
+        return Transitions(*(mask(w, a) for w, a in zip(self.transition_weights, allowed, strict=True)))
 
     def log_likelihood(self, emissions: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
         """See `log_likelihood`."""
-        return log_likelihood(emissions, tags, lengths, self.moves, self.weights_of_moves)
+        return log_likelihood(emissions, tags, lengths, self.transitions, self.transition_weights)
 
     def loss(self, tags: Tensor, emissions: Tensor) -> Tensor:
         """Return the negative log-likelihood of each row in nats, [batch]; to be given to `compile`.
@@ -251,11 +253,11 @@ class CRF(keras.layers.Layer):
         lengths = ops.sum(ops.cast(tags >= 0, "int32"), axis=1)
         return -self.log_likelihood(emissions, tags, lengths)
 
-    def best(self, emissions: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, emissions: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return the best tagging, int32 [batch, time], 0 beyond the length; and its log probability, [batch]."""
-        tags = best_paths(emissions, lengths, self.moves)[0][:, 0]
-        gains, end = compute_gains(emissions, tags, lengths, self.moves)
-        _, norms, final = run_forward(emissions, lengths, self.moves)
+        tags = viterbi_n_best(emissions, lengths, self.transitions)[0][:, 0]
+        gains, end = compute_gains(emissions, tags, lengths, self.transitions)
+        _, norms, final = run_forward(emissions, lengths, self.transitions)
         return tags, ops.cast(ops.sum(gains - norms, axis=1) + (end - final), "float32")
 
     def get_config(self) -> dict[str, Any]:

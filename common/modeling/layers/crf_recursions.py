@@ -14,7 +14,7 @@ from keras import ops
 Tensor: TypeAlias = keras.KerasTensor
 
 
-class Moves(NamedTuple):
+class Transitions(NamedTuple):
     """What it costs to go from tag to tag; -inf is forbidden.
 
     Args:
@@ -24,7 +24,7 @@ class Moves(NamedTuple):
     """
 
     start: Tensor
-    between: Tensor
+    matrix: Tensor
     end: Tensor
 
 
@@ -45,17 +45,17 @@ def prepare(emissions: Tensor, lengths: Tensor, dtype: str = "float64") -> tuple
     return emissions, lengths, ops.arange(ops.shape(emissions)[1], dtype="int32")[None, :] < lengths[:, None]
 
 
-def to_float64(moves: Moves) -> Moves:
-    return Moves(*(ops.cast(scores, "float64") for scores in moves))
+def to_float64(moves: Transitions) -> Transitions:
+    return Transitions(*(ops.cast(scores, "float64") for scores in moves))
 
 
-def exponentiate_moves(moves: Moves) -> tuple[Tensor, Tensor]:
+def exponentiate_moves(moves: Transitions) -> tuple[Tensor, Tensor]:
     """Return the moves between tags as exponentials, divided by the largest of each column; the logs of these, [tags].
 
     With them a step of the recursions is a product of matrices. It is taken in float64, where no sum that matters
     vanishes as long as scores differ by less than 700.
     """
-    between = ops.cast(moves.between, "float64")
+    between = ops.cast(moves.matrix, "float64")
     largest = ops.max(between, axis=0)
     largest = ops.where(largest > -float("inf"), largest, 0.0)
     return ops.exp(between - largest), largest
@@ -81,21 +81,21 @@ def make_never(shape: Sequence[int | Tensor]) -> Tensor:
     return ops.full(shape, -float("inf"))
 
 
-def compute_gains(emissions: Tensor, tags: Tensor, lengths: Tensor, moves: Moves) -> tuple[Tensor, Tensor]:
+def compute_gains(emissions: Tensor, tags: Tensor, lengths: Tensor, moves: Transitions) -> tuple[Tensor, Tensor]:
     """Return what a tagging's score gains at each step, [batch, time], and at the end, [batch]."""
     emissions, lengths, present = prepare(emissions, lengths)
     tags = ops.where(present, ops.cast(tags, "int32"), 0)
     own = ops.take_along_axis(emissions, tags[:, :, None], axis=2)[:, :, 0]
     moves = to_float64(moves)
     pairs = tags[:, :-1] * moves.start.shape[0] + tags[:, 1:]
-    between = ops.take(ops.reshape(moves.between, [-1]), pairs)
+    between = ops.take(ops.reshape(moves.matrix, [-1]), pairs)
     moved = ops.concatenate([ops.take(moves.start, tags[:, :1]), between], axis=1)
     last = ops.take_along_axis(tags, ops.maximum(lengths - 1, 0)[:, None], axis=1)[:, 0]
     end = ops.where(lengths > 0, ops.take(moves.end, last), 0.0)
     return ops.where(present, own + moved, 0.0), end
 
 
-def run_forward(emissions: Tensor, lengths: Tensor, moves: Moves) -> tuple[Tensor, Tensor, Tensor]:
+def run_forward(emissions: Tensor, lengths: Tensor, moves: Transitions) -> tuple[Tensor, Tensor, Tensor]:
     """Return (log probabilities of each step's tags given what came before, [batch, time, tags]; norms; final).
 
     Norms, [batch, time], are what was taken off at each step to make them so; final, [batch], is the log of the sum
@@ -119,7 +119,7 @@ def run_forward(emissions: Tensor, lengths: Tensor, moves: Moves) -> tuple[Tenso
     return put_time_first(ahead), ops.where(present, put_time_first(norms), 0.0), final
 
 
-def run_backward(emissions: Tensor, lengths: Tensor, moves: Moves) -> Tensor:
+def run_backward(emissions: Tensor, lengths: Tensor, moves: Transitions) -> Tensor:
     """Return log scores of all ways on from each step's tags, without their own, [batch, time, tags].
 
     They are right up to a constant for each step.
@@ -141,7 +141,7 @@ def run_backward(emissions: Tensor, lengths: Tensor, moves: Moves) -> Tensor:
     return put_time_first(behind)
 
 
-def compute_expectation(emissions: Tensor, lengths: Tensor, moves: Moves) -> Expectation:
+def compute_expectation(emissions: Tensor, lengths: Tensor, moves: Transitions) -> Expectation:
     """Return what the field expects, by the forward-backward algorithm."""
     emissions, lengths, present = prepare(emissions, lengths)
     ahead, norms, final = run_forward(emissions, lengths, moves)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
+
+from common.types import JsonObject
 
 STEPS = 256  # a byte decides over each value
 SHARE = "dropout_share"
@@ -13,7 +13,7 @@ SHARE = "dropout_share"
 Shape = tuple[int | None, ...]
 
 
-def set_dropout(model: keras.Model, share: float) -> None:
+def scale_dropout(model: keras.Model, share: float) -> None:
     """Let the layers of this kind in a model drop only this share of what they else do, from 0 to 1."""
     for variable in model.variables:
         if variable.path.endswith(SHARE):
@@ -21,8 +21,8 @@ def set_dropout(model: keras.Model, share: float) -> None:
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class Dropout(keras.layers.Layer):
-    """Sets a share of the values to 0 in training and scales up the rest (Srivastava et al. 2014).
+class ByteDropout(keras.layers.Layer):
+    """Set a fraction of the values to 0 in training and scale up the rest (Srivastava et al. 2014).
 
     Keras draws a float for each value, which took a tenth of a Transformer's training step on CPUs; here it is a byte.
     So the share is rounded to 256ths, and the scale fits the rounded one.
@@ -36,7 +36,7 @@ class Dropout(keras.layers.Layer):
     Returns: the same shape.
     """
 
-    def __init__(self, rate: float, **kwargs: Any):
+    def __init__(self, rate: float, **kwargs: object):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"the share that is dropped must be from 0 to below 1, not {rate}")
@@ -64,5 +64,5 @@ class Dropout(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape: Shape) -> Shape:
         return inputs_shape
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "rate": self.rate}

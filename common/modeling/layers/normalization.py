@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import tensorflow as tf
+
+from common.types import JsonObject
 
 _COUNTED = threading.local()  # replicas of a process are traced by a thread each
 
 
 @contextmanager
-def counting(rows: tf.Tensor | None) -> Iterator[None]:
+def batch_stats_mask(rows: tf.Tensor | None) -> Iterator[None]:
     """Within it, and in this thread, take statistics of batches of some of a replica's rows alone.
 
     Args:
@@ -88,7 +89,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         mean, squares = total[:channels] / total[-1], total[channels:-1] / total[-1]
         return mean, tf.maximum(squares - tf.square(mean), 0.0)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {"momentum": self.momentum, "epsilon": self.epsilon, "name": self.name, "dtype": self.dtype_policy.name}
 
 
@@ -111,7 +112,7 @@ class LayerNormalization(keras.layers.LayerNormalization):
         )
         return tf.cast(normalized, self.compute_dtype)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {"epsilon": self.epsilon, "name": self.name, "dtype": self.dtype_policy.name}
 
 

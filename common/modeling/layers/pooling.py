@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
+
+from common.types import JsonObject
 
 Shape = tuple[int | None, ...]
 
@@ -24,7 +24,7 @@ class Pooling(keras.layers.Layer):
       lengths: int32 [batch], at least 1.
     """
 
-    def __init__(self, kind: str, bidirectional: bool = False, **kwargs: Any):
+    def __init__(self, kind: str, bidirectional: bool = False, **kwargs: object):
         super().__init__(**kwargs)
         if kind not in ("max", "mean", "last", "attention"):
             raise ValueError(f'kind must be "max", "mean", "last" or "attention", not {kind!r}')
@@ -54,5 +54,5 @@ class Pooling(keras.layers.Layer):
     def compute_output_shape(self, states_shape: Shape, lengths_shape: Shape | None = None) -> Shape:
         return (states_shape[0], states_shape[-1])
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "kind": self.kind, "bidirectional": self.bidirectional}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
+
+from common.types import JsonObject
 
 Shape = tuple[int | None, ...]
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class ReverseSteps(keras.layers.Layer):
+class ReverseSequence(keras.layers.Layer):
     """The steps of each row in reverse order, its padding left at the end.
 
     With it a backward LSTM needs no mask: padding comes after the last real step in both directions and cannot
@@ -30,7 +30,7 @@ class ReverseSteps(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class LSTM(keras.layers.LSTM):
+class FusedLSTM(keras.layers.LSTM):
     """Keras's LSTM that returns all states, with the same weights, several times as fast to train on CPUs.
 
     Keras multiplies inputs by their kernel step by step, and takes the gradient of the loop as it stands. Here the
@@ -69,7 +69,7 @@ class LSTM(keras.layers.LSTM):
         states = tf.transpose(_compute_states(driven, recurrent, *first), [1, 0, 2])
         return tf.ensure_shape(states, [*sequences.shape[:2], self.units])
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {"units": self.units, "name": self.name}
 
 
@@ -130,7 +130,7 @@ def _compute_states(
     return states, gradient
 
 
-def lstm(inputs: tf.Tensor, lengths: tf.Tensor, units: int, bidirectional: bool, name: str) -> tf.Tensor:
+def lstm_states(inputs: tf.Tensor, lengths: tf.Tensor, units: int, bidirectional: bool, name: str) -> tf.Tensor:
     """Return states of an LSTM over right-padded steps, in one or both directions, [batch, time, units or 2 * units].
 
     States at padding steps are meaningless: pool or gather with the lengths.
@@ -139,9 +139,9 @@ def lstm(inputs: tf.Tensor, lengths: tf.Tensor, units: int, bidirectional: bool,
       inputs: symbolic [batch, time, features].
       lengths: symbolic int32 [batch].
     """
-    forward = LSTM(units, name=f"{name}_forward")(inputs)
+    forward = FusedLSTM(units, name=f"{name}_forward")(inputs)
     if not bidirectional:
         return forward
-    reverse = ReverseSteps(name=f"{name}_reverse")
-    backward = LSTM(units, name=f"{name}_backward")(reverse(inputs, lengths))
+    reverse = ReverseSequence(name=f"{name}_reverse")
+    backward = FusedLSTM(units, name=f"{name}_backward")(reverse(inputs, lengths))
     return keras.layers.Concatenate(name=f"{name}_states")([forward, reverse(backward, lengths)])

@@ -6,24 +6,24 @@ Blocks normalise before each part (Xiong et al. 2020), which trains without a lo
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from common.modeling.layers.dropout import Dropout
+from common.modeling.layers.dropout import ByteDropout
 from common.modeling.layers.normalization import LayerNormalization
+from common.types import JsonObject
 
 MASKED = -1e4  # added to scores of what must not be seen; within the range of float16
 
 Shape = tuple[int | None, ...]
 
 
-def positions(length: int, units: int) -> np.ndarray:
+def sinusoidal_positions(length: int, units: int) -> np.ndarray:
     """Return sinusoids of places in a sequence, float32 [length, units]: sines, then cosines (Vaswani et al. 2017).
 
-    >>> positions(2, 4).astype(float).round(2).tolist()
+    >>> sinusoidal_positions(2, 4).astype(float).round(2).tolist()
     [[0.0, 0.0, 1.0, 1.0], [0.84, 0.01, 0.54, 1.0]]
     """
     rates = np.exp(-math.log(10_000) * np.arange(units // 2) / max(units // 2, 1))
@@ -57,12 +57,12 @@ class Attention(keras.layers.Layer):
     Returns: [batch, steps, units].
     """
 
-    def __init__(self, units: int, heads: int, dropout: float = 0.0, **kwargs: Any):
+    def __init__(self, units: int, heads: int, dropout: float = 0.0, **kwargs: object):
         super().__init__(**kwargs)
         if units % heads:
             raise ValueError(f"{units} units cannot be shared by {heads} heads")
         self.units, self.heads, self.dropout = units, heads, dropout
-        self.drop = Dropout(dropout, name="drop")
+        self.drop = ByteDropout(dropout, name="drop")
 
     def build(self, queries_shape: Shape, memory_shape: Shape | None = None, unseen_shape: Shape | None = None) -> None:
         def matrix(name: str, rows: int | None, columns: int) -> keras.Variable:
@@ -81,15 +81,15 @@ class Attention(keras.layers.Layer):
         if queries is memory:
             asked, keys, values = self._project(queries, self._query, self._key, self._value)
         else:
-            asked, (keys, values) = self._project(queries, self._query)[0], self.keys_values(memory)
+            asked, (keys, values) = self._project(queries, self._query)[0], self.project_kv(memory)
         return self._read(asked, keys, values, unseen, training)[0]
 
-    def keys_values(self, memory: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """What is compared and what is read of each place, [batch, heads, places, units / heads] each."""
+    def project_kv(self, memory: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the keys and the values of each position, [batch, heads, positions, units / heads] each."""
         keys, values = self._project(memory, self._key, self._value)
         return keys, values
 
-    def attended(
+    def attend(
         self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, unseen: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """(outputs [batch, steps, units], weights [batch, heads, steps, places])."""
@@ -109,7 +109,7 @@ class Attention(keras.layers.Layer):
         return self.value.value, self.value_bias.value
 
     def _project(self, states: tf.Tensor, *weights: tuple[tf.Tensor, tf.Tensor]) -> list[tf.Tensor]:
-        """The states by each (matrix, bias), by head: [batch, heads, steps, units / heads]; in one product."""
+        """Multiply the states by each (matrix, bias), by head: [batch, heads, steps, units / heads]; in one product."""
         matrix, bias = (tf.cast(tf.concat(group, axis=-1), states.dtype) for group in zip(*weights, strict=True))
         shape = [tf.shape(states)[0], tf.shape(states)[1], len(weights), self.heads, self.units // self.heads]
         projected = tf.reshape(_product(states, matrix) + bias, shape)
@@ -131,14 +131,14 @@ class Attention(keras.layers.Layer):
     ) -> Shape:
         return (*queries_shape[:-1], self.units)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "units": self.units, "heads": self.heads, "dropout": self.dropout}
 
 
 class _Block(keras.layers.Layer):
-    """What encoder and decoder blocks share: normalised parts whose outputs are added to their inputs."""
+    """What encoder and decoder blocks have in common: normalised layers whose outputs are added to their inputs."""
 
-    def __init__(self, units: int, heads: int, inner: int, dropout: float = 0.0, **kwargs: Any):
+    def __init__(self, units: int, heads: int, inner: int, dropout: float = 0.0, **kwargs: object):
         super().__init__(**kwargs)
         self.units, self.heads, self.inner, self.dropout = units, heads, inner, dropout
         self.own = Attention(units, heads, dropout, name="own")
@@ -146,7 +146,7 @@ class _Block(keras.layers.Layer):
         self.inner_norm = LayerNormalization(name="inner_norm")
         self.widen = keras.layers.Dense(inner, activation="relu", name="widen")
         self.narrow = keras.layers.Dense(units, name="narrow")
-        self.drop = Dropout(dropout, name="drop")
+        self.drop = ByteDropout(dropout, name="drop")
 
     def _build_shared(self, shape: Shape) -> None:
         self.own.build(shape, shape)
@@ -162,13 +162,13 @@ class _Block(keras.layers.Layer):
     def compute_output_shape(self, shape: Shape, *others: Shape) -> Shape:
         return shape
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         own = {"units": self.units, "heads": self.heads, "inner": self.inner, "dropout": self.dropout}
         return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class EncoderBlock(_Block):
+class TransformerEncoderLayer(_Block):
     """Attention over the sequence itself, then two dense layers.
 
     Args:
@@ -189,7 +189,7 @@ class EncoderBlock(_Block):
 
 
 @keras.saving.register_keras_serializable("kerasserole")
-class DecoderBlock(_Block):
+class TransformerDecoderLayer(_Block):
     """Attention over the steps so far, attention over a memory, then two dense layers.
 
     Call arguments:
@@ -199,7 +199,7 @@ class DecoderBlock(_Block):
       unseen: see `Attention`; hides places of the memory.
     """
 
-    def __init__(self, units: int, heads: int, inner: int, dropout: float = 0.0, **kwargs: Any):
+    def __init__(self, units: int, heads: int, inner: int, dropout: float = 0.0, **kwargs: object):
         super().__init__(units, heads, inner, dropout, **kwargs)
         self.across = Attention(units, heads, dropout, name="across")
         self.across_norm = LayerNormalization(name="across_norm")
@@ -243,11 +243,11 @@ class DecoderBlock(_Block):
           unseen: hides places of the memory, [batch, 1, 1, places].
         """
         seen = self.own_norm(states)
-        keys, values = (tf.concat(pair, axis=2) for pair in zip(cache, self.own.keys_values(seen), strict=True))
-        states += self.own.attended(seen, keys, values, 0.0)[0]
+        keys, values = (tf.concat(pair, axis=2) for pair in zip(cache, self.own.project_kv(seen), strict=True))
+        states += self.own.attend(seen, keys, values, 0.0)[0]
         rows, batch = tf.shape(states)[0], tf.shape(memory[0])[0]
         asked = tf.reshape(self.across_norm(states), [batch, rows // tf.maximum(batch, 1), self.units])
-        looked, weights = self.across.attended(asked, *memory, unseen)
+        looked, weights = self.across.attend(asked, *memory, unseen)
         states = self._inner(states + tf.reshape(looked, [rows, 1, self.units]), training=False)
         weights = tf.reduce_mean(tf.cast(weights, tf.float32), axis=1)
         return states, (keys, values), tf.reshape(weights, [rows, tf.shape(memory[0])[2]])

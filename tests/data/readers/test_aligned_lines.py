@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data.readers.aligned_lines import aligned
+from common.data.readers.aligned_lines import open_aligned_lines
 from common.errors import ConfigError, DataError
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.types import Field
 
 FIELDS = (Field("text", "text"), Field("label", "label"))
@@ -22,7 +22,7 @@ def opened(folder, *contents, encoding=None):
     paths = [folder / name for name in ("text.txt", "label.txt", "more.txt")[: len(contents)]]
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return aligned(paths, FIELDS, encoding, Problems())
+    return open_aligned_lines(paths, FIELDS, encoding, RowErrors())
 
 
 def pairs(reader):
@@ -59,7 +59,7 @@ def test_lines_that_cannot_be_used_are_told_by_the_file_at_fault(tmp_path):
     count = filler.count(b"\n")
     reader = opened(tmp_path, filler + b"caf\xe9\na\0b\nc\nlast\n", "x\n" * (count + 2) + " \nx\n")
     assert pairs(reader)[count - 1 :] == [("fine", "x"), ("last", "x")]
-    assert reader.problems.lines() == [
+    assert reader.row_errors.first_errors() == [
         f"text.txt:{count + 1} is not valid utf-8",
         f"text.txt:{count + 2} holds a NUL byte",
         f"label.txt:{count + 3} has no label",
@@ -107,4 +107,4 @@ def test_joined_lines_are_read_back(rows, end, compress):
         data = [compress("".join(line + end for line in lines).encode()) for lines in (texts, labels)]
         reader = opened(Path(folder), *data, encoding="utf-8")
         assert pairs(reader) == list(zip(texts, labels, strict=True))
-        assert not reader.problems.count
+        assert not reader.row_errors.count

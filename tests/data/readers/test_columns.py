@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data.readers.columns import as_text, example, positions
+from common.data.readers.columns import cell_to_text, make_example, match_columns
 from common.errors import ConfigError, DataError
 from common.types import Field
 
@@ -12,22 +12,33 @@ FIELDS = (Field("text", "text", ("review", "sentence")), Field("label", "label",
 
 
 def found(header, rows=(), first=None, **columns):
-    return positions("a.csv", first or header, header, FIELDS, columns, rows)
+    return match_columns("a.csv", first or header, header, FIELDS, columns, rows)
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (-3, "-3"), (4.0, "4"), (0.25, "0.25"), (True, "true"), (False, "false"), (None, None),
-     (float("nan"), None), ("", ""), (" 1.0 ", " 1.0 "), (2**70, "1180591620717411303424")],
-)  # fmt: skip
+    [
+        (0, "0"),
+        (-3, "-3"),
+        (4.0, "4"),
+        (0.25, "0.25"),
+        (True, "true"),
+        (False, "false"),
+        (None, None),
+        (float("nan"), None),
+        ("", ""),
+        (" 1.0 ", " 1.0 "),
+        (2**70, "1180591620717411303424"),
+    ],
+)
 def test_values_of_every_type_stand_for_a_text(value, text):
-    assert as_text(value) == text
+    assert cell_to_text(value) == text
 
 
 @pytest.mark.parametrize("value", [["a"], {"a": 1}, b"a", ("a",)])
 def test_a_value_that_no_text_stands_for_is_refused_by_its_type(value):
     with pytest.raises(TypeError, match=f"holds a {type(value).__name__}, not a text"):
-        as_text(value)
+        cell_to_text(value)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +54,7 @@ def test_a_value_that_no_text_stands_for_is_refused_by_its_type(value):
     ],
 )
 def test_cells_make_an_example_or_say_what_is_wrong(cells, made, wrong):
-    assert example(cells, FIELDS) == (made, wrong)
+    assert make_example(cells, FIELDS) == (made, wrong)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.data.file_formats import open_tagged_file
 from common.errors import ConfigError, DataError
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.types import Field
 
 FIELDS = (
@@ -25,7 +25,7 @@ FIELDS = (
 def opened(folder, content, name="a.conll", encoding=None, columns=(), strict=False, names=None):
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return open_tagged_file(path, FIELDS, columns, encoding, Problems(strict), names)
+    return open_tagged_file(path, FIELDS, columns, encoding, RowErrors(strict), names)
 
 
 def pairs(reader):
@@ -46,7 +46,7 @@ def test_sentences_have_places_and_a_text(tmp_path):
     assert list(made.rows()) == expected
     assert list(made.rows()) == expected  # as often as one likes
     assert made.description == "a.conll: CoNLL, tab-separated, utf-8; token = column 1, tag = column 2; scheme IOB2"
-    assert not made.problems.count and not made.repairs.count
+    assert not made.row_errors.count and not made.repairs.count
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_lines_may_be_ragged_beyond_columns_that_are_named(tmp_path):
     content = "Ann B-PER x\nslept O x y z\n\nRome B-LOC\n\nno\n"
     made = opened(tmp_path, content, columns=["tokens=1", "tags=2"])
     assert pairs(made) == [["Ann|B-PER", "slept|O"], ["Rome|B-LOC"]]
-    assert made.problems.lines() == ["a.conll:6 has 1 column where 2 are wanted"]
+    assert made.row_errors.first_errors() == ["a.conll:6 has 1 column where 2 are wanted"]
 
 
 def test_a_header_names_columns(tmp_path):
@@ -175,7 +175,7 @@ def test_illegal_tags_are_repaired_and_told(tmp_path):
     content = "a B-X\nb I-X\n\n" * 5 + "c O\nd I-X\ne I-Y\n"
     made = opened(tmp_path, content, strict=True)
     assert pairs(made)[-1] == ["c|O", "d|B-X", "e|B-Y"]
-    assert made.repairs.lines() == [
+    assert made.repairs.first_errors() == [
         "a.conll:17 has I-X after O, which IOB2 does not allow; taken as B-X",
         "a.conll:18 has I-Y after I-X, which IOB2 does not allow; taken as B-Y",
     ]
@@ -202,7 +202,7 @@ def test_a_sentence_with_a_broken_line_is_skipped_whole(tmp_path, line, wrong):
     content = b"a\tB-X\nb\tI-X\n\n" + b"c\tO\n" + line + b"\nd\tO\n" + b"\n" + b"e\tO\n"
     made = opened(tmp_path, content, encoding="utf-8")
     assert pairs(made) == [["a|B-X", "b|I-X"], ["e|O"]]
-    assert made.problems.lines() == [f"a.conll:5 {wrong}"]
+    assert made.row_errors.first_errors() == [f"a.conll:5 {wrong}"]
     strict = opened(tmp_path, content, encoding="utf-8", strict=True)
     with pytest.raises(DataError, match=re.escape(f"a.conll:5 {wrong}")):
         list(strict.rows())
@@ -237,7 +237,7 @@ def test_files_of_other_kinds_are_refused(tmp_path, content, name, told):
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
-        open_tagged_file(tmp_path / "no.conll", FIELDS, (), None, Problems())
+        open_tagged_file(tmp_path / "no.conll", FIELDS, (), None, RowErrors())
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
@@ -253,13 +253,13 @@ def test_types_are_renamed(tmp_path):
     assert pairs(opened(tmp_path, content, names=names)) == [["a|B-LOC", "b|B-LOC", "c|I-LOC", "d|O", "e|O"]]
     made = opened(tmp_path, content + "\nf B-per\n", names=names)
     assert len(pairs(made)) == 1
-    assert made.problems.lines() == ['a.conll:7 has the entity type "per", which --label-names does not name']
+    assert made.row_errors.first_errors() == ['a.conll:7 has the entity type "per", which --label-names does not name']
 
 
 def test_tags_that_are_numbers_are_named(tmp_path):
     made = opened(tmp_path, "a 1\nb 2\nc 0\n\nd 3\n", names={"0": "O", "1": "B-PER", "2": "I-PER"})
     assert pairs(made) == [["a|B-PER", "b|I-PER", "c|O"]]
-    assert made.problems.lines() == ['a.conll:5 has the tag "3", which --label-names lacks']
+    assert made.row_errors.first_errors() == ['a.conll:5 has the tag "3", which --label-names lacks']
     assert made.description.endswith("scheme IOB2")
 
 
@@ -313,7 +313,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, sentences, end, gap):
     made = opened(tmp_path_factory.mktemp("conll"), "".join(lines), encoding="utf-8")
     found = rows(made)
     assert [one["tokens"] for one in found] == [[token for token, _ in one] for one in sentences]
-    assert not made.problems.count
+    assert not made.row_errors.count
     for one, sentence in zip(found, sentences, strict=True):
         for (_, tag), made_tag in zip(sentence, one["tags"], strict=True):
             assert made_tag[2:] == tag[2:]
@@ -348,7 +348,7 @@ def iob2_count(sentences):
     ],
 )
 def test_real_files_are_read_whole(shared, name, sentences, tokens, entities):
-    made = open_tagged_file(shared / "ner" / name, FIELDS, (), None, Problems(strict=True))
+    made = open_tagged_file(shared / "ner" / name, FIELDS, (), None, RowErrors(strict=True))
     found = rows(made)
     count, total, tagged, tags = counted(shared / "ner" / name)
     assert (len(found), sum(len(one["tokens"]) for one in found)) == (sentences, tokens) == (count, total)
@@ -359,7 +359,7 @@ def test_real_files_are_read_whole(shared, name, sentences, tokens, entities):
 
 def test_wikigold_has_no_prefixes_but_i(shared):
     path = shared / "ner" / "wikigold" / "wikigold.conll.txt"
-    made = open_tagged_file(path, FIELDS, (), None, Problems(strict=True))
+    made = open_tagged_file(path, FIELDS, (), None, RowErrors(strict=True))
     found = rows(made)
     count, total, tagged, tags = counted(path)
     starts = sum(
@@ -375,12 +375,12 @@ def test_wikigold_has_no_prefixes_but_i(shared):
 
 
 def test_three_sentences_of_the_twitter_corpus_have_empty_tokens(shared):
-    made = open_tagged_file(shared / "ner" / "btc" / "h.conll", FIELDS, (), None, Problems())
+    made = open_tagged_file(shared / "ner" / "btc" / "h.conll", FIELDS, (), None, RowErrors())
     assert len(rows(made)) == 2001 - 3
-    assert made.problems.lines() == [f"h.conll:{line} has an empty token" for line in (22918, 30879, 30881)]
+    assert made.row_errors.first_errors() == [f"h.conll:{line} has an empty token" for line in (22918, 30879, 30881)]
 
 
 def test_a_common_file_is_read_in_no_time(shared):
     start = time.process_time()
-    rows(open_tagged_file(shared / "ner" / "wnut17" / "wnut17train.conll", FIELDS, (), None, Problems()))
+    rows(open_tagged_file(shared / "ner" / "wnut17" / "wnut17train.conll", FIELDS, (), None, RowErrors()))
     assert time.process_time() - start < 3  # half a second on a machine that is not busy

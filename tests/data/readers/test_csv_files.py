@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import lzma
-import os
 import tempfile
 from pathlib import Path
 
@@ -14,51 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common import PROJECT_ROOT as ROOT
 from common.data.readers import csv_files
-from common.errors import ConfigError, DataError
-from common.row_errors import Problems
-from common.runtime import open_file
-from common.types import Field
+from common.errors import DataError
+from common.row_errors import RowErrors
+from tests.helpers.csv_tables import BOTH, TEXT, broken, message, pairs, table
 
-TEXT = Field("text", "text", ("review", "sentence"))
-LABEL = Field("label", "label", ("sentiment", "stars"))
-BOTH = (TEXT, LABEL)
-SENTIMENT = Path(__file__).parents[3] / "shared" / "data" / "sentiment"
-
-
-@pytest.fixture
-def made(tmp_path):
-    """Writes a file of bytes or, in UTF-8, of text."""
-
-    def make(name, content):
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return make
-
-
-def table(path, fields=BOTH, encoding=None, problems=None, **columns):
-    return csv_files.table(path, fields, columns, encoding, problems or Problems())
-
-
-def pairs(path, **settings):
-    """(text, label) of every row; none may be broken."""
-    problems = Problems(strict=True)
-    return [(row["text"], row["label"]) for _, row in table(path, problems=problems, **settings)]
-
-
-def broken(path, **settings):
-    """What is wrong with which row, and the rows that are left."""
-    problems = Problems()
-    rows = [row["text"] for _, row in table(path, problems=problems, **settings)]
-    return problems.lines(), rows
-
-
-def message(path, error=DataError, **settings):
-    with pytest.raises(error) as caught:
-        list(table(path, **settings))
-    return str(caught.value)
+SENTIMENT = ROOT / "shared" / "data" / "sentiment"
 
 
 # What comes out
@@ -78,11 +39,11 @@ def test_rows_can_be_read_twice(made):
 
 
 def test_rows_are_lazy(made):
-    problems = Problems()
-    rows = iter(table(made("a.csv", "text,label\nfine,pos\nbroken\n"), problems=problems))
+    row_errors = RowErrors()
+    rows = iter(table(made("a.csv", "text,label\nfine,pos\nbroken\n"), row_errors=row_errors))
     next(rows)
-    assert problems.count == 0
-    assert list(rows) == [] and problems.count == 1
+    assert row_errors.count == 0
+    assert list(rows) == [] and row_errors.count == 1
 
 
 def test_layout_is_told(made):
@@ -105,132 +66,6 @@ def test_note_of_single_column(made):
     assert (
         table(made("a.csv", "text\nfine\n"), (TEXT,)).description == 'a.csv: one column, utf-8, header; text = "text"'
     )
-
-
-# Compression
-
-
-@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.xz", "a.csv"])
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
-def test_compression_is_known_by_content(made, name, compress):
-    assert pairs(made(name, compress(b"text,label\nfine,pos\n"))) == [("fine", "pos")]
-
-
-def test_compressed_tsv_is_a_tab_file(made):
-    path = made("a.tsv.gz", gzip.compress(b'text\tlabel\n"fine, pos\t1\n'))
-    assert pairs(path) == [('"fine, pos', "1")]
-
-
-def test_plain_file_with_suffix_gz_is_read(made):
-    assert pairs(made("a.csv.gz", "text,label\nfine,pos\n")) == [("fine", "pos")]
-
-
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
-def test_truncated_compression_is_an_error_at_once(made, compress):
-    told = message(made("a.csv.gz", compress(b"text,label\nfine,pos\n")[:-9]))
-    assert "a.csv.gz is damaged" in told and "download the file again" in told
-
-
-def test_magic_alone_is_damaged(made):
-    assert "a.csv.gz is damaged" in message(made("a.csv.gz", b"\x1f\x8b"))
-
-
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
-def test_truncated_compression_is_an_error_midstream(made, compress, monkeypatch):
-    monkeypatch.setattr(open_file, "SAMPLE", 1000)
-    data = b"text,label\n" + b"".join(b"%x,pos\n" % (i**9) for i in range(5_000))
-    one = table(made("a.csv", compress(data)[:-2000]))
-    rows = iter(one)
-    assert next(rows)[1] == {"text": "0", "label": "pos"}
-    with pytest.raises(DataError, match=r"a\.csv is damaged .*: copy or download"):
-        list(rows)
-
-
-def test_changed_gzip_is_damaged(made):
-    packed = bytearray(gzip.compress(b"text,label\nfine,pos\n"))
-    packed[-8] ^= 1  # the checksum
-    assert "a.csv.gz is damaged" in message(made("a.csv.gz", bytes(packed)))
-
-
-# Encoding
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-8", "cp1252"])
-@pytest.mark.parametrize("given", [True, False])
-def test_encoding_is_found_or_given(made, encoding, given):
-    path = made("a.csv", "text,label\nnaïve “café”,pos\n".encode(encoding))
-    assert pairs(path, encoding=encoding if given else None) == [("naïve “café”", "pos")]
-
-
-def test_encoding_is_told(made):
-    encodings = ["utf-8-sig", "utf-16", "cp1252"]
-    told = [table(made("a.csv", "text,label\né,pos\n".encode(name))).encoding for name in encodings]
-    assert told == ["utf-8", "utf-16", "cp1252"]
-
-
-def test_big_endian_mark_is_understood(made):
-    path = made("a.tsv", b"\xfe\xff" + "text\tlabel\nçok iyi\t1\n".encode("utf-16-be"))
-    assert pairs(path) == [("çok iyi", "1")]
-
-
-@pytest.mark.parametrize("encoding", [None, "utf-8", "latin-1"])
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.txt"])
-def test_mark_is_no_part_of_first_cell(made, encoding, name):
-    tab = "," if name == "a.csv" else "\t"
-    path = made(name, b"\xef\xbb\xbf" + f'"text"{tab}label\nfine{tab}1\n'.encode())
-    assert table(path, encoding=encoding).header == ("text", "label")
-
-
-def test_mark_is_no_part_of_first_example(made):
-    path = made("a.tsv", "\ufefffine\t1\nbad\t0\ngood\t1\n")
-    assert pairs(path) == [("fine", "1"), ("bad", "0"), ("good", "1")]
-
-
-def test_mark_written_twice_is_no_part_of_first_cell(made):
-    assert table(made("a.csv", "\ufeff\ufefftext,label\nfine,1\n")).header == ("text", "label")
-
-
-def test_mark_outweighs_another_utf(made):
-    assert pairs(made("a.csv", "text,label\nfine,pos\n".encode("utf-16")), encoding="utf-8") == [("fine", "pos")]
-
-
-@pytest.mark.parametrize("cut", range(1, 4))
-def test_sample_may_end_within_a_character(made, monkeypatch, cut):
-    head = b"text,label\n"
-    monkeypatch.setattr(open_file, "SAMPLE", len(head) + cut)
-    assert pairs(made("a.csv", head + "😀,pos\n".encode())) == [("😀", "pos")]
-
-
-def test_character_cut_at_the_end_of_file_is_not_utf8(made):
-    assert table(made("a.csv", b"text,label\nfine,pos\nd\xc3")).encoding == "cp1252"
-
-
-def test_row_beyond_the_sample_that_is_not_utf8_is_skipped(made, monkeypatch):
-    monkeypatch.setattr(open_file, "SAMPLE", 16)
-    lines, rows = broken(made("a.csv", b"text,label\nfine,pos\ncaf\xe9,pos\ncaf\xe9\nlast,neg\n"))
-    assert lines == ["a.csv:3 is not valid utf-8", "a.csv:4 is not valid utf-8"]
-    assert rows == ["fine", "last"]
-
-
-def test_row_not_in_the_given_encoding_is_skipped(made):
-    lines, rows = broken(made("a.tsv", b"text\tlabel\ncaf\xe9\t1\nfine\t1\n"), encoding="ascii")
-    assert (lines, rows) == (["a.tsv:2 is not valid ascii"], ["fine"])
-
-
-def test_row_with_half_a_surrogate_in_utf16_is_skipped(made):
-    data = "text,label\nbad".encode("utf-16") + b"\x00\xd8" + ",pos\nfine,pos\n".encode("utf-16-le")
-    assert broken(made("a.csv", data)) == (["a.csv:2 is not valid utf-16"], ["fine"])
-
-
-def test_undecodable_first_row_asks_for_encoding(made):
-    told = message(made("a.csv", b"text,label,\xe9\nfine,pos,1\n"), encoding="utf-8")
-    assert told.startswith("a.csv:1 is not valid utf-8") and "--encoding NAME" in told
-
-
-@pytest.mark.parametrize("encoding", ["utf-9", "hex", "a\0b"])
-def test_unknown_encoding_is_a_config_error(made, encoding):
-    told = message(made("a.csv", "text,label\nfine,pos\n"), ConfigError, encoding=encoding)
-    assert f'--encoding is "{encoding}"' in told and "utf-8" in told
 
 
 # Tab files
@@ -258,7 +93,7 @@ def test_unknown_encoding_is_a_config_error(made, encoding):
     ],
 )
 def test_tab_cells_take_a_quote_for_what_it_is(line, cells):
-    assert csv_files.tab_cells(line) == cells
+    assert csv_files.split_tsv_line(line) == cells
 
 
 @pytest.mark.parametrize("char", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\r"])
@@ -295,10 +130,10 @@ def test_quoted_cells_follow_rfc_4180(made):
 
 def test_place_is_the_line_where_the_row_starts(made):
     path = made("a.csv", '"text\nof it",label\n\n"one\n\ntwo",1\nthree,0\n   \n"four\n",1\nfive\n')
-    problems = Problems()
-    places = [place for place, _ in table(path, text="1", problems=problems)]
+    row_errors = RowErrors()
+    places = [place for place, _ in table(path, text="1", row_errors=row_errors)]
     assert places == ["a.csv:4", "a.csv:7", "a.csv:9"]
-    assert problems.lines() == ["a.csv:11 has 1 cell where the first row has 2"]
+    assert row_errors.first_errors() == ["a.csv:11 has 1 cell where the first row has 2"]
 
 
 def test_line_separators_stay_within_csv_cells(made):
@@ -371,133 +206,6 @@ def test_other_suffix_without_tabs_is_as_csv(made):
     assert pairs(made("a.txt", 'text;label\n"a; b";1\n')) == [("a; b", "1")]
 
 
-# Header and columns
-
-
-def test_header_names_ignore_case_and_blanks(made):
-    path = made("a.csv", "Stars , REVIEW\n5,fine\n")
-    assert pairs(path) == [("fine", "5")]
-
-
-def test_fields_own_name_goes_before_its_other_names(made):
-    assert pairs(made("a.csv", "review,text,stars,label\na,b,c,d\n")) == [("b", "d")]
-
-
-def test_unknown_first_row_is_an_example(made):
-    path = made("a.csv", "phrase,verdict\nfine,pos\nbad,neg\nok,pos\n")
-    assert table(path).header is None
-    assert pairs(path)[0] == ("phrase", "verdict")
-
-
-def test_columns_by_name_make_a_header(made):
-    path = made("a.csv", "Phrase,verdict,by\nfine,pos,me\n")
-    assert pairs(path, text="phrase", label="Verdict") == [("fine", "pos")]
-
-
-def test_columns_by_number(made):
-    path = made("a.csv", "text,label,third\nfine,pos,x\n")
-    assert pairs(path, text="3", label="1") == [("x", "fine")]
-
-
-def test_column_number_is_no_header_name(made):
-    assert pairs(made("a.tsv", "fine\t2\nbad\t1\n"), text="1", label="2") == [("fine", "2"), ("bad", "1")]
-
-
-def test_given_column_is_not_taken_twice(made):
-    assert pairs(made("a.csv", "text,review,label\na,b,c\n"), label="text") == [("b", "a")]
-
-
-def test_other_one_of_two_columns_is_the_other_field(made):
-    assert pairs(made("a.csv", "phrase,label\nfine,pos\n")) == [("fine", "pos")]
-    assert pairs(made("a.csv", "verdict,text\npos,fine\n")) == [("fine", "pos")]
-
-
-def test_headerless_label_repeats(made):
-    assert pairs(made("a.tsv", "pos\ta\nneg\tb\npos\tc\n")) == [("a", "pos"), ("b", "neg"), ("c", "pos")]
-
-
-def test_headerless_label_is_shorter_in_a_tie(made):
-    assert pairs(made("a.tsv", "1\tgood film\n0\tbad film\n")) == [("good film", "1"), ("bad film", "0")]
-
-
-def test_headerless_label_is_last_where_all_else_is_equal(made):
-    assert pairs(made("a.tsv", "up\tno\n")) == [("up", "no")]
-
-
-def test_headerless_wide_file_is_guessed_where_clear(made):
-    path = made("a.tsv", "7\tpos\tfine film\n8\tneg\tdull film\n9\tpos\tgood film\n")
-    assert table(path).positions == {"text": 2, "label": 1}
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        "7\tpos\tfine film\n8\tneg\tdull film\n",  # no label repeats
-        "en\tpos\tfine film\nen\tneg\tdull film\nen\tpos\tgood film\n",  # two columns repeat
-        "".join(f"{i}\tclass {i % 51}\tfilm number {i}\n" for i in range(200)),  # too many labels
-    ],
-)
-def test_headerless_wide_file_in_doubt_asks(made, rows):
-    told = message(made("a.tsv", rows))
-    assert told.startswith("a.tsv: which column is the ") and "It has no header, its first row is: " in told
-    assert "--column text=NAME --column label=NAME, or by their numbers from 1 to 3." in told
-
-
-def test_headerless_column_left_over_by_the_given_one(made):
-    assert pairs(made("a.tsv", "pos\tpos\nneg\tneg\n"), text="2") == [("pos", "pos"), ("neg", "neg")]
-
-
-def test_unlabelled_file_needs_text_only(made):
-    rows = table(made("a.csv", "id,text\n1,fine\n"), (TEXT,))
-    assert list(rows) == [("a.csv:2", {"text": "fine"})]
-
-
-def test_unlabelled_headerless_text_is_the_longest(made):
-    assert next(row for _, row in table(made("a.tsv", "1\tfine film\n2\tdull\n"), (TEXT,))) == {"text": "fine film"}
-
-
-def test_missing_column_lists_those_there_are(made):
-    told = message(made("a.csv", "id,text,sentiments\n1,fine,pos\n"))
-    assert told == (
-        'a.csv: which column is the label? Its columns are: "id", "text", "sentiments".'
-        ' Say so by --column label=NAME, or by its number from 1 to 3. Did you mean "sentiments"?'
-    )
-
-
-def test_long_first_row_is_shortened_in_the_message(made):
-    told = message(made("a.tsv", "\t".join("x" * 500 for _ in range(500)) + "\n"))
-    assert len(told) < 2000
-
-
-def test_too_few_columns_are_told(made):
-    told = message(made("a.csv", "text\nfine\n"))
-    assert told.startswith("a.csv has too few columns (1) for text and label: separate cells by commas")
-    assert 'Its columns are: "text".' in told
-
-
-@pytest.mark.parametrize("column", ["lable", "0", "4", "-1"])
-def test_unknown_given_column_is_a_config_error(made, column):
-    told = message(made("a.csv", "id,text,label\n1,fine,pos\n"), ConfigError, label=column)
-    assert told.startswith(f"--column label={column}: a.csv has no such column.")
-    assert '"id", "text", "label"' in told and "number from 1 to 3" in told
-    assert ('Did you mean "label"?' in told) == (column == "lable")
-
-
-def test_given_name_without_header_is_a_config_error(made):
-    told = message(made("a.tsv", "fine\t1\nbad\t0\n"), ConfigError, text="review")
-    assert 'It has no header, its first row is: "fine", "1".' in told
-
-
-def test_unknown_given_field_is_a_config_error(made):
-    told = message(made("a.csv", "text,label\nfine,pos\n"), ConfigError, lable="2")
-    assert "field lable" in told and "text, label" in told and 'Did you mean "label"?' in told
-
-
-def test_column_given_twice_is_a_config_error(made):
-    told = message(made("a.csv", "text,label\nfine,pos\n"), ConfigError, text="1", label="text")
-    assert "--column text=1 --column label=text names one column of a.csv twice" in told
-
-
 # Broken rows
 
 
@@ -518,7 +226,7 @@ def test_width_without_header_is_that_of_the_first_row(made):
 def test_blank_lines_are_silent_but_counted(made, name):
     mark = "," if name == "a.csv" else "\t"
     path = made(name, f"\n  \ntext{mark}label\n\r\n   \nfine{mark}1\n\n")
-    assert list(table(path, problems=Problems(strict=True))) == [(f"{name}:6", {"text": "fine", "label": "1"})]
+    assert list(table(path, row_errors=RowErrors(strict=True))) == [(f"{name}:6", {"text": "fine", "label": "1"})]
 
 
 def test_blanks_are_a_text_where_there_is_one_column(made):
@@ -542,80 +250,14 @@ def test_row_with_nul_is_skipped(made, name):
 
 
 def test_strict_problems_stop_the_reading(made):
-    told = message(made("a.csv", "text,label\nfine,pos\nbad\n"), problems=Problems(strict=True))
+    told = message(made("a.csv", "text,label\nfine,pos\nbad\n"), row_errors=RowErrors(strict=True))
     assert told.startswith("a.csv:3 has 1 cell where the first row has 2")
 
 
 def test_finding_the_layout_reports_no_problems(made):
-    problems = Problems()
-    table(made("a.tsv", "fine\t1\nbad\nfine\t1\n"), problems=problems)
-    assert problems.count == 0
-
-
-# Files that are no tables
-
-
-def test_missing_file(tmp_path):
-    told = message(tmp_path / "no.csv")
-    assert "no.csv does not exist" in told and "check the path" in told
-
-
-def test_folder(tmp_path):
-    told = message(tmp_path)
-    assert str(tmp_path) in told and "is a folder" in told and "name a file in it" in told
-
-
-def test_pipe_is_refused_without_waiting(tmp_path):
-    os.mkfifo(tmp_path / "pipe.csv")
-    told = message(tmp_path / "pipe.csv")
-    assert "pipe.csv is a pipe" in told and "save it as a file first" in told
-
-
-def test_file_that_may_not_be_read(made, monkeypatch):
-    def refuse(*_):
-        raise PermissionError(13, "Permission denied")  # the tests may run as root, who may read all
-
-    monkeypatch.setattr(open_file, "open", refuse, raising=False)
-    told = message(made("a.csv", "text,label\nfine,pos\n"))
-    assert "a.csv may not be read" in told and "change its permissions" in told
-
-
-def test_file_that_fails_while_read(made, monkeypatch):
-    def fail(*_):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(open_file, "open", fail, raising=False)
-    told = message(made("a.csv", "text,label\nfine,pos\n"))
-    assert "a.csv cannot be read (Input/output error): name another file" in told
-
-
-@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\n\n  \n", gzip.compress(b"", mtime=0)])
-def test_empty_file(made, content):
-    told = message(made("a.csv", content))
-    assert "a.csv is empty" in told and "a row for each example" in told
-
-
-@pytest.mark.parametrize("content", ["text,label", "text,label\n", "text,label\n\n  \n"])
-def test_header_only(made, content):
-    told = message(made("a.csv", content))
-    assert "a.csv has a header but no rows" in told and "add a row" in told
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01",
-        "text,label\nfine,pos\n".encode("utf-16-le"),
-        b"text,label\n" + bytes(range(256)) * 20,
-    ],
-)
-def test_binary_file(made, content):
-    told = message(made("a.csv", content))
-    assert "a.csv is binary data" in told and "save it as text in UTF-8" in told and "--encoding NAME" in told
-
-
-def test_utf16_without_mark_is_read_when_said(made):
-    assert pairs(made("a.csv", "text,label\nfine,pos\n".encode("utf-16-le")), encoding="utf-16-le") == [("fine", "pos")]
+    row_errors = RowErrors()
+    table(made("a.tsv", "fine\t1\nbad\nfine\t1\n"), row_errors=row_errors)
+    assert row_errors.count == 0
 
 
 # Properties
@@ -631,7 +273,7 @@ def read_back(name, data, fields=BOTH, encoding=None):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(data)
-        return list(csv_files.table(path, fields, {}, encoding, Problems(strict=True)))
+        return list(csv_files.open_csv(path, fields, {}, encoding, RowErrors(strict=True)))
 
 
 def examples(rows):
@@ -675,7 +317,7 @@ def test_tab_file_reads_back_the_same_line_by_line(rows, end):
 @given(st.lists(st.text('"\tab', max_size=6), min_size=1, max_size=5))
 def test_tab_cells_without_whole_quotes_are_those_of_split(cells):
     line = "\t".join(cell.replace("\t", "").replace('"', "a", 1) for cell in cells)
-    assert csv_files.tab_cells(line) == line.split("\t")
+    assert csv_files.split_tsv_line(line) == line.split("\t")
 
 
 @PROPERTY
@@ -694,7 +336,7 @@ def test_any_bytes_give_rows_or_an_error_of_ours(data, name):
         path = Path(folder) / name
         path.write_bytes(data)
         try:
-            for place, example in csv_files.table(path, BOTH, {}, None, Problems()):
+            for place, example in csv_files.open_csv(path, BOTH, {}, None, RowErrors()):
                 assert place.startswith(name) and example["label"].strip()
         except DataError as error:
             assert name in str(error)

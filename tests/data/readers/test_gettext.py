@@ -7,7 +7,7 @@ import pytest
 
 from common.data.file_formats import open_table_file
 from common.errors import DataError
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.types import Field
 
 FIELDS = (Field("source", "text"), Field("target", "text"))
@@ -16,7 +16,7 @@ HEAD = 'msgid ""\nmsgstr ""\n"Language: de_DE\\n"\n"Content-Type: text/plain; ch
 
 def opened(path, content, encoding=None, strict=False):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return open_table_file(path, FIELDS, (), encoding, Problems(strict))
+    return open_table_file(path, FIELDS, (), encoding, RowErrors(strict))
 
 
 def pairs(found):
@@ -122,7 +122,7 @@ def test_a_pair_that_cannot_be_decoded_is_broken(tmp_path):
     text = (HEAD + '\nmsgid "a"\nmsgstr "?"\n\nmsgid "b"\nmsgstr "B"\n').encode().replace(b"?", b"\xff")
     found = opened(tmp_path / "a.po", text)
     assert pairs(found) == [("b", "B")]
-    assert found.problems.lines() == ["a.po:6 is not valid utf-8"]
+    assert found.row_errors.first_errors() == ["a.po:6 is not valid utf-8"]
     with pytest.raises(DataError, match=r"a\.po:6 is not valid utf-8"):
         pairs(opened(tmp_path / "a.po", text, strict=True))
 
@@ -149,7 +149,7 @@ GOOD = compiled({"": HEADER, "Yes": "Ja"})
         ("a.mo", GOOD.replace(b"Ja", b"\xff\xff"), r"a\.mo is not valid utf-8: say by --encoding NAME"),
         ("a.po", gzip.compress(HEAD.encode(), mtime=0)[:-4], r"a\.po is damaged"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_is_one_sentence(tmp_path, name, content, told):
     with pytest.raises(DataError, match=told):
         opened(tmp_path / name, content)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.data.readers.gettext_fill import messages
+from common.data.readers.gettext_fill import open_messages
 from common.errors import DataError
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.types import Field
 
 FIELD = Field("text", "text")
@@ -23,7 +23,7 @@ HEAD = (
 
 def opened(path, content, encoding=None):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return messages(path, encoding)
+    return open_messages(path, encoding)
 
 
 def shouted(texts):
@@ -32,7 +32,7 @@ def shouted(texts):
 
 def filled(path, content, translate=shouted):
     """(polib's file of what was written, how many entries were filled in, the text)."""
-    text, count = opened(path, content).filled(translate)
+    text, count = opened(path, content).fill_translations(translate)
     path.with_name("out.po").write_text(text + "\n", encoding="utf-8")
     if shutil.which("msgfmt"):
         subprocess.run(["msgfmt", "-o", "-", path.with_name("out.po")], check=True, capture_output=True)
@@ -45,20 +45,21 @@ def test_rows_are_all_messages_that_are_not_obsolete(tmp_path):
         'msgid "one"\nmsgid_plural "many"\nmsgstr[0] ""\nmsgstr[1] ""\n\n#~ msgid "gone"\n#~ msgstr "weg"\n'
     )
     found = opened(tmp_path / "de.po", text)
-    rows = list(found.rows(FIELD, Problems()))
+    rows = list(found.rows(FIELD, RowErrors()))
     assert [row["text"] for _, row in rows] == ["a", "b", "c", "one", "many"]
     assert [place for place, _ in rows] == ["de.po:9", "de.po:12", "de.po:15", "de.po:19", "de.po:19"]
     assert found.description == "de.po: gettext, utf-8; messages"
 
 
 def test_rows_that_cannot_be_decoded_are_told(tmp_path):
-    found = opened(tmp_path / "de.po", (HEAD + 'msgid "a?"\nmsgstr ""\n\nmsgid "b"\nmsgstr ""\n').encode().replace(
-        b"?", b"\xff"))  # fmt: skip
-    problems = Problems()
-    assert [row["text"] for _, row in found.rows(FIELD, problems)] == ["b"]
-    assert problems.lines() == ["de.po:9 is not valid utf-8"]
+    found = opened(
+        tmp_path / "de.po", (HEAD + 'msgid "a?"\nmsgstr ""\n\nmsgid "b"\nmsgstr ""\n').encode().replace(b"?", b"\xff")
+    )
+    row_errors = RowErrors()
+    assert [row["text"] for _, row in found.rows(FIELD, row_errors)] == ["b"]
+    assert row_errors.first_errors() == ["de.po:9 is not valid utf-8"]
     with pytest.raises(DataError, match=r"de\.po:9 is not valid utf-8: mend it, or say by --encoding NAME"):
-        found.filled(shouted)
+        found.fill_translations(shouted)
 
 
 def test_what_lacks_a_translation_is_filled_in_and_marked(tmp_path):
@@ -108,7 +109,7 @@ def test_any_text_comes_back_as_it_was(tmp_path, asked, translation):
     catalogue = polib.POFile()
     catalogue.metadata = {"Content-Type": "text/plain; charset=utf-8"}
     catalogue.extend(polib.POEntry(msgid=text, tcomment="a note " * 20) for text in asked)
-    text, count = opened(tmp_path / "a.po", str(catalogue)).filled(lambda texts: [translation] * len(texts))
+    text, count = opened(tmp_path / "a.po", str(catalogue)).fill_translations(lambda texts: [translation] * len(texts))
     found = opened(tmp_path / "b.po", text + "\n").entries
     assert [one.msgid for one in found] == asked
     wanted = re.sub("[\u2028\u2029]", "", translation).strip("\n")
@@ -159,7 +160,7 @@ def test_what_is_written_is_utf8_and_says_so(tmp_path, head):
 
 def test_a_compiled_catalogue_is_read_but_not_filled_in(tmp_path):
     polib.pofile(HEAD + 'msgid "a"\nmsgstr "A"\n').save_as_mofile(str(tmp_path / "de.mo"))
-    found = messages(tmp_path / "de.mo", None)
-    assert [row["text"] for _, row in found.rows(FIELD, Problems())] == ["a"]
+    found = open_messages(tmp_path / "de.mo", None)
+    assert [row["text"] for _, row in found.rows(FIELD, RowErrors())] == ["a"]
     with pytest.raises(DataError, match=r"de\.mo is compiled, so that nothing can be filled in: name its PO file\."):
-        found.filled(shouted)
+        found.fill_translations(shouted)

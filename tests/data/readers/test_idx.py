@@ -31,7 +31,7 @@ def all_of(source):
 def fails(spec):
     """What is wrong, found when the data is opened or when it is read."""
     with pytest.raises(DataError) as error:
-        for source in found(spec).parts.values():
+        for source in found(spec).splits.values():
             list(source)
     return str(error.value)
 
@@ -45,9 +45,9 @@ def test_a_pair_in_either_order_or_the_images_alone(tmp_path, packed):
     prints = set()
     for spec in (",".join(paths), ",".join(paths[::-1]), paths[0]):
         one = found(spec)
-        shown, labels = all_of(one.parts[""])
+        shown, labels = all_of(one.splits[""])
         assert np.array_equal(shown, PIXELS) and labels == ["7", "0", "9"]
-        assert one.notes == (f"{names[0]}, {names[1]}: 3 IDX images of 5 x 4",)
+        assert one.descriptions == (f"{names[0]}, {names[1]}: 3 IDX images of 5 x 4",)
         prints.add(one.fingerprint)
     assert len(prints) == 1
 
@@ -57,19 +57,19 @@ def test_a_folder_of_pairs_has_parts(tmp_path):
     made(
         tmp_path, {"t10k-images-idx3-ubyte.gz": gzip.compress(IMAGES), "t10k-labels-idx1-ubyte": LABELS, "readme": "x"}
     )
-    parts = found(tmp_path).parts
+    parts = found(tmp_path).splits
     assert {part: all_of(source)[1] for part, source in parts.items()} == {"test": [*"709"], "train": [*"709"]}
 
 
 def test_names_without_a_part_have_none(tmp_path):
     made(tmp_path, {"images-idx3-ubyte": IMAGES, "labels-idx1-ubyte": LABELS})
-    assert list(found(tmp_path).parts) == [""]
+    assert list(found(tmp_path).splits) == [""]
 
 
 def test_labels_can_have_names(tmp_path):
     made(tmp_path, {"images-idx3-ubyte": IMAGES, "labels-idx1-ubyte": LABELS})
     names = made(tmp_path, {"names": "0\tshirt\n7\tbag\n9\tboot\n"}) / "names"
-    source = found(tmp_path / "images-idx3-ubyte", label_names=str(names)).parts[""]
+    source = found(tmp_path / "images-idx3-ubyte", label_names=str(names)).splits[""]
     assert all_of(source)[1] == ["bag", "shirt", "boot"]
 
 

@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from common.data.image_decoding import decoded
-from common.data.readers.image_bytes import Unusable, facts, kind, png, usable
+from common.data.image_decoding import decode_image
+from common.data.readers.image_bytes import (
+    InvalidImage,
+    encode_png,
+    image_size_and_mode,
+    sniff_image_format,
+    to_tf_decodable,
+)
 from tests.helpers.made_images import held, picture, pixels, raw_png, written
 
 GREY16 = Image.fromarray(np.array([[0, 257, 65535]], np.uint16))
@@ -63,32 +69,32 @@ def seen(data):
 @pytest.mark.parametrize("name", AS_THEY_ARE)
 def test_files_that_tensorflow_shows_right_stay_as_they_are(name):
     data = AS_THEY_ARE[name]
-    assert usable(data) is data
-    shown = decoded(tf.constant(data), 3).numpy()
+    assert to_tf_decodable(data) is data
+    shown = decode_image(tf.constant(data), 3).numpy()
     assert np.abs(shown - seen(data)).max() <= (6 if "JPEG" in name else 1)
-    assert facts(data)[:2] == shown.shape[1::-1]
+    assert image_size_and_mode(data)[:2] == shown.shape[1::-1]
 
 
 @pytest.mark.parametrize("name", CONVERTED)
 def test_other_files_become_png_that_shows_the_same(name):
     data = CONVERTED[name]
-    found = usable(data)
-    assert kind(found) == "PNG"
-    shown = decoded(tf.constant(found), 3).numpy()
+    found = to_tf_decodable(data)
+    assert sniff_image_format(found) == "PNG"
+    shown = decode_image(tf.constant(found), 3).numpy()
     assert np.abs(shown - seen(data)).max() <= (6 if "JPEG" in name else 1)
-    assert facts(data)[:2] == shown.shape[1::-1]
-    assert usable(found) is found
+    assert image_size_and_mode(data)[:2] == shown.shape[1::-1]
+    assert to_tf_decodable(found) is found
 
 
 def test_grey_of_16_bits_keeps_its_range():
-    found = usable(written(GREY16, "PNG"))
+    found = to_tf_decodable(written(GREY16, "PNG"))
     assert tf.io.decode_image(found).numpy()[:, :, 0].tolist() == [[0, 1, 255]]
     colour = raw_png(1, 1, 16, 2, b"\0" + b"\x80\x80\0\0\xff\xff")
-    assert tf.io.decode_image(usable(colour)).numpy().tolist() == [[[128, 0, 255]]]
+    assert tf.io.decode_image(to_tf_decodable(colour)).numpy().tolist() == [[[128, 0, 255]]]
 
 
 def test_grey_of_any_range_is_scaled_to_its_own():
-    found = usable(written(Image.fromarray(np.array([[-1, 0, 3]], np.float32)), "TIFF"))
+    found = to_tf_decodable(written(Image.fromarray(np.array([[-1, 0, 3]], np.float32)), "TIFF"))
     assert tf.io.decode_image(found).numpy()[:, :, 0].tolist() == [[0, 64, 255]]
 
 
@@ -96,13 +102,13 @@ def test_of_an_animation_the_first_frame_is_taken():
     frames = [Image.fromarray(np.full((4, 5), shade, np.uint8)) for shade in (10, 200, 90)]
     for format in ("GIF", "WEBP"):
         data = written(frames[0], format, save_all=True, append_images=frames[1:], lossless=True)
-        shown = decoded(tf.constant(usable(data)), 1).numpy()
+        shown = decode_image(tf.constant(to_tf_decodable(data)), 1).numpy()
         assert shown.shape == (4, 5, 1) and np.unique(shown).tolist() == [10]
 
 
 @pytest.mark.parametrize("data", [picture(size=(1, 5000)), picture("JPEG", size=(5000, 1)), picture(size=(1, 1))])
 def test_images_of_odd_sizes_can_be_used(data):
-    assert usable(data) is data
+    assert to_tf_decodable(data) is data
 
 
 @pytest.mark.parametrize(
@@ -130,33 +136,33 @@ def test_images_of_odd_sizes_can_be_used(data):
     ],
 )
 def test_what_cannot_be_used_says_why(data, reason, capfd):
-    with pytest.raises(Unusable) as error:
-        usable(data)
+    with pytest.raises(InvalidImage) as error:
+        to_tf_decodable(data)
     assert str(error.value).startswith(reason)
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_head_of_a_bomb_is_enough_to_refuse_it():
-    with pytest.raises(Unusable, match="too large"):
-        facts(raw_png(100_000, 100_000, 8, 2, b"")[:64])
+    with pytest.raises(InvalidImage, match="too large"):
+        image_size_and_mode(raw_png(100_000, 100_000, 8, 2, b"")[:64])
 
 
 def test_a_truncated_file_passes_only_unverified():
     cut = picture("JPEG")[:-30]
-    assert usable(cut, verify=False) is cut
+    assert to_tf_decodable(cut, verify=False) is cut
 
 
 def test_facts_are_those_of_the_upright_image():
-    assert facts(picture("JPEG", exif=held(6))) == (9, 7, "RGB")
-    assert facts(picture("JPEG", exif=held(3))) == (7, 9, "RGB")
-    assert facts(picture(mode="LA")) == (7, 9, "LA")
-    assert facts(picture()[:60]) == (7, 9, "RGB")
+    assert image_size_and_mode(picture("JPEG", exif=held(6))) == (9, 7, "RGB")
+    assert image_size_and_mode(picture("JPEG", exif=held(3))) == (7, 9, "RGB")
+    assert image_size_and_mode(picture(mode="LA")) == (7, 9, "LA")
+    assert image_size_and_mode(picture()[:60]) == (7, 9, "RGB")
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
 def test_png_holds_the_pixels(shape):
     array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    assert np.array_equal(tf.io.decode_png(png(array)).numpy().reshape(shape), array)
+    assert np.array_equal(tf.io.decode_png(encode_png(array)).numpy().reshape(shape), array)
 
 
 VALID = [*AS_THEY_ARE.values(), *(data for name, data in CONVERTED.items() if name != "packed TIFF")]
@@ -175,10 +181,10 @@ def mutated(draw):
 @given(st.one_of(mutated(), st.binary(max_size=100)))
 def test_any_bytes_are_an_image_or_say_why_not(data):
     try:
-        found = usable(data)
-    except Unusable as error:
+        found = to_tf_decodable(data)
+    except InvalidImage as error:
         assert str(error).startswith(("is ", "holds ")) and "\n" not in str(error)
     else:
         assert tf.io.decode_image(found, expand_animations=False).shape.rank == 3
-        width, height, _ = facts(found)
+        width, height, _ = image_size_and_mode(found)
         assert width * height > 0

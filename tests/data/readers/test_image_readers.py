@@ -16,7 +16,7 @@ from common.data import splitting
 from common.data.readers import archives, image_bytes
 from common.data.readers.image_sources import open_image_source, open_image_table
 from common.errors import ConfigError, DataError
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.runtime.user_cache import cache_dir
 from common.types import Field
 from tests.helpers.made_images import idx, made, picture, raw_png, written
@@ -36,7 +36,7 @@ def pairs(source):
 
 
 def all_of(path, **settings):
-    return {part: pairs(source) for part, source in found(path, **settings).parts.items()}
+    return {part: pairs(source) for part, source in found(path, **settings).splits.items()}
 
 
 # Folders
@@ -46,13 +46,13 @@ def test_sub_folders_are_labels_and_images_may_lie_deeper(tmp_path):
     files = {"dogs/b/2.png": TWO, "dogs/a/9.png": ONE, "dogs/c.png": THREE, "cats/1": ONE, "cats/.hidden": TWO}
     made(tmp_path, files | {"cats/Thumbs.db": "x", "__MACOSX/cats/1.png": "x", ".git/a": "x", "README": "x"})
     assert all_of(tmp_path) == {"": [(ONE, "cats"), (ONE, "dogs"), (TWO, "dogs"), (THREE, "dogs")]}
-    assert found(tmp_path).notes == (f"{tmp_path}: a folder of images for each label: cats, dogs",)
+    assert found(tmp_path).descriptions == (f"{tmp_path}: a folder of images for each label: cats, dogs",)
 
 
 def test_parts_have_the_usual_names(tmp_path):
     made(tmp_path, {"Train/a/1.png": ONE, "val/a/2.png": TWO, "test/b/3.png": THREE, "test/4.png": ONE})
     assert all_of(tmp_path) == {"test": [(THREE, "b")], "train": [(ONE, "a")], "valid": [(TWO, "a")]}
-    assert "1 image beside the folders left out, as they have no label" in found(tmp_path).notes[1]
+    assert "1 image beside the folders left out, as they have no label" in found(tmp_path).descriptions[1]
 
 
 def test_a_label_may_have_the_name_of_a_part(tmp_path):
@@ -62,9 +62,9 @@ def test_a_label_may_have_the_name_of_a_part(tmp_path):
 
 def test_bytes_decide_and_not_the_suffix(tmp_path):
     made(tmp_path, {"a/1.jpg": ONE, "a/2.dat": picture("JPEG"), "a/3.png": picture("WEBP"), "a/4.png": "text"})
-    source = found(tmp_path).parts[""]
-    assert [image_bytes.kind(example["image"]) for example in source] == ["PNG", "JPEG", "PNG"]
-    assert source.problems.lines() == ["a/4.png is no image"]
+    source = found(tmp_path).splits[""]
+    assert [image_bytes.sniff_image_format(example["image"]) for example in source] == ["PNG", "JPEG", "PNG"]
+    assert source.row_errors.first_errors() == ["a/4.png is no image"]
 
 
 def test_names_may_be_in_any_script(tmp_path):
@@ -78,10 +78,10 @@ def test_files_that_cannot_be_used_are_told_in_every_pass(tmp_path):
     made(tmp_path, files)
     (tmp_path / "a" / "6.png").symlink_to("nowhere.png")
     os.mkfifo(tmp_path / "a" / "7.png")
-    source = found(tmp_path).parts[""]
+    source = found(tmp_path).splits[""]
     for _ in range(2):
         assert pairs(source) == [(ONE, "a")]
-        assert source.problems.lines() == [
+        assert source.row_errors.first_errors() == [
             "a/1.png is empty",
             "a/2.jpg is a broken JPEG file (cut off or damaged)",
             "a/3.png is too large, for it holds over 100,000,000 pixels",
@@ -90,7 +90,7 @@ def test_files_that_cannot_be_used_are_told_in_every_pass(tmp_path):
             "a/7.png is a pipe or device",
         ]
     with pytest.raises(DataError, match=r"a/1.png is empty. Mend the row"):
-        pairs(found(tmp_path, strict=True).parts[""])
+        pairs(found(tmp_path, strict=True).splits[""])
 
 
 def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
@@ -133,9 +133,9 @@ def test_the_fingerprint_changes_with_any_byte(tmp_path):
 def test_labels_have_other_names_where_the_user_gives_them(tmp_path):
     made(tmp_path, SMALL | {"mice/1.png": ONE})
     made(tmp_path, {"names.tsv": "cats\tKatze\ndogs\tHund\n"}).joinpath("names.tsv").rename(tmp_path.parent / "n.tsv")
-    source = found(tmp_path, label_names=str(tmp_path.parent / "n.tsv")).parts[""]
+    source = found(tmp_path, label_names=str(tmp_path.parent / "n.tsv")).splits[""]
     assert [label for _, label in pairs(source)] == ["Katze", "Katze", "Hund"]
-    assert source.problems.lines() == ['mice/1.png has the label "mice", which --label-names does not name']
+    assert source.row_errors.first_errors() == ['mice/1.png has the label "mice", which --label-names does not name']
 
 
 def test_copies_of_a_file_are_in_one_part(tmp_path):
@@ -156,7 +156,7 @@ def test_a_table_names_images_from_where_it_stands(tmp_path):
     rows = f"class,file\ncat,img/1.png\ndog,img\\2.png\ncat,{tmp_path / '3.png'}\n"
     made(tmp_path, {"all.csv": rows, "all.jsonl": '{"file": "img/1.png", "label": 3}\n'})
     assert all_of(tmp_path / "all.csv") == {"": [(ONE, "cat"), (TWO, "dog"), (THREE, "cat")]}
-    assert found(tmp_path / "all.csv").notes == (
+    assert found(tmp_path / "all.csv").descriptions == (
         'all.csv: comma-separated, utf-8, header; image = "file", label = "class"',
     )
     assert all_of(tmp_path / "all.jsonl") == {"": [(ONE, "3")]}
@@ -170,10 +170,10 @@ def test_a_table_needs_no_header(tmp_path):
 def test_rows_that_cannot_be_used_are_told_in_order(tmp_path):
     rows = ["image,label", "a.png,x", "b.png,x", "c.png,x,y", "cats,x", ",x", "cats/1.png,", "d.txt,x", "cats/1.png,y"]
     made(tmp_path, SMALL | {"all.csv": "\n".join(rows), "b.png": "no"})
-    source = found(tmp_path / "all.csv").parts[""]
+    source = found(tmp_path / "all.csv").splits[""]
     for _ in range(2):
         assert pairs(source) == [(ONE, "y")]
-        assert source.problems.lines() == [
+        assert source.row_errors.first_errors() == [
             "all.csv:2 names a.png, which is not there",
             "all.csv:3 names b.png, which is no image",
             "all.csv:4 has 3 cells where the first row has 2",
@@ -183,15 +183,15 @@ def test_rows_that_cannot_be_used_are_told_in_order(tmp_path):
             "all.csv:8 names d.txt, which is no image",
         ]
     with pytest.raises(DataError, match=r"all.csv:2 names a.png, which is not there. Mend the row"):
-        pairs(found(tmp_path / "all.csv", strict=True).parts[""])
+        pairs(found(tmp_path / "all.csv", strict=True).splits[""])
 
 
 def test_a_table_of_long_texts_names_nothing(tmp_path):
     made(tmp_path, {"all.csv": f"image,label\n{'so long ' * 50},a\nC:\\{'x' * 300}.png,a\nhttps://a.org/1.png,a\n"})
-    source = found(tmp_path / "all.csv").parts[""]
+    source = found(tmp_path / "all.csv").splits[""]
     assert pairs(source) == []
-    assert all(what.endswith(", which is not there") for _, what in source.problems.first)
-    assert source.problems.count == 3
+    assert all(what.endswith(", which is not there") for _, what in source.row_errors.first)
+    assert source.row_errors.count == 3
 
 
 def test_a_picture_that_ends_in_zeros_is_whole(tmp_path):
@@ -217,7 +217,7 @@ def test_columns_can_be_named(tmp_path):
 
 def test_a_table_without_labels_can_be_read_for_its_images(tmp_path):
     made(tmp_path, SMALL | {"all.csv": "image,other\ncats/1.png,a\n"})
-    one = open_image_table(tmp_path / "all.csv", (IMAGE,), (), None, Problems())
+    one = open_image_table(tmp_path / "all.csv", (IMAGE,), (), None, RowErrors())
     assert list(one.rows()) == [("all.csv:2", {"image": ONE})]
 
 
@@ -231,9 +231,9 @@ def test_parquet_holds_images_or_their_paths(tmp_path):
     columns = {"image": structs, "label": [0, 1, 0, 0]}
     table = pyarrow.table(columns).replace_schema_metadata({"huggingface": names})
     parquet.write_table(table, tmp_path / "a.parquet")
-    source = found(tmp_path / "a.parquet").parts[""]
+    source = found(tmp_path / "a.parquet").splits[""]
     assert pairs(source) == [(ONE, "cat"), (TWO, "dog")]
-    assert source.problems.lines() == ["a.parquet:3 has no image", "a.parquet:4 is no image"]
+    assert source.row_errors.first_errors() == ["a.parquet:3 has no image", "a.parquet:4 is no image"]
     for images in ([ONE], ["cats/1.png"]):
         parquet.write_table(pyarrow.table({"img": images, "label": ["x"]}), tmp_path / "b.parquet")
         assert all_of(tmp_path / "b.parquet") == {"": [(ONE, "x")]}
@@ -290,7 +290,7 @@ def test_archives_are_read_as_what_they_hold(tmp_path, name):
     nested = {f"pets/{path}": data for path, data in SMALL.items()} | {"__MACOSX/x": b"x"}
     path = zipped(tmp_path / name, nested) if name == "a.zip" else tarred(tmp_path / name, nested, f"w:{packing}")
     assert all_of(path) == {"": EXPECTED}
-    assert found(path).notes == (f"{path}: a folder of images for each label: cats, dogs",)
+    assert found(path).descriptions == (f"{path}: a folder of images for each label: cats, dogs",)
     before = unpacked_folders()
     assert all_of(path) == {"": EXPECTED} and unpacked_folders() == before
 
@@ -299,9 +299,9 @@ def test_archives_may_hold_parts_tables_or_idx_files(tmp_path):
     parts = {f"train/{name}": data for name, data in SMALL.items()}
     assert all_of(zipped(tmp_path / "parts.zip", parts)) == {"train": EXPECTED}
     table = SMALL | {"all.csv": b"image,label\ncats/1.png,x\n../../up.png,x\n/etc/hostname,x\n"}
-    source = found(zipped(tmp_path / "table.zip", table)).parts[""]
+    source = found(zipped(tmp_path / "table.zip", table)).splits[""]
     assert pairs(source) == [(ONE, "x")]
-    assert [what for _, what in source.problems.first] == [
+    assert [what for _, what in source.row_errors.first] == [
         "names ../../up.png, which is outside of the archive",
         "names /etc/hostname, which is outside of the archive",
     ]
@@ -421,6 +421,6 @@ def test_only_the_latest_archives_are_kept(tmp_path):
 
 
 def archive_digest(path):
-    from common.data.loading import digest
+    from common.data.loading import file_digest
 
-    return digest(path)
+    return file_digest(path)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from common.data.file_formats import open_table_file
 from common.data.readers import json_array
-from common.data.readers.jsonl import is_json_lines, json_lines
+from common.data.readers.jsonl import is_json_lines, open_json_lines
 from common.errors import ConfigError, DataError
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.types import Field
 
 FIELDS = (Field("text", "text", ("review",)), Field("label", "label", ("stars",)))
@@ -35,7 +35,7 @@ COMPRESS = {"plain": bytes, "gz": gzip.compress, "xz": lzma.compress, "bz2": bz2
 def opened(tmp_path, content, name="a.jsonl", encoding=None, **columns):
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return json_lines(path, FIELDS, columns, encoding, Problems())
+    return open_json_lines(path, FIELDS, columns, encoding, RowErrors())
 
 
 def pairs(reader):
@@ -82,7 +82,7 @@ def test_broken_lines_are_told_and_skipped(tmp_path, line, wrong):
     # The broken line is beyond the sample from which the encoding is taken.
     reader = opened(tmp_path, b'{"text": "a", "label": "b"}\n' + b" " * 2**20 + b"\n" + raw + b"\n", encoding="utf-8")
     assert pairs(reader) == [("a", "b")]
-    assert reader.problems.lines() == [f"a.jsonl:3 {wrong}"]
+    assert reader.row_errors.first_errors() == [f"a.jsonl:3 {wrong}"]
 
 
 def test_line_ends_of_unicode_are_text_and_marks_are_not(tmp_path):
@@ -138,7 +138,7 @@ def test_what_json_writes_is_read_back(rows, plain, end):
         data = "".join(lines).encode()
         reader = opened(Path(folder), data if plain else gzip.compress(data))
         assert pairs(reader) == [(text, label.strip()) for text, label in rows]
-        assert not reader.problems.count
+        assert not reader.row_errors.count
 
 
 @pytest.mark.parametrize(
@@ -155,14 +155,18 @@ def test_what_json_writes_is_read_back(rows, plain, end):
 def test_texts_that_are_none_are_told_and_skipped(tmp_path, line, wrong):
     reader = opened(tmp_path, '{"text": "a \\ud83d\\ude00", "label": "b"}\n' + line + "\n")
     assert pairs(reader) == [("a 😀", "b")]
-    assert reader.problems.lines() == [f"a.jsonl:2 {wrong}"]
+    assert reader.row_errors.first_errors() == [f"a.jsonl:2 {wrong}"]
 
 
 def test_keys_may_come_late_and_missing_ones_are_broken_rows(tmp_path):
     rows = ['{"text": "a"}', '{"text": "b"}', '{"text": "c", "label": 1}', '{"label": 2, "extra": [1]}']
     reader = opened(tmp_path, "\n".join(rows))
     assert pairs(reader) == [("c", "1")]
-    assert reader.problems.lines() == ["a.jsonl:1 has no label", "a.jsonl:2 has no label", "a.jsonl:4 has no text"]
+    assert reader.row_errors.first_errors() == [
+        "a.jsonl:1 has no label",
+        "a.jsonl:2 has no label",
+        "a.jsonl:4 has no text",
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
@@ -192,13 +196,13 @@ def test_json_is_known_by_its_beginning(text, known):
 def test_the_objects_of_an_array_are_rows_by_any_name(tmp_path, indent):
     rows = [{"text": "a", "label": 5}, {"text": "b"}, 3, {"text": "[c]\n", "label": "x"}]
     (tmp_path / "reviews").write_text("\ufeff " + json.dumps(rows, indent=indent) + "\n")
-    found = open_table_file(tmp_path / "reviews", FIELDS, (), None, Problems())
+    found = open_table_file(tmp_path / "reviews", FIELDS, (), None, RowErrors())
     assert found.description == 'reviews: JSON array, utf-8; text = "text", label = "label"'
     assert list(found.rows()) == [
         ("reviews: row 1", {"text": "a", "label": "5"}),
         ("reviews: row 4", {"text": "[c]\n", "label": "x"}),
     ]
-    assert found.problems.lines() == ["reviews: row 2 has no label", "reviews: row 3 is JSON, but no object"]
+    assert found.row_errors.first_errors() == ["reviews: row 2 has no label", "reviews: row 3 is JSON, but no object"]
 
 
 @pytest.mark.parametrize(
@@ -240,8 +244,8 @@ def test_a_label_may_stand_in_a_list_as_tools_for_annotation_write_it(tmp_path):
     lines = [json.dumps({"id": number, "text": "a", "label": label}) for number, label in enumerate(labels)]
     found = opened(tmp_path, "\n".join(lines))
     assert pairs(found) == [("a", "pos"), ("a", "neg")]
-    assert found.problems.left_out() == "2 not labelled"
-    assert found.problems.lines() == [
+    assert found.row_errors.filtered_summary() == "2 not labelled"
+    assert found.row_errors.first_errors() == [
         'a.jsonl:5 "label" holds 2 labels ("pos", "neg"), where one is wanted',
         'a.jsonl:6 "label" holds a list of spans or of other things, where one label is wanted',
         "a.jsonl:7 has no label",
@@ -250,7 +254,7 @@ def test_a_label_may_stand_in_a_list_as_tools_for_annotation_write_it(tmp_path):
 
 def test_a_first_line_longer_than_the_sample_is_json(tmp_path):
     (tmp_path / "reviews").write_text(json.dumps({"text": "long " * 300_000, "label": "x"}) + "\n")
-    [(_, row)] = open_table_file(tmp_path / "reviews", FIELDS, (), None, Problems()).rows()
+    [(_, row)] = open_table_file(tmp_path / "reviews", FIELDS, (), None, RowErrors()).rows()
     assert (len(row["text"]), row["label"]) == (1_500_000, "x")
 
 
@@ -270,5 +274,5 @@ def test_compressed_lines_are_read_back_by_their_content(rows, kind, frames):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reviews"
         path.write_bytes(b"".join(COMPRESS[kind](part.encode()) for part in parts))
-        found = open_table_file(path, FIELDS, (), "utf-8", Problems(strict=True))
+        found = open_table_file(path, FIELDS, (), "utf-8", RowErrors(strict=True))
         assert pairs(found) == [(text, label.strip()) for text, label in rows]

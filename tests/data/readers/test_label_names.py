@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.config import RunConfig
 from common.data.loading import open_table_source
-from common.data.readers.label_names import label_names
+from common.data.readers.label_names import read_label_names
 from common.data.splitting import load_splits
 from common.errors import DataError
 from common.types import Field
@@ -37,7 +37,7 @@ def written(tmp_path, content, name="names.txt"):
     ],
 )
 def test_names_by_code(tmp_path, content, names):
-    assert label_names(written(tmp_path, content)) == names
+    assert read_label_names(written(tmp_path, content)) == names
 
 
 @pytest.mark.parametrize(
@@ -54,29 +54,29 @@ def test_names_by_code(tmp_path, content, names):
 )
 def test_files_that_name_nothing_are_refused(tmp_path, content, told):
     with pytest.raises(DataError, match=told):
-        label_names(written(tmp_path, content))
+        read_label_names(written(tmp_path, content))
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"no\.txt does not exist: check the path"):
-        label_names(tmp_path / "no.txt")
+        read_label_names(tmp_path / "no.txt")
     with pytest.raises(DataError, match="is a folder, where a file is wanted"):
-        label_names(tmp_path)
+        read_label_names(tmp_path)
 
 
 def test_two_labels_become_one(tmp_path):
     data = written(tmp_path, "text,label\na,1\nb,2\nc,5\n", "a.csv")
     config = RunConfig(label_names=str(written(tmp_path, "1\tbad\n2\tbad\n5\tgood\n")))
-    source = open_table_source(str(data), FIELDS, config).parts[""]
+    source = open_table_source(str(data), FIELDS, config).splits[""]
     assert [(e["text"], e["label"]) for e in source] == [("a", "bad"), ("b", "bad"), ("c", "good")]
-    assert not source.problems.count
+    assert not source.row_errors.count
 
 
 def test_a_label_without_a_name_is_an_error_if_strict(tmp_path):
     data = written(tmp_path, "text,label\na,0\nb,7\n", "a.csv")
     config = RunConfig(label_names=str(written(tmp_path, "0\tno\n")), strict=True)
     with pytest.raises(DataError, match=r'a\.csv:3 has the label "7", which --label-names does not name'):
-        list(open_table_source(str(data), FIELDS, config).parts[""])
+        list(open_table_source(str(data), FIELDS, config).splits[""])
 
 
 CHARS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n\t\ufeff")
@@ -90,15 +90,15 @@ def test_codes_and_names_are_read_back(names, end, marked):
         path = Path(folder) / "names.txt"
         lines = "".join(f"{code}\t{name}{end}" for code, name in names.items())
         path.write_bytes((("\ufeff" if marked else "") + lines).encode())
-        assert label_names(path, "utf-8") == names
+        assert read_label_names(path, "utf-8") == names
 
 
 def test_labels_are_renamed_and_one_without_a_name_is_broken(tmp_path):
     data = written(tmp_path, "text,label\na,0\nb,7\nc,1\n", "a.csv")
     config = RunConfig(label_names=str(written(tmp_path, "0\tno\n1\tyes\n")))
-    source = open_table_source(str(data), FIELDS, config).parts[""]
+    source = open_table_source(str(data), FIELDS, config).splits[""]
     assert [(e["text"], e["label"]) for e in source] == [("a", "no"), ("c", "yes")]
-    assert source.problems.lines() == ['a.csv:3 has the label "7", which --label-names does not name']
+    assert source.row_errors.first_errors() == ['a.csv:3 has the label "7", which --label-names does not name']
 
 
 def test_other_names_change_the_fingerprint(tmp_path):

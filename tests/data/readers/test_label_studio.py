@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from common.config import RunConfig
 from common.data.file_formats import open_table_file, open_tagged_file
 from common.data.loading import open_table_source
-from common.data.readers.label_studio import in_characters
+from common.data.readers.label_studio import span_in_characters
 from common.errors import ConfigError, DataError
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.types import Field
 from tests.helpers.cli_calls import good
 
@@ -24,7 +24,7 @@ def opened(folder, content, fields=LABELS, columns=(), strict=False, names=None,
     path = folder / name
     path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1), encoding="utf-8")
     open_file = open_tagged_file if fields is TAGS else open_table_file
-    return open_file(path, fields, columns, None, Problems(strict), names)
+    return open_file(path, fields, columns, None, RowErrors(strict), names)
 
 
 def chosen(*choices, name="sentiment", **more):
@@ -66,7 +66,7 @@ def test_choices_of_tasks_are_labels(tmp_path):
     ]
     assert list(found.rows()) == list(found.rows()) == expected
     assert found.description == 'export.json: Label Studio, text = "text", label = choices of "sentiment"'
-    assert not found.problems.count
+    assert not found.row_errors.count
 
 
 def test_an_export_is_known_by_its_content_whatever_its_name(tmp_path):
@@ -80,7 +80,7 @@ def test_tasks_that_are_not_annotated_are_left_out_and_counted(tmp_path):
     tasks = [task(1, "a"), task(2, "b", skipped), task(3, "c", nothing), task(4, "d", skipped, chosen("pos"))]
     found = opened(tmp_path, tasks, strict=True)
     assert pairs(found) == [("d", "pos")]
-    assert found.problems.left_out() == "3 not labelled"
+    assert found.row_errors.filtered_summary() == "3 not labelled"
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -129,7 +129,7 @@ def test_tasks_that_cannot_be_used_are_told_with_their_place(tmp_path, broken, t
     tasks = [task(1, "fine", chosen("pos")), broken]
     found = opened(tmp_path, tasks)
     assert pairs(found) == [("fine", "pos")]
-    assert [line.startswith(f"export.json: {told}") for line in found.problems.lines()] == [True]
+    assert [line.startswith(f"export.json: {told}") for line in found.row_errors.first_errors()] == [True]
     with pytest.raises(DataError, match=r"export\.json: (task 9|row 2) .*leave out --strict"):
         pairs(opened(tmp_path, tasks, strict=True))
 
@@ -143,7 +143,7 @@ def test_several_fields_of_choices_are_told_apart_by_a_flag(tmp_path):
     assert pairs(found) == [("fine", "shop"), ("dull", "bar")]
     assert found.description == 'export.json: Label Studio, text = "text", label = choices of "topic"'
     found = opened(tmp_path, tasks, columns=["label=sentiment"])
-    assert (pairs(found), found.problems.left_out()) == ([("fine", "pos")], "1 not labelled")
+    assert (pairs(found), found.row_errors.filtered_summary()) == ([("fine", "pos")], "1 not labelled")
     with pytest.raises(ConfigError, match=r'no such column.*Did you mean "topic"'):
         opened(tmp_path, tasks, columns=["label=topik"])
 
@@ -158,7 +158,7 @@ def test_a_text_under_an_unknown_key_is_named_by_a_flag(tmp_path):
 def test_a_column_of_the_data_does_not_stand_in_for_an_annotation_of_its_name(tmp_path):
     tasks = [task(1, "a", chosen("pos"), sentiment="old"), task(2, "b", sentiment="old")]
     found = opened(tmp_path, tasks)
-    assert (pairs(found), found.problems.left_out()) == ([("a", "pos")], "1 not labelled")
+    assert (pairs(found), found.row_errors.filtered_summary()) == ([("a", "pos")], "1 not labelled")
 
 
 @pytest.mark.parametrize(
@@ -205,10 +205,12 @@ def test_spans_of_tasks_are_entities(tmp_path):
             "entities": [[0, 7, "PER"], [11, 15, "LOC"]],
         },
     )
-    found.problems.clear()
+    found.row_errors.clear()
     assert entities(found)[1:] == [("Nobody came", [])]
-    assert found.problems.lines() == ["export.json: task 4 has the entity [0, 9], but its text has 3 characters"]
-    assert found.problems.left_out() == "1 not labelled"
+    assert found.row_errors.first_errors() == [
+        "export.json: task 4 has the entity [0, 9], but its text has 3 characters"
+    ]
+    assert found.row_errors.filtered_summary() == "1 not labelled"
     assert found.description == 'export.json: Label Studio, tokens = "text", tags = labels of "label"'
 
 
@@ -230,10 +232,10 @@ def test_rows_of_json_min(tmp_path):
         ("export.json: task 5", {"text": "fine", "label": "pos"}),
         ("export.json: task 6", {"text": "dull", "label": "pos"}),
     ]
-    assert found.problems.lines() == [
+    assert found.row_errors.first_errors() == [
         'export.json: task 7 "sentiment" holds 2 labels ("pos", "neg"), where one is wanted'
     ]
-    assert found.problems.left_out() == "1 not labelled"
+    assert found.row_errors.filtered_summary() == "1 not labelled"
     assert "people disagree on 1 task," in found.description
     # What tells of the annotation is no column, so that a label of any name is the one that is left.
     assert pairs(opened(tmp_path, [minimal(1, "fine", verdict="pos")])) == [("fine", "pos")]
@@ -260,10 +262,15 @@ DOCCANO_SPANS = [
     {"id": 2, "text": "nobody", "label": []},
 ]
 DOCCANO_RELATIONS = [
-    {"id": 1, "text": "😀 Ann", "entities": [{"id": 8, "label": "PER", "start_offset": 2, "end_offset": 5}],
-     "relations": [], "Comments": []},
+    {
+        "id": 1,
+        "text": "😀 Ann",
+        "entities": [{"id": 8, "label": "PER", "start_offset": 2, "end_offset": 5}],
+        "relations": [],
+        "Comments": [],
+    },
     {"id": 2, "text": "nobody", "entities": [], "relations": [], "Comments": []},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("as_lines", [True, False])
@@ -272,7 +279,7 @@ def test_doccano_is_read_as_lines_and_as_an_array(tmp_path, as_lines):
         return "".join(json.dumps(row) + "\n" for row in rows) if as_lines else rows
 
     found = opened(tmp_path, written(DOCCANO_LABELS))
-    assert (pairs(found), found.problems.left_out()) == ([("fine", "pos")], "1 not labelled")
+    assert (pairs(found), found.row_errors.filtered_summary()) == ([("fine", "pos")], "1 not labelled")
     for rows in (DOCCANO_SPANS, DOCCANO_RELATIONS):
         assert entities(opened(tmp_path, written(rows), TAGS)) == [("😀 Ann", [[2, 5, "PER"]]), ("nobody", [])]
 
@@ -284,8 +291,8 @@ def test_exports_are_sources_like_other_files(tmp_path):
         (tmp_path / f"{number}.json").write_text(content)
     source = open_table_source(f"{tmp_path}/?.json", LABELS, RunConfig(label_names=str(tmp_path / "names.tsv")))
     for _ in range(2):
-        assert list(source.parts[""]) == [{"text": "t1", "label": "pos"}, {"text": "t2", "label": "pos"}]
-        assert source.parts[""].problems.left_out() == "2 not labelled"
+        assert list(source.splits[""]) == [{"text": "t1", "label": "pos"}, {"text": "t2", "label": "pos"}]
+        assert source.splits[""].row_errors.filtered_summary() == "2 not labelled"
 
 
 @pytest.mark.parametrize(
@@ -305,10 +312,10 @@ def test_the_report_tells_how_many_tasks_are_left_out(tmp_path, recipe, annotati
 
 def test_places_in_utf16_units_are_known_by_the_text_beside_them():
     span = {"start": 6, "end": 11, "text": "A😀e\u0301", "labels": ["X"]}
-    assert in_characters("😀😀  A😀e\u0301", span) == {**span, "start": 4, "end": 8}
-    assert in_characters("😀😀  A😀e\u0301", {**span, "start": 4, "end": 8}) == {**span, "start": 4, "end": 8}
+    assert span_in_characters("😀😀  A😀e\u0301", span) == {**span, "start": 4, "end": 8}
+    assert span_in_characters("😀😀  A😀e\u0301", {**span, "start": 4, "end": 8}) == {**span, "start": 4, "end": 8}
     # Where neither fits, as for line ends that the tool writes in its own way, the places stay.
-    assert in_characters("a\nb", {**span, "start": 0, "end": 3, "text": "a\\nb"})["end"] == 3
+    assert span_in_characters("a\nb", {**span, "start": 0, "end": 3, "text": "a\\nb"})["end"] == 3
 
 
 WORD = st.text("ab\u0301é😀👩\u200d🇩東", min_size=1, max_size=4).map(lambda letters: f"w{letters}")

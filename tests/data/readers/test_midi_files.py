@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data.readers.midi_files import piece
-from common.data.readers.note_grid import MOST_STEPS, Quantised, Unusable, fingerprint
+from common.data.readers.midi_files import read_midi
+from common.data.readers.note_grid import MOST_STEPS, QuantizationStats, UnreadablePiece, hash_piece
 
 ON, OFF = "note_on", "note_off"
 
@@ -46,7 +46,7 @@ def by_hand(content, ticks=b"\x00\x04", kind=b"\x00\x00", tracks=b"\x00\x01"):
 
 
 def rows(data, steps_per_beat=4):
-    return piece(data, steps_per_beat)[0]["events"].tolist()
+    return read_midi(data, steps_per_beat)[0]["events"].tolist()
 
 
 @st.composite
@@ -72,11 +72,11 @@ def test_what_is_on_the_grid_comes_back_as_it_was(events, data):
         channel = data.draw(st.sampled_from([0, 3, 8, 15]))
         place = tracks[data.draw(st.integers(0, 2))]
         place.append(note(start * each, (start + duration) * each, pitch, channel))
-    found, told = piece(written(*[track(*one) for one in tracks], ticks=ticks), steps_per_beat)
+    found, told = read_midi(written(*[track(*one) for one in tracks], ticks=ticks), steps_per_beat)
     assert found["events"].tolist() == [list(row) for row in events]
     assert found["events"].dtype == np.int32
     assert found["steps"] == max(start + duration for start, duration, _ in events)
-    assert told == Quantised(notes=len(events))
+    assert told == QuantizationStats(notes=len(events))
 
 
 @settings(max_examples=50, deadline=None)
@@ -98,7 +98,7 @@ def test_any_notes_are_those_that_another_library_reads(notes):
     starts = sorted({(int(Fraction(start, 24) + half), -pitch) for start, _, pitch in theirs})
     assert [(start, -pitch) for start, _, pitch in rows(data)] == starts
     last = max(max(int(Fraction(end, 24) + half), int(Fraction(start, 24) + half) + 1) for start, end, _ in theirs)
-    assert piece(data, 4)[0]["steps"] >= last
+    assert read_midi(data, 4)[0]["steps"] >= last
 
 
 def test_times_go_to_the_nearest_step_and_are_counted():
@@ -106,24 +106,24 @@ def test_times_go_to_the_nearest_step_and_are_counted():
     data = written(
         track(note(0, 120, 60), note(59, 180, 62), note(60, 240, 64), note(300, 310, 65), note(480, 480, 67))
     )
-    found, told = piece(data, 4)
+    found, told = read_midi(data, 4)
     assert found["events"].tolist() == [[0, 2, 62], [0, 1, 60], [1, 1, 64], [3, 1, 65], [4, 1, 67]]
     # 62 begins and ends off the grid, 64 begins off it, 65 both, and 67 is longer than it was.
-    assert told == Quantised(notes=5, moved=4)
+    assert told == QuantizationStats(notes=5, moved=4)
 
 
 def test_thirds_of_a_beat_are_exact_on_a_grid_of_three():
     data = written(track(note(0, 160, 60), note(160, 320, 62), note(320, 480, 64)))
     assert rows(data, 3) == [[0, 1, 60], [1, 1, 62], [2, 1, 64]]
-    assert piece(data, 3)[1].moved == 0
-    assert piece(data, 4)[1].moved == 3
+    assert read_midi(data, 3)[1].moved == 0
+    assert read_midi(data, 4)[1].moved == 3
 
 
 def test_notes_of_one_pitch_never_overlap_though_tracks_do():
     first, second = track(note(0, 480, 60)), track(note(240, 360, 60), note(0, 240, 60))
-    found, told = piece(written(first, second), 4)
+    found, told = read_midi(written(first, second), 4)
     assert found["events"].tolist() == [[0, 2, 60], [2, 1, 60]]
-    assert told == Quantised(notes=2, dropped=1)
+    assert told == QuantizationStats(notes=2, dropped=1)
 
 
 def test_running_status_and_velocity_0_as_an_end():
@@ -143,16 +143,16 @@ def test_what_never_ends_lasts_to_the_end_of_its_track():
 
 
 def test_drums_are_left_out_and_counted():
-    found, told = piece(written(track(note(0, 480, 60), note(0, 480, 36, 9), note(480, 960, 38, 9))), 4)
+    found, told = read_midi(written(track(note(0, 480, 60), note(0, 480, 36, 9), note(480, 960, 38, 9))), 4)
     assert (found["events"].tolist(), told.drums, told.notes) == ([[0, 4, 60]], 2, 1)
     assert found["steps"] == 8
-    with pytest.raises(Unusable, match=r"^holds no notes but 1 of drums$"):
-        piece(written(track(note(0, 480, 36, 9))), 4)
+    with pytest.raises(UnreadablePiece, match=r"^holds no notes but 1 of drums$"):
+        read_midi(written(track(note(0, 480, 36, 9))), 4)
 
 
 def test_silence_at_both_ends_counts():
     end = [(2400, mido.MetaMessage("end_of_track"))]
-    found, _ = piece(written([*track(note(480, 960, 60)), *end]), 4)
+    found, _ = read_midi(written([*track(note(480, 960, 60)), *end]), 4)
     assert (found["events"].tolist(), found["steps"]) == ([[4, 4, 60]], 20)
 
 
@@ -169,7 +169,7 @@ def test_silence_at_both_ends_counts():
 )
 def test_the_bar_is_that_of_the_first_time_signature(meters, steps_per_beat, bar):
     signs = [(tick, mido.MetaMessage("time_signature", numerator=n, denominator=d)) for tick, n, d in meters]
-    assert piece(written(signs, track(note(0, 480, 60))), steps_per_beat)[0]["bar"] == bar
+    assert read_midi(written(signs, track(note(0, 480, 60))), steps_per_beat)[0]["bar"] == bar
 
 
 @pytest.mark.parametrize(
@@ -177,18 +177,18 @@ def test_the_bar_is_that_of_the_first_time_signature(meters, steps_per_beat, bar
 )
 def test_the_key_is_that_of_the_first_key_signature(name, key):
     signs = [(0, mido.MetaMessage("key_signature", key=name)), (480, mido.MetaMessage("key_signature", key="D"))]
-    assert piece(written(signs, track(note(0, 480, 60))), 4)[0]["key"] == key
+    assert read_midi(written(signs, track(note(0, 480, 60))), 4)[0]["key"] == key
 
 
 def test_a_key_that_there_is_not_costs_no_notes():
-    found, _ = piece(by_hand(bytes.fromhex("00 ff5902 0b05 00 903c40 04 803c00 00 ff2f00")), 4)
+    found, _ = read_midi(by_hand(bytes.fromhex("00 ff5902 0b05 00 903c40 04 803c00 00 ff2f00")), 4)
     assert (found["events"].tolist(), found["key"]) == ([[0, 4, 60]], 0)
 
 
 def test_a_path_gives_its_name(tmp_path):
     path = tmp_path / "tune.mid"
     path.write_bytes(written(track(note(0, 480, 60)), kind=0))
-    assert piece(path, 4)[0]["file"] == "tune.mid"
+    assert read_midi(path, 4)[0]["file"] == "tune.mid"
 
 
 GOOD = bytes.fromhex("00 903c40 04 803c00 00 ff2f00")
@@ -215,19 +215,19 @@ GOOD = bytes.fromhex("00 903c40 04 803c00 00 ff2f00")
             r"^is 2,147,483,\d+ steps long, where at most 1,000,000 can be used$",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_used_is_the_rest_of_a_sentence(data, told):
-    with pytest.raises(Unusable, match=told):
-        piece(data, 4)
+    with pytest.raises(UnreadablePiece, match=told):
+        read_midi(data, 4)
 
 
 def test_the_longest_piece_is_as_long_as_it_is_said():
     def lasting(steps):
         return written(track(note(0, 1, 60), note(steps - 1, steps, 60)), ticks=4)
 
-    assert piece(lasting(MOST_STEPS), 4)[0]["steps"] == MOST_STEPS
-    with pytest.raises(Unusable, match=r"1,000,001 steps long"):
-        piece(lasting(MOST_STEPS + 1), 4)
+    assert read_midi(lasting(MOST_STEPS), 4)[0]["steps"] == MOST_STEPS
+    with pytest.raises(UnreadablePiece, match=r"1,000,001 steps long"):
+        read_midi(lasting(MOST_STEPS + 1), 4)
 
 
 SOUND = written(
@@ -246,8 +246,8 @@ def test_damaged_files_are_read_or_refused(changes, cut):
     for place, value in changes:
         data[place] = value
     try:
-        found, told = piece(bytes(data[: len(data) - cut]), 4)
-    except Unusable as error:
+        found, told = read_midi(bytes(data[: len(data) - cut]), 4)
+    except UnreadablePiece as error:
         assert str(error)[0].islower() and not str(error).endswith(".")
         return
     _check(found)
@@ -257,8 +257,8 @@ def test_damaged_files_are_read_or_refused(changes, cut):
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 1))
 def test_any_bytes_are_read_or_refused(content, whole):
-    with suppress(Unusable):
-        _check(piece(by_hand(content) if whole else b"MThd" + content, 4)[0])
+    with suppress(UnreadablePiece):
+        _check(read_midi(by_hand(content) if whole else b"MThd" + content, 4)[0])
 
 
 def _check(found):
@@ -276,13 +276,13 @@ def _check(found):
 @given(on_grid(), st.integers(-60, 60))
 def test_transposed_pieces_share_their_fingerprint(events, by):
     one = np.array(events)
-    assert fingerprint(one) == fingerprint(one + np.array([0, 0, by]))
-    assert fingerprint(one) != fingerprint(one + np.array([0, 1, 0]))
-    assert fingerprint(one.astype(np.int64)) == fingerprint(one.astype(np.int32))
+    assert hash_piece(one) == hash_piece(one + np.array([0, 0, by]))
+    assert hash_piece(one) != hash_piece(one + np.array([0, 1, 0]))
+    assert hash_piece(one.astype(np.int64)) == hash_piece(one.astype(np.int32))
 
 
 def test_tempo_is_the_first_one_in_any_track():
     first, later = (mido.MetaMessage("set_tempo", tempo=tempo) for tempo in (400_000, 600_000))  # 150 and 100 a minute
     data = written([(0, first), (960, later)], track(note(0, 480, 60)))
-    assert piece(data, 4)[0]["tempo"] == 150
-    assert piece(written(track(note(0, 480, 60))), 4)[0]["tempo"] == 0
+    assert read_midi(data, 4)[0]["tempo"] == 150
+    assert read_midi(written(track(note(0, 480, 60))), 4)[0]["tempo"] == 0

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data.readers.music_json import pieces
-from common.data.readers.note_grid import Quantised, Unusable
+from common.data.readers.music_json import read_music_json
+from common.data.readers.note_grid import QuantizationStats, UnreadablePiece
 
 
 def read(value, steps_per_beat=4):
-    return list(pieces(value if isinstance(value, bytes) else json.dumps(value).encode(), steps_per_beat))
+    return list(read_music_json(value if isinstance(value, bytes) else json.dumps(value).encode(), steps_per_beat))
 
 
 def only(value, steps_per_beat=4):
@@ -41,7 +41,7 @@ def test_frames_come_back_as_they_were(frames):
 def test_a_pitch_that_two_voices_share_is_one():
     (found,) = read([[60, 60, 48.0]])
     assert found.piece["events"].tolist() == [[0, 1, 60], [0, 1, 48]]
-    assert found.quantised == Quantised(notes=2, dropped=1)
+    assert found.quantised == QuantizationStats(notes=2, dropped=1)
 
 
 def test_parts_are_told_by_their_names():
@@ -85,7 +85,7 @@ def test_events_of_another_grid_are_taken_to_ours():
     assert (found["steps"], found["bar"]) == (32, 8)
     (coarse,) = read(HELD, steps_per_beat=1)
     assert coarse.piece["events"].tolist() == [[0, 2, 62], [2, 1, 66]]
-    assert coarse.quantised == Quantised(notes=2, moved=1)
+    assert coarse.quantised == QuantizationStats(notes=2, moved=1)
 
 
 def test_events_are_as_long_as_their_notes():
@@ -136,7 +136,7 @@ def test_a_broken_piece_is_told_with_its_place(piece, told):
     ],
 )
 def test_what_is_no_piece_at_all_is_one_reason(data, told):
-    with pytest.raises(Unusable, match=told):
+    with pytest.raises(UnreadablePiece, match=told):
         read(data)
 
 
@@ -160,7 +160,7 @@ def test_any_json_is_read_or_refused(value):
     try:
         for found in read(value):
             assert (found.piece is None) == bool(found.wrong)
-    except Unusable:
+    except UnreadablePiece:
         pass
 
 

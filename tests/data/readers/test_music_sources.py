@@ -13,7 +13,7 @@ import pytest
 from common.config import RunConfig
 from common.data import splitting
 from common.data.readers.music_sources import open_music_source
-from common.data.readers.note_grid import fingerprint
+from common.data.readers.note_grid import hash_piece
 from common.errors import ConfigError, DataError
 from common.types import Field
 from tests.helpers.cli_calls import prepared_by
@@ -69,7 +69,7 @@ def pitches(source):
 
 def test_a_file_of_each_kind_is_read(tmp_path):
     write(tmp_path, a_mid=midi(60), b_abc=ABC, c_xml=XML, d_json=[[[61]], [[62], [63]]], e_jsonl=[[64]], f=midi(65))
-    found = {path.name: pitches(read(path).parts[""]) for path in sorted(tmp_path.iterdir())}
+    found = {path.name: pitches(read(path).splits[""]) for path in sorted(tmp_path.iterdir())}
     assert found == {
         "a.mid": [[60]],
         "b.abc": [[60, 62, 64, 65], [67, 69, 71, 72]],
@@ -82,32 +82,43 @@ def test_a_file_of_each_kind_is_read(tmp_path):
 
 def test_an_example_holds_all_that_a_piece_is(tmp_path):
     write(tmp_path, tunes_abc=ABC)
-    source = read(tmp_path / "tunes.abc").parts[""]
+    source = read(tmp_path / "tunes.abc").splits[""]
     for _ in range(2):
         second = list(source)[1]
         assert second["events"].tolist() == [[0, 4, 67], [4, 4, 69], [8, 4, 71], [12, 4, 72]]
         assert {name: second[name] for name in second if name != "events"} == {
-            "steps": 16, "bar": 16, "key": 8, "tempo": 0.0, "file": "tunes.abc tune 2",
-        }  # fmt: skip
+            "steps": 16,
+            "bar": 16,
+            "key": 8,
+            "tempo": 0.0,
+            "file": "tunes.abc tune 2",
+        }
 
 
 def test_a_folder_is_searched_and_what_gives_no_notes_is_listed(tmp_path):
     write(
-        tmp_path, one_mid=midi(60, 62), sub__two_mid=midi(64, ticks=500), sub__deep__drums_mid=midi(36, channel=9),
-        readme_txt=b"hello", broken_mid=b"MThd", x_pickle=b"\x80", y_mat=b"MATLAB", z_json={"train": [[[60]], [[200]]]},
+        tmp_path,
+        one_mid=midi(60, 62),
+        sub__two_mid=midi(64, ticks=500),
+        sub__deep__drums_mid=midi(36, channel=9),
+        readme_txt=b"hello",
+        broken_mid=b"MThd",
+        x_pickle=b"\x80",
+        y_mat=b"MATLAB",
+        z_json={"train": [[[60]], [[200]]]},
         w_abc=b"diary",
-    )  # fmt: skip
+    )
     (tmp_path / ".hidden.mid").write_bytes(midi(1))
     (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "__MACOSX" / "one.mid").write_bytes(midi(1))
     (tmp_path / "z.json").write_text("[[[60]], [[200]]]")
     found = read(tmp_path)
-    assert found.notes == (
+    assert found.descriptions == (
         f"{tmp_path}: 9 files, 3 pieces, 4 notes, 1 of them moved to the grid of 4 steps a beat, 0 fell together",
     )
-    source = found.parts[""]
+    source = found.splits[""]
     assert [example["file"] for example in source] == ["one.mid", "z.json piece 1", "sub/two.mid"]
-    assert source.problems.lines() == [
+    assert source.row_errors.first_errors() == [
         "broken.mid is a damaged MIDI file (it ends too early)",
         "readme.txt is no file of music (.mid, .midi, .musicxml, .xml, .mxl, .abc, .json, .jsonl)",
         'w.abc is no ABC (it has no line that begins with "X:")',
@@ -126,23 +137,27 @@ def test_folders_of_parts_are_parts(tmp_path, valid):
     write(tmp_path, train__a_mid=midi(60), train__deep__b_mid=midi(62), test__c_mid=midi(64), notes_txt=b"x")
     write(tmp_path / valid, d_mid=midi(65))
     found = read(tmp_path)
-    assert {part: pitches(source) for part, source in found.parts.items()} == {
-        "train": [[60], [62]], "test": [[64]], "valid": [[65]],
-    }  # fmt: skip
+    assert {part: pitches(source) for part, source in found.splits.items()} == {
+        "train": [[60], [62]],
+        "test": [[64]],
+        "valid": [[65]],
+    }
     splits = splitting.load_splits(Grid(data=(str(tmp_path),)), FIELDS, None, open_pieces)
     assert pitches(splits.test) == [[64]]
     # A piece beside them, and the folders are no parts.
     write(tmp_path, e_mid=midi(67))
-    assert {part: len(pitches(source)) for part, source in read(tmp_path).parts.items()} == {"": 5}
+    assert {part: len(pitches(source)) for part, source in read(tmp_path).splits.items()} == {"": 5}
 
 
 def test_parts_in_json_are_parts(tmp_path):
     write(tmp_path, a_json={"train": [[[60]], [[61]]], "valid": [[[62]]], "test": [[[63], []]]})
     found = read(tmp_path / "a.json")
-    assert {part: pitches(source) for part, source in found.parts.items()} == {
-        "train": [[60], [61]], "valid": [[62]], "test": [[63]],
-    }  # fmt: skip
-    assert [example["steps"] for example in found.parts["test"]] == [2]
+    assert {part: pitches(source) for part, source in found.splits.items()} == {
+        "train": [[60], [61]],
+        "valid": [[62]],
+        "test": [[63]],
+    }
+    assert [example["steps"] for example in found.splits["test"]] == [2]
     write(tmp_path, b_mid=midi(60))
     with pytest.raises(DataError, match=r"holds pieces of parts \(train, valid, test\) and others of none"):
         read(tmp_path)
@@ -157,13 +172,13 @@ def test_archives_are_read_as_the_folders_that_they_hold(tmp_path):
     with tarfile.open(tarred, "w:gz") as file:
         file.add(tmp_path / "in", "in")
     for path in (zipped, tarred):
-        assert {part: pitches(one) for part, one in read(path).parts.items()} == {"train": [[60]], "test": [[62]]}
+        assert {part: pitches(one) for part, one in read(path).splits.items()} == {"train": [[60]], "test": [[62]]}
 
 
 def test_globs_and_commas_name_several(tmp_path):
     write(tmp_path, a_mid=midi(60), b_mid=midi(62), c_abc=ABC)
-    assert pitches(read(tmp_path / "*.mid").parts[""]) == [[60], [62]]
-    assert len(pitches(read(f"{tmp_path}/a.mid,{tmp_path}/c.abc").parts[""])) == 3
+    assert pitches(read(tmp_path / "*.mid").splits[""]) == [[60], [62]]
+    assert len(pitches(read(f"{tmp_path}/a.mid,{tmp_path}/c.abc").splits[""])) == 3
 
 
 @pytest.mark.parametrize(
@@ -218,30 +233,30 @@ def test_copies_in_another_key_fall_into_one_part():
     for _ in range(50):
         events = np.stack([np.arange(8), np.ones(8, int), random.integers(40, 80, 8)], axis=1).astype(np.int32)
         moved = events + np.array([0, 0, random.integers(-12, 12)], np.int32)
-        assert splitting.share({"events": events}, FIELDS) == splitting.share({"events": moved}, FIELDS)
-    shares = {splitting.share({"events": events + np.array([n, 0, 0])}, FIELDS) for n in range(50)}
+        assert splitting.hash_fraction({"events": events}, FIELDS) == splitting.hash_fraction({"events": moved}, FIELDS)
+    shares = {splitting.hash_fraction({"events": events + np.array([n, 0, 0])}, FIELDS) for n in range(50)}
     assert len(shares) == 50
 
 
 @pytest.mark.slow
 def test_the_default_chorales_are_kept_and_do_not_repeat_each_other():
     pytest.importorskip("music21")
-    from recipes.music.data import chorales
+    from recipes.music.data import load_bach_chorales
 
-    source, attribution = chorales(4)
+    source, attribution = load_bach_chorales(4)
     first = list(source)
     assert attribution["package"] == "music21" and attribution["sha256"] == ""
     assert len(first) > 300
-    assert len({fingerprint(one["events"]) for one in first}) == len(first)
+    assert len({hash_piece(one["events"]) for one in first}) == len(first)
     assert all(set(one) == {"events", "steps", "bar", "key", "file"} for one in first)
     assert {one["bar"] for one in first} <= {12, 16, 24}
-    again = list(chorales(4)[0])  # out of the cache
+    again = list(load_bach_chorales(4)[0])  # out of the cache
     for one, other in zip(first, again, strict=True):
         assert np.array_equal(one["events"], other["events"])
         assert [one[name] for name in ("steps", "bar", "key", "file")] == [
             other[name] for name in ("steps", "bar", "key", "file")
         ]
-    assert set(source.problems.left) == {"of other than four parts", "that repeat another one"}
+    assert set(source.row_errors.left) == {"of other than four parts", "that repeat another one"}
 
 
 BUILDER = """
@@ -274,9 +289,9 @@ Tunes(data_dir=sys.argv[1]).download_and_prepare()
 def test_public_sets_of_midi_are_read(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared_by(BUILDER, tmp_path)))
     found = read("tfds:tunes", offline=True)
-    train, test = found.parts["train"], found.parts["test"]
+    train, test = found.splits["train"], found.splits["test"]
     assert sorted(pitches(train)) == [[60], [61], [63], [64], [65]]
     assert sorted(pitches(test)) == [[66], [67]]
-    assert train.problems.count == 1
-    assert "is no MIDI file (it begins with 'junk', not MThd)" in train.problems.lines()[0]
-    assert found.notes[1].startswith("tfds:tunes test: 2 files, 2 pieces, 2 notes")
+    assert train.row_errors.count == 1
+    assert "is no MIDI file (it begins with 'junk', not MThd)" in train.row_errors.first_errors()[0]
+    assert found.descriptions[1].startswith("tfds:tunes test: 2 files, 2 pieces, 2 notes")

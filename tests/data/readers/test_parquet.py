@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.data.file_formats import open_tagged_file
-from common.data.readers.parquet import parquet
+from common.data.readers.parquet import open_parquet
 from common.errors import ConfigError, DataError
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.types import Field
 
 NAMED = {"names": ["neg", "pos"], "_type": "ClassLabel"}
@@ -32,7 +32,7 @@ def written(folder, columns, metadata=None, name="a.parquet", **options):
 
 
 def opened(path, **columns):
-    return parquet(path, FIELDS, columns, Problems())
+    return open_parquet(path, FIELDS, columns, RowErrors())
 
 
 def pairs(reader):
@@ -67,14 +67,14 @@ def test_typed_labels_are_taken_as_text(tmp_path, labels, expected):
 def test_numbers_with_gaps_are_whole_and_gaps_are_broken(tmp_path):
     reader = opened(written(tmp_path, {"text": ["a", "b", None], "label": [1.0, None, 2.0]}))
     assert pairs(reader) == [("a", "1")]
-    assert reader.problems.lines() == ["a.parquet:2 has no label", "a.parquet:3 has no text"]
+    assert reader.row_errors.first_errors() == ["a.parquet:2 has no label", "a.parquet:3 has no text"]
 
 
 def test_one_text_that_is_no_utf8_does_not_cost_its_neighbours(tmp_path):
     texts = pyarrow.array([b"a", b"caf\xe9", b"c"]).view(pyarrow.string())
     reader = opened(written(tmp_path, {"text": texts, "label": ["x"] * 3}))
     assert pairs(reader) == [("a", "x"), ("c", "x")]
-    assert reader.problems.lines() == ["a.parquet:2 is not valid utf-8"]
+    assert reader.row_errors.first_errors() == ["a.parquet:2 is not valid utf-8"]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_dot_in_a_name_is_part_of_it(tmp_path):
 def test_a_text_with_a_nul_is_a_broken_row(tmp_path):
     reader = opened(written(tmp_path, {"text": ["a\0b", "c"], "label": ["x", "y"]}))
     assert pairs(reader) == [("c", "y")]
-    assert reader.problems.lines() == ["a.parquet:1 holds a NUL byte"]
+    assert reader.row_errors.first_errors() == ["a.parquet:1 holds a NUL byte"]
 
 
 def test_places_count_through_all_groups_of_rows(tmp_path):
@@ -123,14 +123,14 @@ def test_a_compressed_file_is_to_be_unpacked(tmp_path, compress):
     path = written(tmp_path, {"text": ["a"], "label": ["x"]})
     path.write_bytes(compress(path.read_bytes()))
     with pytest.raises(DataError, match="is a compressed Parquet file, which cannot be read in pieces: unpack it"):
-        open_tagged_file(path, FIELDS, (), None, Problems())
+        open_tagged_file(path, FIELDS, (), None, RowErrors())
 
 
 def test_label_names_of_hugging_face_are_used(tmp_path):
     metadata = {"huggingface": json.dumps({"info": {"features": {"text": {"_type": "Value"}, "label": NAMED}}})}
     reader = opened(written(tmp_path, {"text": ["a", "b", "c"], "label": [1, 0, -1]}, metadata))
     assert pairs(reader) == [("a", "pos"), ("b", "neg")]
-    assert reader.problems.lines() == ["a.parquet:3 has no label"]
+    assert reader.row_errors.first_errors() == ["a.parquet:3 has no label"]
     assert 'label = "label" (named)' in reader.description
 
 
@@ -222,7 +222,7 @@ def test_what_pyarrow_writes_is_read_back(rows, groups, compression, type):
         columns |= {"label": [label for _, label in rows]}
         reader = opened(written(Path(folder), columns, row_group_size=groups, compression=compression))
         assert pairs(reader) == [(text, label.strip()) for text, label in rows]
-        assert not reader.problems.count
+        assert not reader.row_errors.count
 
 
 TAGGED = (Field("tokens", "tokens", ("words", "text")), Field("tags", "tags", ("ner_tags", "entities")))
@@ -230,7 +230,7 @@ IOB2 = {"names": ["O", "B-PER", "I-PER"], "_type": "ClassLabel"}
 
 
 def tagged(path, columns=(), names=None):
-    return open_tagged_file(path, TAGGED, columns, None, Problems(), names)
+    return open_tagged_file(path, TAGGED, columns, None, RowErrors(), names)
 
 
 def test_lists_of_tokens_and_tags_are_read(tmp_path):
@@ -257,7 +257,7 @@ def test_tags_that_hugging_face_numbers_are_named(tmp_path, feature):
     columns = {"tokens": [["Ann", "Lee", "ran"], ["x"], ["y"]], "ner_tags": [[1, 2, 0], [-1], [7]]}
     made = tagged(written(tmp_path, columns, metadata))
     assert [one["tags"] for _, one in made.rows()] == [["B-PER", "I-PER", "O"]]
-    assert made.problems.lines() == [f"a.parquet:{row} has an empty tag (number 1)" for row in (2, 3)]
+    assert made.row_errors.first_errors() == [f"a.parquet:{row} has an empty tag (number 1)" for row in (2, 3)]
     assert 'tags = "ner_tags" (named); scheme IOB2' in made.description
 
 
@@ -291,7 +291,7 @@ def test_tagged_rows_that_cannot_be_used_are_told(tmp_path):
     )
     made = tagged(written(tmp_path, {"tokens": tokens, "tags": [["O"], ["O"], ["O"], ["O", "O"], []]}))
     assert [one["text"] for _, one in made.rows()] == ["a"]
-    assert made.problems.lines() == [
+    assert made.row_errors.first_errors() == [
         "a.parquet:2 is not valid utf-8",
         "a.parquet:3 has no tokens",
         "a.parquet:4 has 1 tokens, but 2 tags",

@@ -10,7 +10,7 @@ from common.config import RunConfig
 from common.data.file_formats import open_tagged_file
 from common.data.loading import open_tagged_source
 from common.errors import ConfigError, DataError
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.types import Field
 
 FIELDS = (
@@ -23,7 +23,7 @@ def opened(folder, lines, columns=(), names=None, strict=False, name="a.jsonl"):
     """Of objects, or of lines as they are."""
     path = folder / name
     path.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines))
-    return open_tagged_file(path, FIELDS, columns, None, Problems(strict), names)
+    return open_tagged_file(path, FIELDS, columns, None, RowErrors(strict), names)
 
 
 def rows(reader):
@@ -33,7 +33,7 @@ def rows(reader):
 def spans(folder, text, *found, **options):
     """The only example of a text and its spans."""
     made = opened(folder, [{"text": text, "entities": list(found)}], **options)
-    return rows(made)[0], made.repairs.lines()
+    return rows(made)[0], made.repairs.first_errors()
 
 
 def test_lists_of_tokens_and_tags(tmp_path):
@@ -95,7 +95,7 @@ def test_broken_lines_are_told_and_skipped(tmp_path, line, wrong):
     good = {"tokens": ["a", "b"], "tags": ["B-X", "I-X"]}
     made = opened(tmp_path, [good, line, good])
     assert [one["tags"] for one in rows(made)] == [["B-X", "I-X"]] * 2
-    assert [one.startswith(f"a.jsonl:2 {wrong}") for one in made.problems.lines()] == [True]
+    assert [one.startswith(f"a.jsonl:2 {wrong}") for one in made.row_errors.first_errors()] == [True]
     with pytest.raises(DataError, match=r"a\.jsonl:2 "):
         list(opened(tmp_path, [good, line, good], strict=True).rows())
 
@@ -181,7 +181,7 @@ def test_the_note_counts_what_was_repaired(tmp_path):
         '; 1 entity repaired, first a.jsonl:1 has the entity "New" [2, 5], which is part of the token "New-Yorker";'
         " the whole token is taken"
     )
-    assert not made.problems.count
+    assert not made.row_errors.count
 
 
 def test_types_of_spans_are_renamed(tmp_path):
@@ -190,7 +190,9 @@ def test_types_of_spans_are_renamed(tmp_path):
     assert (made["tags"], made["entities"]) == (["B-PER", "O", "O"], [[0, 3, "PER"]])
     made = opened(tmp_path, [{"text": "Rome", "label": [[0, 4, "place"]]}], names=names)
     assert rows(made) == []
-    assert made.problems.lines() == ['a.jsonl:1 has the entity type "place", which --label-names does not name']
+    assert made.row_errors.first_errors() == [
+        'a.jsonl:1 has the entity type "place", which --label-names does not name'
+    ]
 
 
 def test_long_sentences_and_texts_are_cut(tmp_path):
@@ -211,7 +213,7 @@ def test_many_texts_are_read_in_order(tmp_path):
     found = list(made.rows())
     assert [place for place, _ in found] == [f"a.jsonl:{number}" for number in range(1, 701) if number != 301]
     assert all(one["tokens"] == [one["text"]] for _, one in found)
-    assert made.problems.lines() == ["a.jsonl:301 has tokens that are no list"]
+    assert made.row_errors.first_errors() == ["a.jsonl:301 has tokens that are no list"]
 
 
 WORDS = st.lists(st.sampled_from(["Ann", "Rome", "über", "😀", "zu", "東", "x9"]), min_size=1, max_size=8)
@@ -246,7 +248,7 @@ def test_any_spans_give_tags_that_hold_together(tmp_path_factory, text, data):
     lines = [{"text": text, "label": [[min(one[:2]), max(one[:2]), one[2]] for one in given_spans]}]
     made = opened(tmp_path_factory.mktemp("any"), lines)
     found = rows(made)
-    assert len(found) + made.problems.count == 1
+    assert len(found) + made.row_errors.count == 1
     for one in found:
         assert one["text"] == text and len(one["tokens"]) == len(one["tags"])
         ends = [0, *(end for _, end, _ in one["entities"])]
@@ -268,5 +270,5 @@ def test_a_glob_of_files_of_several_kinds_is_one(tmp_path):
     (tmp_path / "b.jsonl").write_text('{"tokens": ["z"], "tags": ["S-B"]}\n')
     (tmp_path / "names.txt").write_text("A\tone\nB\ttwo\n")
     found = open_tagged_source(f"{tmp_path}/?.*", FIELDS, RunConfig(label_names=str(tmp_path / "names.txt")))
-    assert [one["tags"] for one in found.parts[""]] == [["B-one", "I-one"], ["B-two"]]
-    assert [note.rpartition("; ")[2] for note in found.notes] == ["scheme IO", "scheme BIOES"]
+    assert [one["tags"] for one in found.splits[""]] == [["B-one", "I-one"], ["B-two"]]
+    assert [note.rpartition("; ")[2] for note in found.descriptions] == ["scheme IO", "scheme BIOES"]

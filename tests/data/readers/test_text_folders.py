@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.config import RunConfig
 from common.data.loading import open_table_source
-from common.data.readers.text_folders import label_folders
+from common.data.readers.text_folders import open_label_folders
 from common.errors import ConfigError, DataError
 from common.types import Field
 
@@ -34,7 +34,7 @@ def pairs(reader):
 
 def test_sub_folders_are_labels_in_a_fixed_order(tmp_path):
     made(tmp_path, {"pos/2.txt": "b\n", "pos/10.txt": "a", "neg/1.txt": "c\r\n", "pos/.hidden": "x", "README": "y"})
-    found = label_folders(tmp_path, FIELDS, None)
+    found = open_label_folders(tmp_path, FIELDS, None)
     assert list(found) == [""]
     assert list(found[""].rows()) == [
         ("neg/1.txt", {"text": "c", "label": "neg"}),
@@ -50,13 +50,13 @@ def test_the_layout_of_imdb_has_parts_and_texts_without_a_label(tmp_path):
         {"train/pos/0_9.txt": "a", "train/neg/0_1.txt": "b", "train/unsup/0_0.txt": "u", "test/pos/0_10.txt": "c"},
     )
     made(tmp_path, {"imdb.vocab": "a\n", "train/urls_pos.txt": "x"})
-    found = label_folders(tmp_path, FIELDS, None)
+    found = open_label_folders(tmp_path, FIELDS, None)
     assert {part: pairs(reader) for part, reader in found.items()} == {
         "test": [("c", "pos")],
         "train": [("b", "neg"), ("a", "pos")],
     }
     assert "unsup left out, as it has no label" in found["train"].description
-    assert set(open_table_source(str(tmp_path), FIELDS, RunConfig()).parts) == {"train", "test"}
+    assert set(open_table_source(str(tmp_path), FIELDS, RunConfig()).splits) == {"train", "test"}
 
 
 def test_files_that_are_no_texts_are_told(tmp_path):
@@ -71,9 +71,9 @@ def test_files_that_are_no_texts_are_told(tmp_path):
             "b/6": "x",
         },
     )
-    reader = label_folders(tmp_path, FIELDS, None)[""]
+    reader = open_label_folders(tmp_path, FIELDS, None)[""]
     assert pairs(reader) == [("café", "a"), ("", "a"), ("fine", "b"), ("x", "b")]
-    assert reader.problems.lines() == [
+    assert reader.row_errors.first_errors() == [
         "a/2.png is no text file (its name ends in .png, not .txt)",
         "a/3.txt is binary data, not text",
     ]
@@ -81,20 +81,20 @@ def test_files_that_are_no_texts_are_told(tmp_path):
 
 def test_the_encoding_is_the_users(tmp_path):
     made(tmp_path, {"a/1.txt": "ж".encode("koi8-r"), "b/1.txt": "x"})
-    assert pairs(label_folders(tmp_path, FIELDS, "koi8-r")[""]) == [("ж", "a"), ("x", "b")]
-    reader = label_folders(tmp_path, FIELDS, "ascii")[""]
+    assert pairs(open_label_folders(tmp_path, FIELDS, "koi8-r")[""]) == [("ж", "a"), ("x", "b")]
+    reader = open_label_folders(tmp_path, FIELDS, "ascii")[""]
     assert pairs(reader) == [("x", "b")]
-    assert reader.problems.lines() == ["a/1.txt is not valid ascii"]
+    assert reader.row_errors.first_errors() == ["a/1.txt is not valid ascii"]
 
 
 def test_folders_without_labels_say_what_to_do(tmp_path):
     with pytest.raises(DataError, match="has no folder of text files for each label: name another"):
-        label_folders(tmp_path, FIELDS, None)
+        open_label_folders(tmp_path, FIELDS, None)
     made(tmp_path, {"part-1.parquet": "x"})
     with pytest.raises(DataError, match=r"name its files, such as '.*/\*\.parquet'"):
-        label_folders(tmp_path, FIELDS, None)
+        open_label_folders(tmp_path, FIELDS, None)
     with pytest.raises(ConfigError, match="a file is wanted"):
-        label_folders(tmp_path, FIELDS[:1], None)
+        open_label_folders(tmp_path, FIELDS[:1], None)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_folders_without_labels_say_what_to_do(tmp_path):
 def test_the_glob_of_tables_in_a_folder_would_find_them(tmp_path, name, glob):
     made(tmp_path, {name: "x"})
     with pytest.raises(DataError) as caught:
-        label_folders(tmp_path, FIELDS, None)
+        open_label_folders(tmp_path, FIELDS, None)
     assert f"name its files, such as '{tmp_path}/{glob}'." in str(caught.value)
     assert [path.name for path in tmp_path.glob(glob)] == [name]
 
@@ -112,21 +112,21 @@ def test_the_glob_of_tables_in_a_folder_would_find_them(tmp_path, name, glob):
 def test_folders_without_files_are_refused(tmp_path):
     made(tmp_path, {"aclImdb/train/pos/1.txt": "a", ".hidden/x.txt": "b"})
     with pytest.raises(DataError, match=r"The folders in .* hold no files: name another folder, or one of them"):
-        label_folders(tmp_path, FIELDS, None)
+        open_label_folders(tmp_path, FIELDS, None)
     made(tmp_path, {"aclImdb/train/unsup/1.txt": "a"})
-    assert pairs(label_folders(tmp_path / "aclImdb", FIELDS, None)["train"]) == [("a", "pos")]
+    assert pairs(open_label_folders(tmp_path / "aclImdb", FIELDS, None)["train"]) == [("a", "pos")]
 
 
 def test_two_folders_of_one_part_are_refused(tmp_path):
     made(tmp_path, {"train/pos/1.txt": "a", "dev/pos/2.txt": "b", "val/pos/3.txt": "c"})
     with pytest.raises(DataError, match="two folders of its valid part, dev and val: move one of them out"):
-        label_folders(tmp_path, FIELDS, None)
+        open_label_folders(tmp_path, FIELDS, None)
 
 
 @pytest.mark.parametrize("name", ["Train", "training", "TRAIN"])
 def test_parts_have_other_names_too(tmp_path, name):
     made(tmp_path, {f"{name}/pos/1.txt": "a", "validation/pos/2.txt": "b", "Test/pos/3.txt": "c", "doc/x.txt": "d"})
-    assert set(label_folders(tmp_path, FIELDS, None)) == {"train", "valid", "test"}
+    assert set(open_label_folders(tmp_path, FIELDS, None)) == {"train", "valid", "test"}
 
 
 def test_a_label_is_a_text_of_utf8(tmp_path):
@@ -134,7 +134,7 @@ def test_a_label_is_a_text_of_utf8(tmp_path):
     odd = os.fsencode(tmp_path) + b"/caf\xe9"
     os.mkdir(odd)  # noqa: PTH102 (bytes)
     with pytest.raises(DataError, match=r"a folder whose name is not valid utf-8, 'caf\\udce9': rename it"):
-        label_folders(tmp_path, FIELDS, None)
+        open_label_folders(tmp_path, FIELDS, None)
 
 
 def test_a_file_may_have_any_name(tmp_path):
@@ -142,8 +142,8 @@ def test_a_file_may_have_any_name(tmp_path):
     with open(os.fsencode(tmp_path) + b"/pos/caf\xe9.txt", "wb") as file:
         file.write(b"b\n")
     found = open_table_source(str(tmp_path), FIELDS, RunConfig())
-    assert [one["text"] for one in found.parts[""]] == ["a", "b"]
-    reader = label_folders(tmp_path, FIELDS, None)[""]
+    assert [one["text"] for one in found.splits[""]] == ["a", "b"]
+    reader = open_label_folders(tmp_path, FIELDS, None)[""]
     assert [place for place, _ in reader.rows()] == ["pos/1.txt", "pos/caf\\udce9.txt"]
 
 
@@ -152,15 +152,15 @@ def test_what_is_no_file_is_passed_over(tmp_path):
     os.mkfifo(tmp_path / "pos" / "pipe.txt")
     (tmp_path / "pos" / "gone.txt").symlink_to(tmp_path / "nothing")
     (tmp_path / "pos" / "ring.txt").symlink_to(tmp_path / "pos" / "ring.txt")
-    reader = label_folders(tmp_path, FIELDS, None)[""]
+    reader = open_label_folders(tmp_path, FIELDS, None)[""]
     assert pairs(reader) == [("a", "pos")]
-    assert not reader.problems.count
+    assert not reader.row_errors.count
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
 def test_compressed_texts_are_read(tmp_path, compress):
     made(tmp_path, {"pos/1.txt.gz": compress(b"fine\r\n"), "neg/2": compress(b"dull")})
-    assert pairs(label_folders(tmp_path, FIELDS, None)[""]) == [("dull", "neg"), ("fine", "pos")]
+    assert pairs(open_label_folders(tmp_path, FIELDS, None)[""]) == [("dull", "neg"), ("fine", "pos")]
 
 
 def test_moved_files_change_the_fingerprint(tmp_path):
@@ -188,4 +188,4 @@ def test_texts_are_read_back(texts):
             {f"{label}/{number}.txt": text.rstrip("\r\n") + "\n" for (label, number), text in texts.items()},
         )
         expected = sorted((text.rstrip("\r\n"), label) for (label, _), text in texts.items())
-        assert sorted(pairs(label_folders(Path(folder), FIELDS, "utf-8")[""])) == expected
+        assert sorted(pairs(open_label_folders(Path(folder), FIELDS, "utf-8")[""])) == expected

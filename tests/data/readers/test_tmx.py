@@ -6,7 +6,7 @@ import pytest
 
 from common.data.file_formats import open_table_file
 from common.errors import ConfigError, DataError
-from common.row_errors import Problems
+from common.row_errors import RowErrors
 from common.types import Field
 
 
@@ -28,7 +28,7 @@ YES = {"de-DE": "Ja", "en-US": "Yes"}
 
 def opened(path, content, named=None, column=(), strict=False):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return open_table_file(path, named or fields(), column, None, Problems(strict))
+    return open_table_file(path, named or fields(), column, None, RowErrors(strict))
 
 
 def pairs(found):
@@ -65,7 +65,7 @@ def test_of_several_languages_two_are_taken_where_they_are_named(tmp_path):
     text = tmx(YES | {"fr": "Oui"}, {"fr": "Non", "en": "No"})
     found = opened(tmp_path / "a.tmx", text, fields(("fr",), ("de",)), strict=True)
     assert pairs(found) == [("Oui", "Ja")]
-    assert found.problems.left_out() == '1 with no text in "de"'
+    assert found.row_errors.filtered_summary() == '1 with no text in "de"'
     with pytest.raises(
         DataError, match='holds the languages "de-DE", "en-US", "fr": say by --column source=LANGUAGE and --column ta'
     ):
@@ -124,7 +124,7 @@ def test_entities_are_refused(tmp_path, declared):
         ('<?xml version="1.0" encoding="nonesuch"?><tmx/>', r"a\.tmx cannot be read as XML \(unknown encoding"),
         (gzip.compress(tmx(YES).encode())[:-4], r"a\.tmx is damaged"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_is_one_sentence(tmp_path, content, told):
     with pytest.raises(DataError, match=told):
         opened(tmp_path / "a.tmx", content)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data.readers.word_vectors import read
+from common.data.readers.word_vectors import load_word_vectors
 from common.errors import DataError
 
 PROPERTY = settings(max_examples=60, deadline=None)
@@ -61,13 +61,13 @@ def written(tmp_path):
 
 def found(path, wanted):
     """Words and vectors as a dict of lists."""
-    vectors = read(path, wanted)
+    vectors = load_word_vectors(path, wanted)
     return dict(zip(vectors.words, vectors.matrix.tolist(), strict=True))
 
 
 def problem(path, wanted=("the",)):
     with pytest.raises(DataError) as caught:
-        read(path, wanted)
+        load_word_vectors(path, wanted)
     [line] = str(caught.value).splitlines()
     return line.removeprefix(f"{path.parent}/")
 
@@ -76,21 +76,21 @@ def problem(path, wanted=("the",)):
 
 
 def test_vectors_of_word2vec_text(written):
-    vectors = read(written("3 2\nthe 0.5 1\ncat -1e-1 .25\nsat 0 7\n"), ["sat", "the", "mat"])
+    vectors = load_word_vectors(written("3 2\nthe 0.5 1\ncat -1e-1 .25\nsat 0 7\n"), ["sat", "the", "mat"])
     assert vectors.matrix.dtype == np.float32
     assert vectors.matrix.tolist() == [[0.5, 1], [0, 7]]
     assert (vectors.words, vectors.rows, vectors.dim) == (["the", "sat"], 3, 2)
 
 
 def test_vectors_of_glove_text(written):
-    vectors = read(written("the 0.5 1 2\ncat -1 .25 3\n"), ["cat"])
+    vectors = load_word_vectors(written("the 0.5 1 2\ncat -1 .25 3\n"), ["cat"])
     assert (vectors.words, vectors.rows, vectors.dim) == (["cat"], 2, 3)
     assert vectors.matrix.tolist() == [[-1, 0.25, 3]]
 
 
 def test_vectors_of_word2vec_binary(written):
     data = b"2 4\nthe " + np.array([1, 2, 3, 4], "<f4").tobytes() + b"\ncat " + np.array([5, 6, 7, 8], "<f4").tobytes()
-    vectors = read(written(data), ["cat", "dog"])
+    vectors = load_word_vectors(written(data), ["cat", "dog"])
     assert vectors.matrix.dtype == np.float32
     assert (vectors.matrix.tolist(), vectors.words, vectors.rows, vectors.dim) == ([[5, 6, 7, 8]], ["cat"], 2, 4)
 
@@ -99,7 +99,7 @@ def test_vectors_of_word2vec_binary(written):
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
 def test_vectors_of_compressed_files(written, compress, write):
     rows = [(f"word{i}".encode(), np.arange(i, i + 300, dtype="<f4")) for i in range(1_000)]  # more than one block
-    vectors = read(written(compress(write(rows, 300))), ["word3", "word999", "word"])
+    vectors = load_word_vectors(written(compress(write(rows, 300))), ["word3", "word999", "word"])
     assert vectors.matrix.tolist() == [list(range(3, 303)), list(range(999, 1_299))]
     assert (vectors.words, vectors.rows) == (["word3", "word999"], 1_000)
 
@@ -107,8 +107,8 @@ def test_vectors_of_compressed_files(written, compress, write):
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", " \n", "\n\n\n"])
 def test_vectors_line_ends_do_not_matter(written, end):
     line = end.replace("\n\n\n", "\n") or "\n"
-    assert read(written(f"the 1 2{line}cat 3 4{end}"), ["cat", "the"]).matrix.tolist() == [[1, 2], [3, 4]]
-    assert read(written(f"the 1 2{line}cat 3 4{end}"), ["the"]).rows == 2
+    assert load_word_vectors(written(f"the 1 2{line}cat 3 4{end}"), ["cat", "the"]).matrix.tolist() == [[1, 2], [3, 4]]
+    assert load_word_vectors(written(f"the 1 2{line}cat 3 4{end}"), ["the"]).rows == 2
 
 
 def test_vectors_tabs_after_words(written):
@@ -144,7 +144,7 @@ def test_vectors_words_that_are_no_utf8_are_passed_over(written, write):
         ("café".encode(), np.full(9, 2.5, "<f4")),
         (b"\xff", np.zeros(9, "<f4")),
     ]
-    vectors = read(written(write(rows, 9)), ["café", "caf�", "�", "caf"])
+    vectors = load_word_vectors(written(write(rows, 9)), ["café", "caf�", "�", "caf"])
     assert (vectors.words, vectors.matrix.tolist(), vectors.rows) == (["café"], [[2.5] * 9], 3)
 
 
@@ -159,7 +159,7 @@ def test_vectors_other_line_ends_and_blanks_belong_to_words(written):
 
 @pytest.mark.parametrize("wanted", [[], ["mat"], ["", " ", "\n", " the", "\ud800"]])
 def test_vectors_of_no_known_word_are_none(written, wanted):
-    vectors = read(written("the 1 2\n\ncat 3 4\n"), wanted)
+    vectors = load_word_vectors(written("the 1 2\n\ncat 3 4\n"), wanted)
     assert (vectors.matrix.shape, vectors.matrix.dtype, vectors.words, vectors.rows) == ((0, 2), np.float32, [], 2)
 
 
@@ -196,7 +196,7 @@ def check_round_trip(write, dim, rows, wanted):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vectors"
         path.write_bytes(data)
-        vectors = read(path, wanted)
+        vectors = load_word_vectors(path, wanted)
     assert vectors.words == list(expected)
     assert vectors.matrix.tolist() == list(expected.values())
     assert (vectors.rows, vectors.dim) == (len(rows), dim)
@@ -227,7 +227,7 @@ def test_any_file_is_read_or_refused(data):
         path = Path(folder) / "vectors"
         path.write_bytes(data.encode() if isinstance(data, str) else data)
         try:
-            vectors = read(path, ["the", "1"])
+            vectors = load_word_vectors(path, ["the", "1"])
         except DataError:
             return
     assert vectors.matrix.shape == (len(vectors.words), vectors.dim)
@@ -344,6 +344,6 @@ def test_first_rows_are_read_beside_wanted_words(tmp_path, kind):
             word + b" " + np.array([n, 0], "<f4").tobytes() for n, word in enumerate((b"the", b"of", b"cat", b"mat"), 1)
         ]
         path.write_bytes(b"4 2\n" + b"".join(rows))
-    found = read(path, ["mat"], first=2)
+    found = load_word_vectors(path, ["mat"], first=2)
     assert found.words == ["the", "of", "mat"]
     assert found.matrix[:, 0].tolist() == [1, 2, 4]

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from common.modeling.decoding.ops import repeated
+from common.modeling.decoding.ops import repeat_rows
 from tests.helpers.decoding_models import (
     END,
     SOURCE,
@@ -129,7 +129,7 @@ def test_rows_that_are_done_are_taken_out_and_change_nothing(seed, rows, beam, p
     seen = []
 
     def step(state, tokens, position, memory):
-        of_row, looks = (repeated(one, beam) for one in memory)
+        of_row, looks = (repeat_rows(one, beam) for one in memory)
         scores = tf.gather(tf.gather(of_row, position, axis=1), tokens, batch_dims=1)
         seen.append(tf.shape(tokens)[0])
         sums = state + tokens  # of the tokens so far, on which the scores depend, too

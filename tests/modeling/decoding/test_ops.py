@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.modeling.decoding.ops import largest, repeated
+from common.modeling.decoding.ops import find_top_k, repeat_rows
 from tests.helpers.decoding_models import (
     END,
     NEVER,
@@ -136,7 +136,7 @@ class Small(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)])
     def translate(self, words, max_length):
         memory, batch = tf.gather(self.table, words), tf.shape(words)[0]
-        step = self.stepping(repeated(memory, 3))
+        step = self.stepping(repeat_rows(memory, 3))
         result = search_beams(
             step,
             {"hidden": tf.zeros([batch * 3, 8])},
@@ -237,14 +237,14 @@ def test_largest_are_those_of_a_sorted_row(seed, rows, columns, count, kinds, ne
     values = random.integers(0, kinds, [rows, columns]).astype(np.float32)
     values[random.random(values.shape) < never] = NEVER
     order = np.argsort(-values, axis=1, kind="stable")[:, :count]
-    result, places = largest(tf.constant(values), count)
+    result, places = find_top_k(tf.constant(values), count)
     np.testing.assert_array_equal(places, order)
     np.testing.assert_array_equal(result, np.take_along_axis(values, order, axis=1))
 
 
 def test_largest_of_what_is_no_number_are_places_of_the_row():
     values = tf.fill([2, 1031], float("nan"))
-    places = largest(values, 4)[1].numpy()
+    places = find_top_k(values, 4)[1].numpy()
     assert ((places >= 0) & (places < 1031)).all()
 
 

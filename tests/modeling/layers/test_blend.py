@@ -6,8 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.modeling.classification import Validation
-from common.modeling.layers.blend import Blend, fitted_shares
+from common.modeling.classification import BlendedClassificationMetrics
+from common.modeling.layers.blend import LogitBlend, fit_blend_weights
 
 
 def loss(shares, heads, target):
@@ -25,7 +25,7 @@ def made(seed, examples=40, labels=3, heads=2):
 
 
 def test_blend_is_the_sum_until_its_shares_are_set():
-    layer = Blend()
+    layer = LogitBlend()
     heads = [tf.constant([[1.0, 2.0]]), tf.constant([[10.0, 20.0]])]
     assert layer(heads).numpy().tolist() == [[11.0, 22.0]]
     layer.shares.assign([2.0, 0.5])
@@ -37,7 +37,7 @@ def test_blend_is_the_sum_until_its_shares_are_set():
 @given(seed=st.integers(0, 10_000), labels=st.integers(2, 4), heads=st.integers(1, 3), examples=st.integers(1, 60))
 def test_fitted_shares_are_the_best_there_are(seed, labels, heads, examples):
     logits, target = made(seed, examples, labels, heads)
-    shares = fitted_shares(logits, target)
+    shares = fit_blend_weights(logits, target)
     least = loss(shares, logits, target)
     assert (shares >= 0).all()
     for head in range(heads):  # convex, so that no small step is better
@@ -50,7 +50,7 @@ def test_fitted_shares_are_the_best_there_are(seed, labels, heads, examples):
 def test_a_head_that_says_nothing_gets_a_small_share():
     logits, target = made(3, examples=2000)
     noise = np.random.default_rng(0).normal(0, 1.5, logits.shape[1:])
-    shares = fitted_shares(np.stack([logits[0], noise]), target)
+    shares = fit_blend_weights(np.stack([logits[0], noise]), target)
     assert abs(shares[1]) < 0.1 * shares[0]
 
 
@@ -58,28 +58,28 @@ def test_one_head_gets_its_temperature():
     # Right three times of four at logits of 4: log(3) would be right.
     logits = np.tile([[4.0, 0.0]], (4000, 1))[None]
     target = np.arange(4000) % 4 == 0
-    assert fitted_shares(logits, target.astype(int))[0] == pytest.approx(np.log(3) / 4, abs=1e-3)
+    assert fit_blend_weights(logits, target.astype(int))[0] == pytest.approx(np.log(3) / 4, abs=1e-3)
 
 
 def test_examples_without_a_known_label_say_nothing():
     logits, target = made(1)
     more = np.concatenate([logits, 9 * np.ones_like(logits)], axis=1)
     np.testing.assert_allclose(
-        fitted_shares(more, np.concatenate([target, -np.ones_like(target)])), fitted_shares(logits, target)
+        fit_blend_weights(more, np.concatenate([target, -np.ones_like(target)])), fit_blend_weights(logits, target)
     )
-    assert fitted_shares(logits, -np.ones_like(target)).tolist() == [1.0, 1.0]
+    assert fit_blend_weights(logits, -np.ones_like(target)).tolist() == [1.0, 1.0]
 
 
 def test_validation_measures_what_it_fitted():
     # Right three times of four, sure as of 4 nats and then as of log(3): the entropy of a quarter.
     logits = np.tile(np.array([[4.0, 0.0]], np.float32), (4000, 1))
     outputs = {"logits": logits, "blended": logits}
-    measures = Validation(["a", "b"], ["logits", "lacking"])
+    measures = BlendedClassificationMetrics(["a", "b"], ["logits", "lacking"])
     for part in (slice(0, 1000), slice(1000, 4000)):
         target = {"label": (np.arange(4000)[part] % 4 == 0).astype(np.int32)}
-        measures.update(target, {name: one[part] for name, one in outputs.items()})
+        measures.update_state(target, {name: one[part] for name, one in outputs.items()})
     entropy = {"before": 1 + np.log1p(np.exp(-4)), "after": np.log(4) - 0.75 * np.log(3)}
-    found = {"before": measures.result(), "share": measures.fit(), "after": measures.result()}
+    found = {"before": measures.result(), "share": measures.fit_blend_weights(), "after": measures.result()}
     assert found["share"] == pytest.approx([np.log(3) / 4], abs=1e-3)
     for when, value in entropy.items():
         assert found[when]["log_loss"] == pytest.approx(value, abs=1e-3)

@@ -24,7 +24,7 @@ def score(emissions, path, moves):
         return 0.0
     total = float(moves.start[path[0]]) + float(moves.end[path[-1]])
     total += sum(float(emissions[t, tag]) for t, tag in enumerate(path))
-    return total + sum(float(moves.between[a, b]) for a, b in itertools.pairwise(path))
+    return total + sum(float(moves.matrix[a, b]) for a, b in itertools.pairwise(path))
 
 
 def log_sum(values):
@@ -42,19 +42,21 @@ def brute(emissions, length, moves):
 
 
 @st.composite
-def problems(draw, most_tags=4, most_time=4, forbid=True, scale=3.0):
+def row_errors(draw, most_tags=4, most_time=4, forbid=True, scale=3.0):
     """(emissions, lengths, moves, weights, tags) with every length from 0 to the longest; tags are allowed ones."""
     seed = draw(st.integers(0, 2**32 - 1))
     count, time = draw(st.integers(1, most_tags)), draw(st.integers(1, most_time))
     random = np.random.default_rng(seed)
     lengths = np.arange(time + 1)
     emissions = random.normal(0, scale, (time + 1, time, count)).astype(np.float32)
-    weights = crf.Moves(*(random.normal(0, scale, s).astype(np.float32) for s in ((count,), (count, count), (count,))))
+    weights = crf.Transitions(
+        *(random.normal(0, scale, s).astype(np.float32) for s in ((count,), (count, count), (count,)))
+    )
     allowed = [random.random(w.shape) > (0.4 if forbid and draw(st.booleans()) else -1) for w in weights]
     for one in allowed:  # the first tag may do anything, so that there is a tagging
         one[0] = True
     allowed[1][:, 0] = True
-    moves = crf.Moves(*(np.where(a, w, NEVER).astype(np.float32) for a, w in zip(allowed, weights, strict=True)))
+    moves = crf.Transitions(*(np.where(a, w, NEVER).astype(np.float32) for a, w in zip(allowed, weights, strict=True)))
     tags = np.full((time + 1, time), 7 % count)  # what stands beyond the length does not matter
     for row, length in enumerate(lengths):
         good = [p for p in taggings(count, length) if score(emissions[row], p, moves) > NEVER]
@@ -62,17 +64,17 @@ def problems(draw, most_tags=4, most_time=4, forbid=True, scale=3.0):
     return emissions, lengths, moves, weights, tags
 
 
-@given(problems())
+@given(row_errors())
 @settings(max_examples=60, deadline=None)
 def test_log_likelihood_equals_enumeration(problem):
     emissions, lengths, moves, _, tags = problem
-    found = crf.log_likelihood(emissions, tags, lengths, crf.Moves(*map(tf.constant, moves))).numpy()
+    found = crf.log_likelihood(emissions, tags, lengths, crf.Transitions(*map(tf.constant, moves))).numpy()
     for row, length in enumerate(lengths):
         expected = score(emissions[row], tags[row, :length], moves) - brute(emissions[row], length, moves)[2]
         assert found[row] == pytest.approx(expected, abs=2e-5)
 
 
-@given(problems())
+@given(row_errors())
 @settings(max_examples=60, deadline=None)
 def test_gradient_equals_counts_less_expected_counts(problem):
     emissions, lengths, moves, weights, tags = problem
@@ -81,7 +83,7 @@ def test_gradient_equals_counts_less_expected_counts(problem):
     with tf.GradientTape() as tape:
         tape.watch(values)
         found = crf.log_likelihood(
-            values[0], tags, lengths, crf.Moves(*map(tf.constant, moves)), crf.Moves(*values[1:])
+            values[0], tags, lengths, crf.Transitions(*map(tf.constant, moves)), crf.Transitions(*values[1:])
         )
         total = tf.reduce_sum(found * rows)
     gradients = [tf.convert_to_tensor(g).numpy() for g in tape.gradient(total, values)]
@@ -100,11 +102,11 @@ def test_gradient_equals_counts_less_expected_counts(problem):
         np.testing.assert_allclose(one, other, atol=3e-5)
 
 
-@given(problems(), st.integers(1, 5))
+@given(row_errors(), st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
 def test_best_paths_equal_enumeration(problem, count):
     emissions, lengths, moves, _, _ = problem
-    found, scores = crf.best_paths(emissions, lengths, crf.Moves(*map(tf.constant, moves)), count)
+    found, scores = crf.viterbi_n_best(emissions, lengths, crf.Transitions(*map(tf.constant, moves)), count)
     for row, length in enumerate(lengths):
         paths, _, _ = brute(emissions[row], length, moves)
         expected = sorted((score(emissions[row], path, moves) for path in paths), reverse=True)
@@ -120,11 +122,11 @@ def test_best_paths_equal_enumeration(problem, count):
         assert len(distinct) == len(expected)
 
 
-@given(problems())
+@given(row_errors())
 @settings(max_examples=40, deadline=None)
 def test_marginals_and_segments_equal_enumeration(problem):
     emissions, lengths, moves, _, tags = problem
-    tensors = crf.Moves(*map(tf.constant, moves))
+    tensors = crf.Transitions(*map(tf.constant, moves))
     found = crf.marginals(emissions, lengths, tensors).numpy()
     random = np.random.default_rng(len(lengths))
     begins = random.random(tags.shape) < 0.4
@@ -144,7 +146,7 @@ def test_marginals_and_segments_equal_enumeration(problem):
             assert segments[row, t] == pytest.approx(shares[same].sum(), abs=2e-5)
 
 
-@given(problems(most_tags=3, most_time=3))
+@given(row_errors(most_tags=3, most_time=3))
 @settings(max_examples=5, deadline=None)
 def test_same_under_xla_and_in_a_graph(problem):
     emissions, lengths, moves, _, tags = problem
@@ -152,8 +154,8 @@ def test_same_under_xla_and_in_a_graph(problem):
     def everything(emissions, tags, lengths, *moves):
         with tf.GradientTape() as tape:
             tape.watch(emissions)
-            likelihood = crf.log_likelihood(emissions, tags, lengths, crf.Moves(*moves))
-        paths = crf.best_paths(emissions, lengths, crf.Moves(*moves), 2)
+            likelihood = crf.log_likelihood(emissions, tags, lengths, crf.Transitions(*moves))
+        paths = crf.viterbi_n_best(emissions, lengths, crf.Transitions(*moves), 2)
         return likelihood, tape.gradient(likelihood, emissions), *paths
 
     values = [tf.constant(emissions), tf.constant(tags, tf.int32), tf.constant(lengths, tf.int32)]
@@ -171,9 +173,9 @@ def test_same_under_xla_and_in_a_graph(problem):
 def test_long_rows_neither_overflow_nor_underflow():
     random = np.random.default_rng(0)
     emissions = random.normal(0, 30, (2, 1300, 5)).astype(np.float32)
-    moves = crf.Moves(*(tf.constant(random.normal(0, 30, s), tf.float32) for s in ((5,), (5, 5), (5,))))
+    moves = crf.Transitions(*(tf.constant(random.normal(0, 30, s), tf.float32) for s in ((5,), (5, 5), (5,))))
     lengths = np.array([1300, 700])
-    tags, _ = crf.best_paths(emissions, lengths, moves)
+    tags, _ = crf.viterbi_n_best(emissions, lengths, moves)
     likelihood = crf.log_likelihood(emissions, tags[:, 0], lengths, moves).numpy()
     assert np.isfinite(likelihood).all()
     assert (likelihood <= 0.5).all()
@@ -211,7 +213,7 @@ def test_layer_trains_in_a_keras_model_of_any_precision(policy):
         tags = np.array([[0, 1, 2, 0], [0, 1, -1, -1]])
         history = model.fit(np.zeros((2, 4, 2)), tags, epochs=2, verbose=0).history["loss"]
         assert history[-1] == pytest.approx(0, abs=1e-3)  # one tagging is allowed for each length
-        found, logs = layer.best(model(np.zeros((2, 4, 2))), np.array([4, 2]))
+        found, logs = layer.decode(model(np.zeros((2, 4, 2))), np.array([4, 2]))
         assert found.numpy().tolist() == [[0, 1, 2, 0], [0, 1, 0, 0]]
         assert logs.numpy() == pytest.approx([0, 0], abs=1e-3)
     finally:
@@ -228,7 +230,7 @@ def test_layer_trains_after_masked_layers():
     model.compile(keras.optimizers.Adam(0.1), loss=layer.loss)
     x, y = np.array([[1, 2, 2, 1], [2, 1, 0, 0]]), np.array([[0, 1, 1, 0], [1, 0, -1, -1]])
     model.fit(x, y, epochs=30, verbose=0)
-    found, _ = layer.best(model(x), np.array([4, 2]))
+    found, _ = layer.decode(model(x), np.array([4, 2]))
     assert found.numpy().tolist() == [[0, 1, 1, 0], [1, 0, 0, 0]]
 
 
@@ -236,7 +238,7 @@ def test_layer_is_rebuilt_from_its_config():
     layer = crf.CRF(2, between=[[1, 0], [1, 1]], name="crf")
     again = crf.CRF.from_config(layer.get_config())
     again.build((None, None, 2))
-    assert again.moves.between.numpy().tolist() == [[0, NEVER], [0, 0]]
+    assert again.transitions.matrix.numpy().tolist() == [[0, NEVER], [0, 0]]
 
 
 def test_forbidden_gold_tagging_has_probability_zero():

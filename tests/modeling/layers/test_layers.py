@@ -9,11 +9,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.modeling.layers.dropout import Dropout, set_dropout
+from common.modeling.layers.dropout import ByteDropout, scale_dropout
 from common.modeling.layers.embedding import Embedding
 from common.modeling.layers.normalization import BatchNormalization, LayerNormalization
 from common.modeling.layers.pooling import Pooling
-from common.modeling.layers.recurrent import LSTM, ReverseSteps, lstm
+from common.modeling.layers.recurrent import FusedLSTM, ReverseSequence, lstm_states
 
 PROPERTY = settings(max_examples=40, deadline=None)
 KINDS = ("max", "mean", "last", "attention")
@@ -37,20 +37,20 @@ def padded_batches(draw):
 def test_reverse_steps_equal_numpy(batch):
     inputs, lengths = batch
     expected = np.stack([np.concatenate([row[:n][::-1], row[n:]]) for row, n in zip(inputs, lengths, strict=True)])
-    np.testing.assert_array_equal(ReverseSteps()(inputs, lengths).numpy(), expected)
+    np.testing.assert_array_equal(ReverseSequence()(inputs, lengths).numpy(), expected)
 
 
 @PROPERTY
 @given(batch=padded_batches())
 def test_reverse_steps_twice_change_nothing(batch):
     inputs, lengths = batch
-    reverse = ReverseSteps()
+    reverse = ReverseSequence()
     np.testing.assert_array_equal(reverse(reverse(inputs, lengths), lengths).numpy(), inputs)
 
 
 def test_reverse_steps_keep_their_shape_in_a_model():
     states, lengths = keras.Input([None, 5]), keras.Input([], dtype="int32")
-    assert ReverseSteps()(states, lengths).shape == (None, None, 5)
+    assert ReverseSequence()(states, lengths).shape == (None, None, 5)
 
 
 # lstm
@@ -58,7 +58,7 @@ def test_reverse_steps_keep_their_shape_in_a_model():
 
 def lstm_model(bidirectional):
     inputs, lengths = keras.Input([None, FEATURES]), keras.Input([], dtype="int32")
-    model = keras.Model([inputs, lengths], lstm(inputs, lengths, UNITS, bidirectional, "lstm"))
+    model = keras.Model([inputs, lengths], lstm_states(inputs, lengths, UNITS, bidirectional, "lstm"))
     random = np.random.default_rng(5)
     model.set_weights([random.normal(size=w.shape, scale=0.7) for w in model.get_weights()])
     return model
@@ -127,7 +127,7 @@ def test_lstm_gradients_equal_those_of_keras(rows, steps, dtype, given):
     random = np.random.default_rng(rows * 10 + steps)
     inputs, weighted = (tf.constant(random.normal(size=(rows, steps, n)), tf.float32) for n in (FEATURES, UNITS))
     first = [tf.constant(random.normal(size=(rows, UNITS)), tf.float32) for _ in range(2)] if given else []
-    ours, theirs = LSTM(UNITS), keras.layers.LSTM(UNITS, return_sequences=True)
+    ours, theirs = FusedLSTM(UNITS), keras.layers.LSTM(UNITS, return_sequences=True)
     ours.dtype_policy = dtype
     for layer in (ours, theirs):
         layer.build(inputs.shape)
@@ -272,8 +272,8 @@ def test_pooling_shape_is_known_without_data(kind):
 def everything():
     """A compiled model: two directions, all four poolings."""
     inputs, lengths = keras.Input([None, FEATURES]), keras.Input([], dtype="int32")
-    states = lstm(inputs, lengths, UNITS, True, "first")
-    states = lstm(states, lengths, UNITS, True, "second")
+    states = lstm_states(inputs, lengths, UNITS, True, "first")
+    states = lstm_states(states, lengths, UNITS, True, "second")
     model = keras.Model([inputs, lengths], [Pooling(kind, True, name=kind)(states, lengths) for kind in KINDS])
     random = np.random.default_rng(5)
     model.set_weights([random.normal(size=w.shape, scale=0.7) for w in model.get_weights()])
@@ -403,7 +403,7 @@ def test_layer_normalization_and_its_gradients_equal_those_of_keras(dtype):
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    values = Dropout(0.3)(tf.ones([501, 333]), training=True).numpy()
+    values = ByteDropout(0.3)(tf.ones([501, 333]), training=True).numpy()
     kept = values != 0
     assert abs(kept.mean() - (1 - 77 / 256)) < 0.005  # 0.3 is nearest to 77 of 256
     np.testing.assert_allclose(values[kept], 256 / (256 - 77), rtol=1e-6)
@@ -413,15 +413,15 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
 @pytest.mark.parametrize(("share", "dropped"), [(0.0, 0), (0.5, 64), (1.0, 128)])
 def test_dropout_can_be_less_than_its_rate(share, dropped):
     inputs = keras.Input([1000])
-    model = keras.Model(inputs, Dropout(0.5, name="drop")(inputs))
-    set_dropout(model, share)
+    model = keras.Model(inputs, ByteDropout(0.5, name="drop")(inputs))
+    scale_dropout(model, share)
     values = model(tf.ones([64, 1000]), training=True).numpy()
     assert abs((values == 0).mean() - dropped / 256) < 0.01
     assert values.max() == pytest.approx(256 / (256 - dropped))
 
 
 def test_dropout_draws_anew_each_time_and_passes_its_gradient_where_it_kept():
-    layer, states = Dropout(0.5), tf.ones([40, 30])
+    layer, states = ByteDropout(0.5), tf.ones([40, 30])
     with tf.GradientTape() as tape:
         tape.watch(states)
         found = layer(states, training=True)
@@ -432,13 +432,13 @@ def test_dropout_draws_anew_each_time_and_passes_its_gradient_where_it_kept():
 @pytest.mark.parametrize(("rate", "training"), [(0.5, False), (0.0, True)])
 def test_dropout_of_nothing_changes_nothing(rate, training):
     states = tf.constant([[1.0, 2.0]])
-    np.testing.assert_array_equal(Dropout(rate)(states, training=training), states)
+    np.testing.assert_array_equal(ByteDropout(rate)(states, training=training), states)
 
 
 def test_dropout_takes_no_elements():
-    assert Dropout(0.5)(tf.zeros([0, 4]), training=True).shape == (0, 4)
+    assert ByteDropout(0.5)(tf.zeros([0, 4]), training=True).shape == (0, 4)
 
 
 def test_dropout_refuses_to_drop_all():
     with pytest.raises(ValueError, match="must be from 0 to below 1"):
-        Dropout(1.0)
+        ByteDropout(1.0)

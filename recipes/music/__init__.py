@@ -1,0 +1,1 @@
+"""Music generation: a few notes, or none -> a piece, LSTM over frames of notes."""
