@@ -160,8 +160,10 @@ def agree_on_data(context: RunContext) -> None:
     # What was fitted to a machine's speed is fitted to that of worker 0.
     config_class = type(context.config)
     values = validate_config_values(config_class, workers.broadcast_json(config_to_dict(context.config)), "worker 0")
-    context.config = config_class(**values)
-    context.recipe = type(context.recipe)(context.config, assets)
+    agreed = config_class(**values)
+    if agreed != context.config:
+        context.config = agreed
+        context.recipe = type(context.recipe)(agreed, assets)
 
 
 def warn_of_data(context: RunContext) -> None:
