@@ -78,6 +78,10 @@ def test_a_recipe_without_fields_or_class_is_refused(copy):
     assert "lacks fields;" in fails("run", folder, "--data", "not-there.csv", status=2)
 
 
+def test_a_recipe_without_data_of_its_own_asks_for_a_file():
+    assert fails("run", TOY, status=2) == "This recipe has no data of its own: give --data FILE."
+
+
 def test_a_folder_without_a_recipe_class_is_refused(copy):
     folder = copy("class ToyRecipe(Recipe[Config])", "class ToyRecipe")
     assert "no class that extends common.recipe.Recipe" in fails("run", folder, "--data", "not-there.csv", status=2)

@@ -241,7 +241,10 @@ LoadDefault = Callable[[], tuple[ExampleSource, dict[str, str]]]
 
 
 def load_splits(
-    config: RunConfig, fields: Sequence[Field], default: LoadDefault, open_source: OpenSource = open_table_source
+    config: RunConfig,
+    fields: Sequence[Field],
+    default: LoadDefault | None = None,
+    open_source: OpenSource = open_table_source,
 ) -> Splits:
     """Load the splits of a run.
 
@@ -249,8 +252,11 @@ def load_splits(
     `--valid`, nothing is taken from `--data` and there is no test split but by `--test`.
 
     Args:
-      default: gives the recipe's own data, where `--data` is not given.
+      default: gives the recipe's own data, where `--data` is not given; None if it has none.
       open_source: opens what `--data`, `--valid` and `--test` name.
+
+    Raises:
+      ConfigError: neither `--data` is given nor has the recipe data of its own.
     """
     sizes = parse_split(config.split)
     gathered = _Gathered(config, fields, open_source)
@@ -295,13 +301,15 @@ class _Gathered:
                 splits.setdefault(name, []).append(source)
         return {name: concatenate_sources(" + ".join(s.name for s in group), group) for name, group in splits.items()}
 
-    def open_default(self, default: LoadDefault) -> dict[str, ExampleSource]:
+    def open_default(self, default: LoadDefault | None) -> dict[str, ExampleSource]:
         """Open the recipe's own data."""
         for flag in ("column", "encoding", "label_names"):
             if getattr(self.config, flag) and not (self.config.valid or self.config.test):
                 raise ConfigError(
                     f"--{flag.replace('_', '-')} says how a file is read, but none is given: add --data FILE."
                 )
+        if default is None:
+            raise ConfigError("This recipe has no data of its own: give --data FILE.")
         source, self.attribution = default()
         self.notes.append(source.name)
         self.prints.append(str(sorted(self.attribution.items())))
