@@ -75,7 +75,9 @@ def find_imports_of_recipes(root: Path) -> list[str]:
                 places.append(f"{module.path}:{line} imports {name}")
         if in_common and module.path != Path("common/discovery.py"):
             for node in ast.walk(module.tree):
-                if isinstance(node, ast.Constant) and re.match(r"recipes\.(\w+(\.\w+)*)?$", str(node.value)):
+                if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+                    continue
+                if re.match(r"recipes\.(\w+(\.\w+)*)?$", node.value):
                     places.append(f"{module.path}:{node.lineno} names {node.value}")
     return places
 

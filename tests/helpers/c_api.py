@@ -8,7 +8,9 @@ import ctypes
 import importlib.util
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 TF_FLOAT, TF_STRING, TSTRING_BYTES = 1, 7, 24  # tensorflow/c/tf_datatype.h, tf_tstring.h
 P, C, N = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
@@ -20,12 +22,14 @@ class Output(ctypes.Structure):
     _fields_ = (("operation", P), ("index", ctypes.c_int))
 
 
-def library():
-    folder = Path(importlib.util.find_spec("tensorflow").submodule_search_locations[0])
+def library() -> Callable[..., Any]:
+    spec = importlib.util.find_spec("tensorflow")
+    assert spec and spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0])
     framework = ctypes.CDLL(str(folder / "libtensorflow_framework.so.2"), mode=ctypes.RTLD_GLOBAL)
     main = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"), mode=ctypes.RTLD_GLOBAL)
 
-    def function(name, result, *arguments):
+    def function(name: str, result: Any, *arguments: Any) -> Any:
         found = getattr(main, name, None) or getattr(framework, name)
         found.restype, found.argtypes = result, arguments
         return found
@@ -33,20 +37,20 @@ def library():
     return function
 
 
-def main(folder, input_name, output_name, texts):
+def main(folder: str, input_name: str, output_name: str, texts: Sequence[str]) -> None:
     tf = library()
     status = tf("TF_NewStatus", P)()
     graph, options = tf("TF_NewGraph", P)(), tf("TF_NewSessionOptions", P)()
     load = tf("TF_LoadSessionFromSavedModel", P, P, P, C, ctypes.POINTER(C), ctypes.c_int, P, P, P)
     session = load(options, None, folder.encode(), (C * 1)(b"serve"), 1, graph, None, status)
 
-    def check():
+    def check() -> None:
         if tf("TF_GetCode", ctypes.c_int, P)(status):
             sys.exit(tf("TF_Message", C, P)(status).decode())
 
     check()
 
-    def place(name):
+    def place(name: str) -> Output:
         operation, _, index = name.partition(":")
         return Output(tf("TF_GraphOperationByName", P, P, C)(graph, operation.encode()), int(index or 0))
 

@@ -4,9 +4,12 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 import cli
 from common.data.readers.image_bytes import encode_png
@@ -25,19 +28,19 @@ SMALL = [
 ]
 
 
-def call(*words, text=None):
+def call(*words: object, text: str | bytes | None = None) -> Result:
     """Runs a command in this process; the result has exit_code, stdout and stderr."""
     return CliRunner().invoke(cli.main, [str(word) for word in words], input=text, prog_name="cli.py")
 
 
-def good(*words, text=None):
+def good(*words: object, text: str | bytes | None = None) -> str:
     """Runs a command that must succeed; its stdout."""
     result = call(*words, text=text)
     assert result.exit_code == 0, result.stderr
     return result.stdout
 
 
-def fails(*words, status=1, text=None):
+def fails(*words: object, status: int = 1, text: str | bytes | None = None) -> str:
     """Runs a command that must fail with one clear sentence; returns the sentence."""
     result = call(*words, text=text)
     assert result.exit_code == status, (result.exit_code, result.stdout, result.stderr)
@@ -49,7 +52,7 @@ def fails(*words, status=1, text=None):
     return message
 
 
-def write(path, rows, header=("text", "label")):
+def write(path: Path, rows: Iterable[Sequence[object]], header: Sequence[str] | None = ("text", "label")) -> Path:
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows] if header else rows)
     return path
@@ -115,7 +118,7 @@ def tagged_sentences(count: int, seed: int = 0) -> list[tuple[list[str], list[st
     return found
 
 
-def write_conll(path, sentences):
+def write_conll(path: Path, sentences: Iterable[tuple[Sequence[str], Sequence[str]]]) -> Path:
     text = "\n".join(
         "".join(f"{token}\t{tag}\n" for token, tag in zip(tokens, tags, strict=True)) for tokens, tags in sentences
     )
@@ -154,7 +157,7 @@ def tiny_images(count: int, seed: int = 0) -> list[tuple[bytes, str]]:
     return found
 
 
-def write_images(folder, images):
+def write_images(folder: Path, images: Iterable[tuple[bytes, str]]) -> Path:
     """The folder, with a sub-folder for each label and the images in it."""
     for number, (file, label) in enumerate(images):
         (folder / label).mkdir(parents=True, exist_ok=True)
@@ -223,14 +226,14 @@ def tiny_tunes(count: int, seed: int = 0) -> list[list[list[int]]]:
     return found
 
 
-def write_frames(path, tunes):
+def write_frames(path: Path, tunes: list[list[list[int]]]) -> Path:
     """A JSON file of frames, every fifth tune of which is for validation."""
     parts = {"train": [tune for at, tune in enumerate(tunes) if at % 5], "valid": tunes[::5]}
     path.write_text(json.dumps(parts))
     return path
 
 
-def small_data(name, folder):
+def small_data(name: str, folder: Path) -> list[Any]:
     """What follows `run NAME` for a small run of any recipe, on data made in the folder."""
     if name == "sentiment":
         return ["--data", write(folder / "reviews.csv", tiny_texts(200)), *SMALL]
@@ -245,7 +248,7 @@ def small_data(name, folder):
     raise AssertionError(f"the recipe {name} has no small data here")
 
 
-def prepared_by(builder, folder):
+def prepared_by(builder: str, folder: Path) -> Path:
     """The data folder of a set of TFDS, written by a process of its own, so that only its files are known here."""
     (folder / "builder.py").write_text(builder)
     subprocess.run([sys.executable, "builder.py", folder / "data"], check=True, capture_output=True, cwd=folder)

@@ -122,6 +122,7 @@ def iter_imports(module: Module, type_checking: bool = False) -> Iterator[tuple[
     """
 
     def visit(node: ast.AST) -> Iterator[tuple[int, str]]:
+        child: ast.AST
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -255,7 +256,8 @@ def measure_functions(modules: Sequence[Module]) -> list[tuple[int, str]]:
 
 def split_by_verb(modules: Sequence[Module]) -> tuple[list[str], list[str]]:
     """Return the public functions at the level of modules whose names begin with a verb, and the others."""
-    verbs, others = [], []
+    verbs: list[str] = []
+    others: list[str] = []
     for module in modules:
         for node in module.tree.body:
             if isinstance(node, Function) and not node.name.startswith("_"):

@@ -1,5 +1,8 @@
 """Small trainers on made-up examples, and what they give."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -10,11 +13,11 @@ from common.data import encoding
 from common.data.example_store import StoreWriter
 from common.runtime.tensorflow_setup import set_seed
 from common.training.trainer import EpochResult, Trainer
-from common.types import ExampleSource, FreezePhase
+from common.types import Batch, Example, ExampleSource, FreezePhase, JsonObject
 from tests.helpers.cli_calls import tagged_sentences, tiny_images, tiny_pairs, tiny_texts, tiny_tunes
 
 SMALL = {"embedding_dim": 8, "lstm_units": 8, "learning_rate": 0.01, "batch_size": 16, "patience": 0}
-SMALL_OF = {
+SMALL_OF: dict[str, dict[str, Any]] = {
     "sentiment": SMALL,
     "ner": {**SMALL, "char_filters": 4, "wide_buckets": 500},
     "image_classification": {"base_filters": 2, "learning_rate": 0.01, "batch_size": 16},
@@ -43,7 +46,7 @@ OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SMALL_OF if nam
 EACH = pytest.mark.parametrize("name", ["sentiment", *OTHERS])
 
 
-def made_up(name, count):
+def made_up(name: str, count: int) -> list[Example]:
     if name == "sentiment":
         return [{"text": text, "label": label} for text, label in tiny_texts(count)]
     if name == "image_classification":
@@ -56,7 +59,14 @@ def made_up(name, count):
     return [{"text": " ".join(tokens), "tokens": tokens, "tags": tags} for tokens, tags in tagged_sentences(count)]
 
 
-def made(count=50, strategy=None, valid=True, name="sentiment", freeze=None, **settings):
+def made(
+    count: int = 50,
+    strategy: tf.distribute.Strategy | None = None,
+    valid: bool = True,
+    name: str = "sentiment",
+    freeze: tuple[Any, ...] | None = None,
+    **settings: Any,
+) -> Trainer:
     """A trainer of a small model on made-up examples.
 
     Args:
@@ -69,9 +79,9 @@ def made(count=50, strategy=None, valid=True, name="sentiment", freeze=None, **s
     recipe_class = discovery.load_recipe(name)
     assets = recipe_class.build_assets(config, ExampleSource("made up", lambda: iter(examples)))
     config = recipe_class.resolve_defaults(config, assets)
-    recipe = recipe_class(config, assets)
+    recipe: Any = recipe_class(config, assets)
 
-    def encode(batch):
+    def encode(batch: Batch) -> Batch:
         inputs = {f"feature/{name}": value for name, value in recipe.encode(batch).items()}
         return inputs | {f"target/{name}": value for name, value in recipe.encode_targets(batch).items()}
 
@@ -83,18 +93,20 @@ def made(count=50, strategy=None, valid=True, name="sentiment", freeze=None, **s
     return Trainer(recipe, config, store, store if valid else None, strategy or tf.distribute.get_strategy())
 
 
-def trained(trainer):
+def trained(trainer: Trainer) -> list[JsonObject]:
     """The epochs' facts."""
     return [fact.logs for fact in trainer.fit() if isinstance(fact, EpochResult)]
 
 
-def assert_same_weights(first, second, tolerance=0.0):
+def assert_same_weights(
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], tolerance: float = 0.0
+) -> None:
     assert first.keys() == second.keys()
     for name, value in first.items():
         np.testing.assert_allclose(value, second[name], rtol=0, atol=tolerance, err_msg=name)
 
 
-def assert_same_training(trainer, reference):
+def assert_same_training(trainer: Trainer, reference: Trainer) -> None:
     """Train both; they have the losses of each epoch and the weights in common, up to the order of sums."""
     for logs, expected in zip(trained(trainer), trained(reference), strict=True):
         assert logs["steps"] == expected["steps"]

@@ -8,6 +8,7 @@ Writes for each job the weights of this process, and as worker 0 the facts of it
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +20,13 @@ STRATEGY, _ = distributed.create_strategy()
 
 from common.errors import RunError  # noqa: E402
 from common.inference import served_model  # noqa: E402
+from common.types import JsonObject  # noqa: E402
 from tests.helpers.trainers import made, made_up, trained  # noqa: E402
 
 WORKERS = distributed.WorkerGroup(STRATEGY)
 
 
-def refused(facts):
+def refused(facts: dict[str, str]) -> str | None:
     """How a difference between the workers is told."""
     try:
         WORKERS.assert_identical(facts)
@@ -33,7 +35,7 @@ def refused(facts):
     return None
 
 
-def exchanges():
+def exchanges() -> JsonObject:
     """What the processes tell each other, as each of them has it."""
     index = WORKERS.index
     return {
@@ -53,18 +55,19 @@ def exchanges():
     }
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """Bytes as text, for JSON."""
     return value.decode() if isinstance(value, bytes) else value
 
 
-def main(folder):
+def main(folder: Path) -> None:
     exchanged = exchanges()
     (folder / f"exchanges-{WORKERS.index}.json").write_text(json.dumps(exchanged, default=plain))
     for job, settings in json.loads((folder / "jobs.json").read_text()).items():
         trainer = made(strategy=STRATEGY, **settings)
         facts = trained(trainer)
-        np.savez(folder / f"{job}-{WORKERS.index}.npz", **trainer.get_weights())
+        weights: dict[str, Any] = trainer.get_weights()
+        np.savez(folder / f"{job}-{WORKERS.index}.npz", **weights)
         served = served_model.serve_model(trainer.recipe, trainer.model, trainer.config, STRATEGY)
         measured = served.compute_metrics(made_up(settings["name"], 300)) if settings["name"] == "sentiment" else {}
         (folder / f"{job}-{WORKERS.index}.json").write_text(json.dumps([facts, measured]))
