@@ -7,21 +7,19 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
-from random import Random
 
 import numpy as np
 
 from common.config import RunConfig
+from common.data.example_filters import reservoir_sample
 from common.data.loading import OpenSource, combine_fingerprints, concatenate_sources, open_table_source
 from common.data.readers.field_roles import get_identity_name, get_label_names, get_tags_name
 from common.data.readers.note_grid import hash_piece as music_fingerprint
 from common.data.shared_reading import (
     NO_SPLIT,
     ExampleBuffer,
-    KeepStep,
     SplitReader,
     SplitRows,
-    add_step,
     continue_reading,
     keep_in_memory,
 )
@@ -77,51 +75,6 @@ def parse_split(split: str) -> tuple[float, float, float]:
 
 def _limited(source: ExampleSource | None, limit: int | None) -> ExampleSource | None:
     return source if source is None or limit is None else reservoir_sample(source, limit)
-
-
-def reservoir_sample(source: ExampleSource, limit: int) -> ExampleSource:
-    """Return a fixed random sample of so many examples, in their order; all where there are fewer."""
-    return add_step(source, lambda: Reservoir(limit))
-
-
-def filter_examples(source: ExampleSource, find_fault: Callable[[Example], str]) -> ExampleSource:
-    """Leave out the examples that have a fault; the source's problems count them by what it is.
-
-    Args:
-      find_fault: says what is wrong with an example, or "".
-    """
-
-    def keep(example: Example) -> bool:
-        if fault := find_fault(example):
-            source.row_errors.count_filtered(fault)
-        return not fault
-
-    def make_step() -> KeepStep:
-        source.row_errors.clear()  # as the source itself does, if it has any
-        return KeepStep(keep)
-
-    return add_step(source, make_step)
-
-
-class Reservoir:
-    """A uniform sample in file order (Vitter 1985, algorithm R), since files are often sorted by label."""
-
-    def __init__(self, limit: int):
-        self.limit, self.random = limit, Random(limit)
-        self.sample: dict[int, tuple[int, Example]] = {}
-        self.count = 0
-
-    def push(self, example: Example) -> Iterable[Example]:
-        """Return nothing yet."""
-        position, self.count = self.count, self.count + 1
-        place = position if position < self.limit else self.random.randrange(position + 1)
-        if place < self.limit:
-            self.sample[place] = position, example
-        return ()
-
-    def finish(self) -> Iterable[Example]:
-        """Return the sample."""
-        return [example for _, example in sorted(self.sample.values(), key=lambda pair: pair[0])]
 
 
 def group_by_hash(examples: Iterable[Example], fields: Sequence[Field]) -> dict[float, list[str]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.data.splitting import filter_by_hash, hash_fraction, reservoir_sample
+from common.data.example_filters import reservoir_sample
+from common.data.splitting import filter_by_hash, hash_fraction
 from common.errors import ConfigError, DataError
 from common.inference.served_model import Predictor, serve_model
 from common.modeling.bootstrap import ALIKE, bootstrap_difference, bootstrap_interval

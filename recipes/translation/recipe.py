@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from common.config import reject_settings, resolve_epochs
 from common.data.check_pairs import check_translation_pairs
-from common.data.splitting import filter_examples, load_splits
+from common.data.example_filters import filter_examples
+from common.data.splitting import load_splits
 from common.modeling.layers.dropout import scale_dropout
 from common.modeling.losses import sequence_cross_entropy
 from common.recipe import Recipe

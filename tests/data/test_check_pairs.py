@@ -4,7 +4,7 @@ import pytest
 
 from common.data.check_common import format_data_report
 from common.data.check_pairs import check_translation_pairs
-from common.data.splitting import filter_examples
+from common.data.example_filters import filter_examples
 from common.errors import DataError
 from common.row_errors import RowErrors
 from common.text.pair_filter import PairFilter

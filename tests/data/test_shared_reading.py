@@ -9,9 +9,10 @@ import pytest
 
 from common import discovery
 from common.config import RunConfig
+from common.data.example_filters import Reservoir, filter_examples, reservoir_sample
 from common.data.shared_reading import NO_SPLIT, HeldOutExamples, SplitReader, SplitRows, add_step, keep_in_memory
 from common.data.shared_reading import read_together as together
-from common.data.splitting import Reservoir, filter_examples, load_splits, reservoir_sample
+from common.data.splitting import load_splits
 from common.errors import DataError
 from common.row_errors import RowErrors
 from common.training.encoded_dataset import prepare_run

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.data.splitting import filter_examples
+from common.data.example_filters import filter_examples
 from common.row_errors import RowErrors
 from common.text.pair_filter import PairFilter, diff_placeholders, find_placeholders, script_fraction
 from common.training.encoded_dataset import format_row_errors
