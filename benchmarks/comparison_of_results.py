@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+TRAINING_LOSS = re.compile(r"\bhistory\.\d+\.loss$")
 NAMES = tomllib.loads((Path(__file__).parent / "former_names.toml").read_text(encoding="utf-8"))
 # What no two runs have in common: times, and texts for people; and what has no name now.
 UNCOMPARED = {"", "seconds", "sentences_per_second", "examples_per_second", "input_wait_ratio", "environment"}
@@ -164,6 +166,15 @@ def flatten(value: object, path: str = "") -> dict[str, str]:
     return leaves
 
 
+def _is_rounding_of_loss(path: str, old: str, new: str) -> bool:
+    """Return whether two training losses differ by rounding alone.
+
+    The loss of an epoch is summed in float32 over each call of the compiled loop, and how many steps a call makes
+    depends on how fast the machine is at that moment. Everything else is equal to the last digit.
+    """
+    return bool(TRAINING_LOSS.search(path)) and math.isclose(float(old), float(new), rel_tol=1e-6)
+
+
 def find_json_difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     """Return the first difference of flattened JSON values; nothing if there is none."""
     for path in [*old, *(path for path in new if path not in old)]:
@@ -171,7 +182,7 @@ def find_json_difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
             return f"{path} is missing now (it was {old[path]})"
         if path not in old:
             return f"{path} is new ({new[path]})"
-        if old[path] != new[path]:
+        if old[path] != new[path] and not _is_rounding_of_loss(path, old[path], new[path]):
             return f"{path}: {old[path]} became {new[path]}"
     return ""
 

@@ -14,6 +14,7 @@ from benchmarks.comparison_of_results import (
     compare,
     find_command,
     find_file,
+    find_json_difference,
     make_flags,
     match_weights,
     rename_keys,
@@ -174,3 +175,10 @@ def test_an_unknown_revision_is_one_sentence():
     done = subprocess.run([sys.executable, script, "no-such-revision"], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith("Error: ") and "no-such-revision" in done.stderr
     assert done.stdout == ""
+
+
+def test_a_training_loss_may_differ_by_rounding_and_nothing_else_may():
+    old = {"scores.history.0.loss": "1.0382488619", "scores.history.0.valid_loss": "0.5"}
+    assert find_json_difference(old, {**old, "scores.history.0.loss": "1.0382488501"}) == ""
+    assert "loss: 1.0382488619 became 1.03826" in find_json_difference(old, {**old, "scores.history.0.loss": "1.03826"})
+    assert "valid_loss" in find_json_difference(old, {**old, "scores.history.0.valid_loss": "0.50000001"})
